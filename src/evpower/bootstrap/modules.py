@@ -11,7 +11,6 @@ from evpower import (
     ocpp,
     payments,
     realtime,
-    reports,
     stations,
     sync,
     tariffs,
@@ -51,9 +50,7 @@ def assemble(
     providers = payments.configured_providers(settings, shared.http)
     modules = [
         identity.module(settings, shared, access=access, admin=admin),
-        alerts.module(
-            settings, shared, may_read=access.require_viewer, may_act=access.require_operator
-        ),
+        alerts.module(shared),
         tariffs.module(),
         stations.module(shared, commands_ended=commands_ended(settings)),
         payments.module(settings, shared, providers=providers),
@@ -63,7 +60,6 @@ def assemble(
         ocpp.module(settings, shared),
         legacy.module(settings, shared, access=access, providers=providers),
         sync.module(settings, shared),
-        reports.module(shared, access=access),
         api.module(shared),
     ]
     if isinstance(shared.bus, NatsBus):

@@ -31,6 +31,7 @@ from evpower.charging.request_stop import StopRequest, StopRequested, request_st
 from evpower.charging.retire_station import retire_station
 from evpower.charging.rules import Rules, configured_rules
 from evpower.charging.session_view import SessionView, flat_status
+from evpower.charging.shared_values import SharedValues
 from evpower.charging.start import StartedSession, StartRequest, start
 from evpower.charging.start_transaction import start_transaction
 from evpower.charging.status import (
@@ -55,7 +56,6 @@ PUBLIC_VIEWS = (
     "charging.sessions_public",
     "charging.progress_public",
     "charging.settlements_public",
-    "charging.cdrs_public",
 )
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "SessionRow",
     "SessionState",
     "SessionView",
+    "SharedValues",
     "StartAnswer",
     "StartRequest",
     "StartedSession",

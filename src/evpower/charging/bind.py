@@ -18,7 +18,7 @@ from evpower.charging.tags import fold_tag
 from evpower.foundation.db import Connection
 
 _UNKNOWN_TEXTS: Final = frozenset({"", "null", "none", "0", "-1"})
-_MAX_ID: Final = 2**31 - 1
+MAX_ID: Final = 2**31 - 1
 _STILL_COMING: Final = timedelta(hours=1)  # values without an id after the end
 _LATE: Final = timedelta(days=30)  # so long after an estimated end a stop still finds it
 _TAG_PREFIX: Final = 8  # stations add to a tag, cut it, and change its case
@@ -90,7 +90,7 @@ async def _just_ended(connection: Connection, event: StationReadings) -> Running
 
 def _as_ours(number: int | None) -> int | None:
     """Returns a number that can be one of ours."""
-    return number if number is not None and number <= _MAX_ID else None
+    return number if number is not None and number <= MAX_ID else None
 
 
 def _fits(register: MeterRegister, running: RunningTransaction, event: StationReadings) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from evpower.charging import store_running as store
+from evpower.charging import store_clocks
 from evpower.charging.events import StationReadings
 from evpower.charging.running import SKEW_LIMIT, RunningTransaction
 from evpower.foundation.db import Connection
@@ -31,6 +31,6 @@ async def learn_clock(
     is_right = abs(event.received_at - stamp) <= SKEW_LIMIT
     if is_right and not running.skew_s:
         return
-    await store.learn_clock(
+    await store_clocks.learn_clock(
         connection, event.station_id, stamp, event.received_at, pace_s=_PACE_S, least_s=_LEAST_S
     )

@@ -37,6 +37,23 @@ async def meter_values(
         values = [StoredValue(reading) for reading in event.readings]
         await store.insert_values(connection, event, event.connector, None, values)
         return Changes()
+    changes = await take_values(
+        connection, running, event, is_paid_only=station.paid_only, now=now, rules=rules
+    )
+    hit(Failpoint.PROGRESS_UNCOMMITTED)
+    return changes
+
+
+async def take_values(
+    connection: Connection,
+    running: RunningTransaction,
+    event: StationReadings,
+    *,
+    is_paid_only: bool,
+    now: datetime,
+    rules: Rules,
+) -> Changes:
+    """Stores meter values of a transaction, and moves it on. The caller has locked its station."""
     transaction = running.transaction
     await store.insert_signed(connection, transaction.id, event.signed, event.received_at)
     if transaction.ended_at is not None:
@@ -56,16 +73,14 @@ async def meter_values(
     if progress.close_reason == "station_booted":  # the station resumed the transaction
         progress = replace(progress, close_due_at=None, close_reason=None)
     running = replace(running, progress=progress)
-    changes = await keep_limits(
+    return await keep_limits(
         connection,
         running,
         is_flowing=is_flowing,
-        is_unwanted=station.paid_only and transaction.purpose == "unattributed",
+        is_unwanted=is_paid_only and transaction.purpose == "unattributed",
         now=now,
         rules=rules,
     )
-    hit(Failpoint.PROGRESS_UNCOMMITTED)
-    return changes
 
 
 async def _after_end(
@@ -140,12 +155,7 @@ def _highest(running: RunningTransaction, event: StationReadings) -> MeterPoint 
 
 
 async def _stop_again(
-    connection: Connection,
-    running: RunningTransaction,
-    kind: alerts.AlertKind,
-    *,
-    now: datetime,
-    rules: Rules,
+    connection: Connection, running: RunningTransaction, kind: str, *, now: datetime, rules: Rules
 ) -> Changes:
     """Alerts the operator, and once asks the station again to stop; stores the progress."""
     await _alert(connection, running, kind, now)
@@ -158,7 +168,7 @@ async def _stop_again(
 
 
 async def _alert(
-    connection: Connection, running: RunningTransaction, kind: alerts.AlertKind, now: datetime
+    connection: Connection, running: RunningTransaction, kind: str, now: datetime
 ) -> None:
     transaction = running.transaction
     detail = {"station": transaction.station_id, "connector": transaction.connector}

@@ -21,19 +21,26 @@ from evpower.charging.running import (
     read_register,
     write_register,
 )
+from evpower.charging.shared_writes import SharedWrites
 from evpower.foundation.clock import read_time, to_z
-from evpower.foundation.db import Connection, fetch_one
+from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.foundation.rows import columns, read_row
 
 _MAX_TEXT: Final = 255
-_UNKNOWN_POWER_W: Final = 400_000  # of a connector that the operator never described
+UNKNOWN_POWER_W: Final = 400_000  # of a connector that the operator never described
 _FACTS: Final = tuple(field.name for field in fields(Facts))
 _PROGRESS: Final = (
     "interval_s", "parked_since", "last_value_at", "flowed_at", "stop_due_at", "stop_resent_at",
     "close_due_at", "close_reason", "rebill_due_at", "tail_wh",
 )  # fmt: skip
-_WRITTEN: Final = (
+WRITTEN: Final = (
     "register", "register_wh", "energy_wh", "cost_minor", "tally", *_FACTS, *_PROGRESS,
+)  # fmt: skip
+VALUE_COLUMNS: Final = (
+    "received_at", "at", "priced_at", "transaction_id", "session_wh", "power_w", "current_ma",
+    "voltage_mv", "ev_current_ma", "ev_voltage_mv", "connector", "soc_percent", "body_temperature",
+    "outlet_temperature", "inlet_temperature", "is_parked", "is_timed", "energy_wh", "station_id",
+    "station_time", "context", "outcome",
 )  # fmt: skip
 _TRANSACTION: Final = tuple(field.name for field in fields(StationTransaction))
 _SESSION: Final = tuple(
@@ -43,21 +50,19 @@ _SESSION: Final = tuple(
 )
 
 
-async def load(connection: Connection, transaction_id: int) -> RunningTransaction:
-    """Returns a transaction with its session, progress and money.
+def _aliased(table: str, names: Sequence[str]) -> str:
+    return ", ".join(f"{table}.{name} as {table}_{name}" for name in names)
 
-    The caller has locked the station, so nothing but the wallet can change meanwhile.
-    """
-    row = await fetch_one(
-        connection,
-        f"""
-        select {_aliased("t", _TRANSACTION)}, {_aliased("s", _SESSION)}, {_aliased("p", _WRITTEN)},
+
+# All that a frame of a transaction needs; the parameter is the power of an unknown connector.
+RUNNING: Final = f"""
+        select {_aliased("t", _TRANSACTION)}, {_aliased("s", _SESSION)}, {_aliased("p", WRITTEN)},
                coalesce(h.amount_minor, 0) as held_minor,
                coalesce(b.balance_minor - b.held_minor, 0) as available_minor,
                f.snapshot::text as snapshot, k.skew_s,
                coalesce(c.rated_power_w,
                         (select max(o.rated_power_w) from stations.connectors_public o
-                          where o.station_id = t.station_id), $2) as rated_power_w
+                          where o.station_id = t.station_id), $1) as rated_power_w
           from charging.transactions t
           join charging.progress p on p.transaction_id = t.id
           left join charging.sessions s on s.id = t.session_id
@@ -67,11 +72,20 @@ async def load(connection: Connection, transaction_id: int) -> RunningTransactio
             on c.station_id = t.station_id and c.number = t.connector
           left join wallet.holds_public h on h.session_id = t.session_id and h.state = 'open'
           left join wallet.balances b on b.client_id = s.client_id
-         where t.id = $1
-        """,
-        transaction_id,
-        _UNKNOWN_POWER_W,
-    )
+"""
+
+
+async def load(connection: Connection, transaction_id: int) -> RunningTransaction:
+    """Returns a transaction with its session, progress and money.
+
+    The caller has locked the station, so nothing but the wallet can change meanwhile.
+    """
+    row = await fetch_one(connection, f"{RUNNING} where t.id = $2", UNKNOWN_POWER_W, transaction_id)
+    return read_running(row)
+
+
+def read_running(row: Record) -> RunningTransaction:
+    """Returns a row of `RUNNING`."""
     transaction = StationTransaction(**{name: row[f"t_{name}"] for name in _TRANSACTION})
     session = None
     if transaction.session_id is not None:
@@ -81,12 +95,8 @@ async def load(connection: Connection, transaction_id: int) -> RunningTransactio
             available_minor=row["available_minor"],
             snapshot=row["snapshot"],
         )
-    progress = _read_progress(transaction, {name: row[f"p_{name}"] for name in _WRITTEN})
+    progress = _read_progress(transaction, {name: row[f"p_{name}"] for name in WRITTEN})
     return RunningTransaction(transaction, session, progress, row["rated_power_w"], row["skew_s"])
-
-
-def _aliased(table: str, names: Sequence[str]) -> str:
-    return ", ".join(f"{table}.{name} as {table}_{name}" for name in names)
 
 
 def _read_progress(transaction: StationTransaction, row: Mapping[str, Any]) -> Progress:
@@ -113,7 +123,8 @@ def _read_time(raw: str | None) -> datetime | None:
         return None
 
 
-def _progress_values(progress: Progress) -> tuple[object, ...]:
+def progress_values(progress: Progress) -> tuple[object, ...]:
+    """Returns the columns `WRITTEN` of a progress."""
     last = progress.register.last
     return (
         write_register(progress.register),
@@ -126,21 +137,26 @@ def _progress_values(progress: Progress) -> tuple[object, ...]:
     )
 
 
-async def update_progress(connection: Connection, transaction_id: int, progress: Progress) -> None:
+async def update_progress(
+    connection: Connection | SharedWrites, transaction_id: int, progress: Progress
+) -> None:
     """Stores the progress of a transaction that the caller has locked."""
-    changes = ", ".join(f"{name} = ${number}" for number, name in enumerate(_WRITTEN, 2))
+    if isinstance(connection, SharedWrites):
+        connection.progress = (transaction_id, progress, progress_values(progress))
+        return
+    changes = ", ".join(f"{name} = ${number}" for number, name in enumerate(WRITTEN, 2))
     await connection.execute(
         f"""
         update charging.progress set revision = revision + 1, {changes}
          where transaction_id = $1
         """,
         transaction_id,
-        *_progress_values(progress),
+        *progress_values(progress),
     )
 
 
 async def insert_values(
-    connection: Connection,
+    connection: Connection | SharedWrites,
     event: StationReadings | StationStatus | StationStop,
     connector: int,
     transaction_id: int | None,
@@ -149,16 +165,17 @@ async def insert_values(
     """Stores meter values as they were read, and what each counts for in the session."""
     if not values:
         return
+    rows = [_value_row(event, connector, transaction_id, value) for value in values]
+    if isinstance(connection, SharedWrites):
+        connection.values += rows
+        return
     await connection.executemany(
-        """
-        insert into charging.meter_values (received_at, at, priced_at, transaction_id, session_wh,
-          power_w, current_ma, voltage_mv, ev_current_ma, ev_voltage_mv, connector, soc_percent,
-          body_temperature, outlet_temperature, inlet_temperature, is_parked, is_timed, energy_wh,
-          station_id, station_time, context, outcome)
+        f"""
+        insert into charging.meter_values ({", ".join(VALUE_COLUMNS)})
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
           $19, $20, $21, $22)
         """,
-        [_value_row(event, connector, transaction_id, value) for value in values],
+        rows,
     )
 
 
@@ -341,42 +358,6 @@ async def end_estimated(connection: Connection, transaction_id: int, ended_at: d
 def clip(text: str | None) -> str | None:
     """Returns a station's text as the database can store it."""
     return None if text is None else text.replace("\x00", "")[:_MAX_TEXT]
-
-
-async def learn_clock(
-    connection: Connection,
-    station_id: str,
-    stamp: datetime,
-    received_at: datetime,
-    *,
-    pace_s: float,
-    least_s: float,
-) -> None:
-    """Stores the newest stamp of a station, and how far its clock is off if it came at its pace.
-
-    Two frames came live if as much time passed between them here as there, give or take `pace_s`.
-    """
-    await connection.execute(
-        """
-        insert into charging.clocks as k (station_id, stamp, received_at) values ($1, $2, $3)
-        on conflict (station_id) do update set stamp = $2, received_at = $3,
-          skew_s = case
-            when extract(epoch from $2 - k.stamp) >= $5
-                 and abs(extract(epoch from ($3 - k.received_at) - ($2 - k.stamp))) <= $4
-              then greatest(least(extract(epoch from $3 - $2), 2147483647), -2147483648)::int
-            else k.skew_s end
-        """,
-        station_id,
-        stamp,
-        received_at,
-        pace_s,
-        least_s,
-    )
-
-
-async def forget_clock(connection: Connection, station_id: str) -> None:
-    """Deletes what is known of a station's clock: it may have been set."""
-    await connection.execute("delete from charging.clocks where station_id = $1", station_id)
 
 
 async def set_meter_start(

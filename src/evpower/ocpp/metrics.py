@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import Final
 
-from prometheus_client import REGISTRY, Counter, Gauge
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -42,6 +42,22 @@ FORCED_RECONNECTS: Final = Counter(
 UNLOGGED: Final = Counter(
     "evpower_ocpp_frames_unlogged_total", "Raw frames dropped because too many waited to be stored"
 )
+SHARED: Final = Histogram(
+    "evpower_ocpp_frames_a_transaction",
+    "Meter values of stations stored in one transaction",
+    buckets=(1, 2, 4, 8, 16, 32, 64),
+)
+SHARED_RETRIES: Final = Counter(
+    "evpower_ocpp_shared_retries",
+    "Shared transactions that failed, and whose frames were stored one by one",
+)
+
+
+def count_shared(frames: int, failed: bool) -> None:  # noqa: FBT001 - the signature Batcher calls
+    """Counts a transaction with meter values."""
+    SHARED.observe(frames)
+    if failed:
+        SHARED_RETRIES.inc()
 
 
 _counted: dict[tuple[str, str], int] = {}  # since the last scrape: a counter's lock costs more

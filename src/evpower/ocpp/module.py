@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from evpower import alerts, charging, stations
+from evpower import charging, stations
 from evpower.config import Settings
 from evpower.foundation.db import Connection
 from evpower.foundation.loops import Round, every
@@ -34,6 +34,7 @@ class Parts:
     """What serves the stations of one process."""
 
     sockets: Sockets
+    processor: Processor
     endpoint: StationSockets
     dispatcher: Dispatcher
     forwarder: Forwarder
@@ -75,21 +76,7 @@ def build(settings: Settings, shared: Shared, times: Times | None = None) -> Par
         shared.db, shared.bus, sockets,
         ended=ended, clock=shared.clock, reply_s=settings.charging_command_reply_s,
     )  # fmt: skip
-    return Parts(sockets, endpoint, dispatcher, forwarder, log, deviations)
-
-
-async def keep_frame_days(connection: Connection, keep_days: int, now: datetime) -> None:
-    """Makes and drops the partitions of the frames.
-
-    An alert is open while frames come for which no partition was made in time.
-    """
-    outcomes = await store.keep_frames(connection, now.date(), keep_days)
-    stray = [day.isoformat() for outcome, day in outcomes if outcome == "moved"]
-    if stray:
-        detail = {"days": stray}
-        await alerts.open_alert(connection, "partition_missing", "ocpp.frames", detail, now)
-    else:
-        await alerts.close_alert(connection, "partition_missing", "ocpp.frames", now)
+    return Parts(sockets, processor, endpoint, dispatcher, forwarder, log, deviations)
 
 
 def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) -> Module:
@@ -98,13 +85,14 @@ def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) ->
     log, deviations, sockets = parts.log, parts.deviations, parts.sockets
 
     async def close() -> None:
+        await parts.processor.close()
         await log.flush_all()
         await deviations.flush()
 
     async def keep_frames(_: Round) -> None:
-        now = shared.clock()
+        today = shared.clock().date()
         async with shared.db.transaction() as connection:
-            await keep_frame_days(connection, settings.ocpp_keep_frames_days, now)
+            await store.keep_frames(connection, today, settings.ocpp_keep_frames_days)
 
     purge = purging(shared.db, shared.clock, store.delete_answers)
     return Module(

@@ -28,6 +28,7 @@ from evpower.ocpp import messages, metrics, store
 from evpower.ocpp.frame_log import shown, storable
 from evpower.ocpp.model import CALL, CALL_ERROR, Frame, FrameRow
 from evpower.ocpp.router import Route, Router, check, key_of
+from evpower.ocpp.shared_frames import SharedFrames, ValuesFrame
 from evpower.ocpp.socket import Registry, StationSocket
 from evpower.ocpp.times import BEFORE_BOOT
 
@@ -65,6 +66,11 @@ class Processor:
         self._rules = rules
         self._now_s = now_s
         self._backoff = Backoff(0.05, 2.0)
+        self._shared = SharedFrames(db, clock, rules)
+
+    async def close(self) -> None:
+        """Finishes the frames that are being stored."""
+        await self._shared.close()
 
     async def serve(self, socket: StationSocket, message: bytes, at: datetime) -> None:
         """Reads a message, does what it asks for, and answers it."""
@@ -132,9 +138,17 @@ class Processor:
 
     async def _transact(self, frame: Frame, route: Route, message: bytes) -> bytes:
         """Runs the request's transaction and announces its changes. Returns the answer's text."""
-        assert route.handle is not None  # noqa: S101 - served here only if it has one
         key = key_of(route, frame, message)
         now = self._clock()
+        if route.read_values is not None and key is not None:
+            answer = messages.result(frame.message_id, {})
+            rows = _rows(frame, route.action, message, answer)
+            values = ValuesFrame(route.read_values(frame, now), key, _EMPTY, rows)
+            changes, is_repeated = await self._shared.take(values)
+            changes.publish(self._bus)
+            metrics.count(route.action, "repeated" if is_repeated else "handled")
+            return answer
+        assert route.handle is not None  # noqa: S101 - served here only if it has one
         is_repeated = False
         changes = Changes()
         async with self._db.transaction() as connection:

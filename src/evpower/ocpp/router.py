@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 import jsonschema_rs
 
+from evpower.charging import StationReadings
 from evpower.foundation.db import Connection
 from evpower.ocpp.model import VERSION, Frame, Handled, OcppPayload
 from evpower.ocpp.schemas import known_actions, validator
@@ -26,6 +27,8 @@ from evpower.ocpp.v16 import (
 
 # Runs inside the frame's transaction.
 Handle = Callable[[Connection, Frame, datetime], Awaitable[Handled]]
+# Reads meter values.
+ReadValues = Callable[[Frame, datetime], StationReadings]
 # Answers without the database.
 Respond = Callable[[Frame, datetime], OcppPayload]
 # Which bytes of a request make it the same as an earlier one, beside its station and action.
@@ -37,6 +40,8 @@ _KEY_BYTES: Final = 16
 class Route:
     """How one action is served: by `reply` alone, or by `handle` in a transaction.
 
+    With `read_values` instead the transaction may be shared with other stations.
+
     `is_empty`: whether its answer always is. `fallback`: the answer if the handler fails
     unexpectedly, None: a CALLERROR.
     """
@@ -45,6 +50,7 @@ class Route:
     validator: jsonschema_rs.Validator | None  # None: the handler checks
     reply: Respond | None = None
     handle: Handle | None = None
+    read_values: ReadValues | None = None
     same: Same | None = None
     is_empty: bool = False
     fallback: Respond | None = None
@@ -96,7 +102,7 @@ def _routes_16() -> list[Route]:
             same=_by_id,
         ),
         Route(
-            "MeterValues", None, handle=meter_values.handle, same=_by_content,
+            "MeterValues", None, read_values=meter_values.read, same=_by_content,
             is_empty=True, fallback=_nothing,
         ),
         Route(

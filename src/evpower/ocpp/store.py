@@ -43,6 +43,34 @@ async def claim_answer(
     return row["is_new"]
 
 
+async def claim_answers(
+    connection: Connection,
+    answers: Sequence[tuple[bytes, str, datetime]],
+    frames: Sequence[FrameRow],
+) -> set[bytes]:
+    """Stores answers by key, with the times of their requests, and the frames of all.
+
+    Returns the keys of the requests that were not answered before.
+    """
+    rows = await connection.fetch(
+        """
+        with claimed as (
+          insert into ocpp.answers (key, answer, received_at)
+          select * from unnest($1::bytea[], $2::text[], $3::timestamptz[])
+          on conflict (key) do nothing returning key
+        ), logged as (
+          insert into ocpp.frames
+            (station_id, received_at, direction, message_type, message_id, action, frame)
+          select * from unnest($4::text[], $5::timestamptz[], $6::text[], $7::smallint[],
+                               $8::text[], $9::text[], $10::text[])
+        ) select key from claimed
+        """,
+        *(list(column) for column in zip(*answers, strict=True)),
+        *_columns(frames),
+    )
+    return {row["key"] for row in rows}
+
+
 async def insert_frames(connection: Connection, frames: Sequence[FrameRow]) -> None:
     """Stores frames."""
     await connection.execute(

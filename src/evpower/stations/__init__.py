@@ -35,6 +35,7 @@ from evpower.stations.find import (
     list_locations,
     list_stations,
     list_unknown,
+    lock_free_stations,
     lock_station,
     resolve_station,
 )
@@ -98,8 +99,6 @@ PUBLIC_VIEWS = (
     "stations.stations_public",
     "stations.connectors_public",
     "stations.sockets_public",
-    "stations.connections_public",
-    "stations.status_log_public",
 )
 
 __all__ = [
@@ -168,6 +167,7 @@ __all__ = [
     "list_unknown",
     "list_waiting",
     "list_without_password",
+    "lock_free_stations",
     "lock_station",
     "module",
     "open_connection",

@@ -33,6 +33,15 @@ async def lock_station(connection: Connection, name: str) -> Station:
     return station
 
 
+async def lock_free_stations(connection: Connection, ids: Sequence[str]) -> dict[str, bool]:
+    """Locks stations until the transaction ends, but those that another one has locked.
+
+    Returns the locked ones, by id, with whether each charges for money only. Never waits, so that a
+    transaction for many stations waits for none of them, and none for the others.
+    """
+    return await store.lock_free(connection, ids)
+
+
 async def get_station(connection: Connection, name: str) -> StationView:
     """Returns a station by any of its names. Raises NotFound("station_not_found")."""
     station = await resolve_station(connection, name)

@@ -137,6 +137,18 @@ async def lock_station(connection: Connection, key: str) -> Station | None:
     return None if row is None else read_row(Station, row)
 
 
+async def lock_free(connection: Connection, ids: Sequence[str]) -> dict[str, bool]:
+    """Locks those of the stations that no other transaction has; returns what `find` says."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select s.id, s.paid_only from stations.stations s where s.id = any ($1)
+         order by s.id for no key update skip locked
+        """,
+        ids,
+    )
+    return {row["id"]: row["paid_only"] for row in rows}
+
+
 async def all_stations(
     connection: Connection, *, with_retired: bool, location_id: str | None
 ) -> list[Station]:

@@ -2,19 +2,11 @@
 
 from datetime import datetime
 
-from evpower import charging
 from evpower.charging import StationReadings
-from evpower.foundation.db import Connection
-from evpower.ocpp.model import Frame, Handled, OcppPayload
+from evpower.ocpp.model import Frame, OcppPayload
 from evpower.ocpp.readings import read_meter_values
 from evpower.ocpp.schemas import is_valid
 from evpower.ocpp.values import connector, transaction_id
-
-
-async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled:
-    """Passes what could be read to charging."""
-    changes = await charging.meter_values(connection, read(frame, now), now=now, rules=frame.rules)
-    return Handled({}, changes)
 
 
 def _is_by_the_book(payload: OcppPayload) -> bool:

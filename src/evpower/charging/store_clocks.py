@@ -1,0 +1,41 @@
+"""The SQL of what is known of stations' clocks."""
+
+from datetime import datetime
+
+from evpower.foundation.db import Connection
+
+
+async def learn_clock(
+    connection: Connection,
+    station_id: str,
+    stamp: datetime,
+    received_at: datetime,
+    *,
+    pace_s: float,
+    least_s: float,
+) -> None:
+    """Stores the newest stamp of a station, and how far its clock is off if it came at its pace.
+
+    Two frames came live if as much time passed between them here as there, give or take `pace_s`.
+    """
+    await connection.execute(
+        """
+        insert into charging.clocks as k (station_id, stamp, received_at) values ($1, $2, $3)
+        on conflict (station_id) do update set stamp = $2, received_at = $3,
+          skew_s = case
+            when extract(epoch from $2 - k.stamp) >= $5
+                 and abs(extract(epoch from ($3 - k.received_at) - ($2 - k.stamp))) <= $4
+              then greatest(least(extract(epoch from $3 - $2), 2147483647), -2147483648)::int
+            else k.skew_s end
+        """,
+        station_id,
+        stamp,
+        received_at,
+        pace_s,
+        least_s,
+    )
+
+
+async def forget_clock(connection: Connection, station_id: str) -> None:
+    """Deletes what is known of a station's clock: it may have been set."""
+    await connection.execute("delete from charging.clocks where station_id = $1", station_id)

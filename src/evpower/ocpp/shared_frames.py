@@ -1,0 +1,132 @@
+"""Stores meter values of several stations in one transaction, each answered after its commit.
+
+A frame waits for no other: what came in while the previous transactions ran goes into the next one.
+A frame that fails, that does more than store values, or whose station another transaction has
+locked, gets a transaction of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from evpower import charging, stations
+from evpower.charging import Changes, SharedValues, StationReadings
+from evpower.foundation.batching import Batcher
+from evpower.foundation.clock import Clock
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import EvPowerError
+from evpower.ocpp import metrics, store
+from evpower.ocpp.model import FrameRow
+
+_MOST: Final = 64  # in one transaction, whose stations stay locked until it commits
+_IN_FLIGHT: Final = 2
+
+
+class FrameOutcome(NamedTuple):
+    """What became of a frame that is committed."""
+
+    changes: Changes
+    is_repeated: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ValuesFrame:
+    """Meter values, read, with the key and the text of their answer, and both raw frames."""
+
+    event: StationReadings
+    key: bytes
+    answer: str
+    rows: Sequence[FrameRow]
+
+
+class SharedFrames:
+    """Takes the meter values of all sockets of this node; close it."""
+
+    def __init__(self, db: Database, clock: Clock, rules: charging.Rules) -> None:
+        self._db = db
+        self._clock = clock
+        self._rules = rules
+        self._values = SharedValues(rules)
+        self._batcher = Batcher[ValuesFrame, FrameOutcome | None](
+            self._run,
+            max_size=_MOST,
+            in_flight=_IN_FLIGHT,
+            is_fatal=_is_database_down,
+            on_batch=metrics.count_shared,
+        )
+
+    async def take(self, frame: ValuesFrame) -> FrameOutcome:
+        """Stores a frame's values; committed when this returns. Raises Unavailable."""
+        outcome = await self._batcher(frame)
+        return await self._alone(frame) if outcome is None else outcome
+
+    async def close(self) -> None:
+        """Accepts no more frames and finishes the pending ones."""
+        await self._batcher.close()
+
+    async def _run(self, frames: list[ValuesFrame]) -> dict[ValuesFrame, FrameOutcome | None]:
+        """Returns what became of each frame; None: it needs a transaction of its own."""
+        if len(frames) == 1:
+            return {frames[0]: await self._alone(frames[0], is_usual=True)}
+        outcomes = dict.fromkeys(frames, None) | dict[ValuesFrame, FrameOutcome | None]()
+        # Of a station with two sockets the later frame is stored alone, after the first one.
+        first = {frame.event.station_id: frame for frame in reversed(frames)}
+        async with self._db.transaction() as connection:
+            free = await stations.lock_free_stations(connection, [*first])
+            listed = [first[station_id] for station_id in free]
+            outcomes |= await self._share(connection, listed, [*free.values()], self._clock())
+        return outcomes
+
+    async def _share(
+        self,
+        connection: Connection,
+        frames: Sequence[ValuesFrame],
+        paid_only: Sequence[bool],
+        now: datetime,
+    ) -> dict[ValuesFrame, FrameOutcome]:
+        """Stores those of the frames that only add values; their stations are locked."""
+        drafts = await self._values.draft(
+            connection, [frame.event for frame in frames], paid_only=paid_only, now=now
+        )
+        drafted = {
+            frame: draft for frame, draft in zip(frames, drafts, strict=True) if draft is not None
+        }
+        if not drafted:
+            return {}
+        new = await store.claim_answers(
+            connection,
+            [(frame.key, frame.answer, frame.event.received_at) for frame in drafted],
+            [row for frame in drafted for row in frame.rows],
+        )
+        written = [draft for frame, draft in drafted.items() if frame.key in new]
+        if written:
+            await self._values.write(connection, written)
+        return {
+            frame: FrameOutcome(draft.changes, is_repeated=False)
+            if frame.key in new
+            else FrameOutcome(Changes(), is_repeated=True)
+            for frame, draft in drafted.items()
+        }
+
+    async def _alone(self, frame: ValuesFrame, *, is_usual: bool = False) -> FrameOutcome:
+        """Stores one frame, whatever it does. `is_usual`: it may do no more than add values."""
+        now = self._clock()
+        async with self._db.transaction() as connection:
+            # Before its answer is claimed: a shared transaction has locked the station by then.
+            station = await stations.lock_station(connection, frame.event.station_id)
+            if is_usual:
+                shared = await self._share(connection, [frame], [station.paid_only], now)
+                if shared:
+                    return shared[frame]
+            if not await store.claim_answer(connection, frame.key, frame.answer, frame.rows):
+                return FrameOutcome(Changes(), is_repeated=True)
+            changes = await charging.meter_values(
+                connection, frame.event, now=now, rules=self._rules
+            )
+        return FrameOutcome(changes, is_repeated=False)
+
+
+def _is_database_down(error: Exception) -> bool:
+    """Returns whether it is useless to try the frames one by one."""
+    return isinstance(error, EvPowerError) and error.code == "database_unavailable"
