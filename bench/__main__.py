@@ -17,11 +17,13 @@ from bench import docs
 from bench.against import MAX_ROUNDS, ROUNDS, against, checkout_folder
 from bench.attacks import attacks
 from bench.changes import change_alone, change_notified
+from bench.charging_paths import start_to_remote, stop_to_balance
 from bench.charging_reads import charging_reads, phones
 from bench.credit import credit_grouped, credit_single
 from bench.harness import Row, say, table
 from bench.live import live_idle, live_push, live_reconnect
 from bench.memory import memory
+from bench.meter_values import meter_values
 from bench.migrate import migrate_clients
 from bench.reads import balance, history
 from bench.reconcile import reconcile
@@ -57,6 +59,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "live_idle": live_idle,
     "attacks": attacks,
     "station_frames": station_frames,
+    "meter_values": meter_values,
+    "stop_to_balance": stop_to_balance,
+    "start_to_remote": start_to_remote,
     "station_reads": station_reads,
     "station_idle": station_idle,
     "meter_value_bytes": meter_value_bytes,

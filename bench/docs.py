@@ -56,6 +56,12 @@ _BASELINES = """
 - **quiet**: the same drivers asking without an attack, before and after it. Each attack is 2,000
   unfinished sockets or 200 requests a second from one address, alone; half of the drivers share
   that address. `BENCH_ATTACKS_S=60` measures a minute each.
+- **pgbench, one frame a transaction**: the dedupe row, both raw frames, the value and the session's
+  progress, written by 16 clients. Ours reads and answers each frame and updates its limits, too,
+  over a socket for each of 256 stations, or given to the same code in process.
+- **the same statements and an echo**: what one StopTransaction sends to PostgreSQL, recorded on a
+  copy of the database and sent by pgbench on another one, and a text over a WebSocket and back.
+- **a commit and an echo**: one row inserted by pgbench with one client, and such a text.
 - **get_user**: one question to Supabase Auth about a token, with a kept-open connection.
 """
 

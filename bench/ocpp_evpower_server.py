@@ -6,16 +6,17 @@ PostgreSQL and to charging goes to functions that answer a constant.
 
 import socket
 import sys
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import uvicorn
 import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from evpower import charging
-from evpower.charging import Changes, StartAnswer
+from evpower import charging, stations
+from evpower.charging import Changes, StartAnswer, StationReadings
 from evpower.config import Settings
 from evpower.devstack.ports import LOOPBACK
 from evpower.foundation.bus import LocalBus
@@ -63,8 +64,48 @@ async def _start(*_arguments: object, **_how: object) -> StartAnswer:
     return StartAnswer(7, "accepted", Changes())
 
 
-async def _meter_values(*_arguments: object, **_how: object) -> Changes:
-    return Changes()
+class _Draft(NamedTuple):
+    """What a frame writes: nothing."""
+
+    changes: Changes = Changes()
+
+
+class _Station(NamedTuple):
+    """A station, as far as it is looked at."""
+
+    paid_only: bool = False
+
+
+class _Values:
+    """Takes meter values, and keeps none."""
+
+    def __init__(self, _rules: object) -> None:
+        """Take them by no rules."""
+
+    async def draft(
+        self, _connection: object, events: Sequence[StationReadings], **_how: object
+    ) -> list[_Draft]:
+        """Return a draft of each frame."""
+        return [_Draft() for _ in events]
+
+    async def write(self, _connection: object, drafts: object) -> None:
+        """Write nothing."""
+        _stored[:] = [drafts]
+
+
+async def _claim_answers(
+    _connection: object, answers: Sequence[tuple[bytes, str, datetime]], frames: object
+) -> set[bytes]:
+    _stored[:] = [answers, frames]
+    return {key for key, _, _ in answers}
+
+
+async def _lock_free(_connection: object, ids: Sequence[str]) -> dict[str, bool]:
+    return dict.fromkeys(ids, False)
+
+
+async def _lock(_connection: object, _name: str) -> _Station:
+    return _Station()
 
 
 class _Endpoint(StationSockets):
@@ -84,8 +125,13 @@ class _Endpoint(StationSockets):
 def _app() -> ASGIApp:
     stubs: Any = store
     stubs.claim_answer, stubs.insert_frames, stubs.answer_of = _claim_answer, _nothing, _nothing
+    stubs.claim_answers = _claim_answers
     used: Any = charging
-    used.start_transaction, used.meter_values = _start, _meter_values
+    used.start_transaction = _start
+    locks: Any = stations
+    locks.lock_free_stations, locks.lock_station = _lock_free, _lock
+    sharing: Any = import_module("evpower.ocpp.shared_frames")
+    sharing.SharedValues = _Values
     slice_module: Any = import_module("evpower.ocpp.module")
     slice_module.StationSockets = _Endpoint
     shared = Shared(cast("Database", _NoDatabase()), HttpClient(), LocalBus(), utc_now)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,44 @@ async def pgbench(
         latency_ms=_figure(r"latency average = ([\d.]+) ms", done.stdout),
         transactions=int(_figure(r"actually processed: (\d+)", done.stdout)),
     )
+
+
+async def median_ms(
+    postgres: EmbeddedPostgres,
+    dsn: str,
+    script: str,
+    folder: Path,
+    *,
+    times: int,
+    variables: dict[str, int] | None = None,
+) -> float:
+    """Run a script so many times with one client; returns the median in milliseconds.
+
+    What is read first by gset is not counted. Raises RuntimeError.
+    """
+    path, prefix = folder / "median.pgbench", folder / "median-log"
+    path.write_text(script)
+    argv: list[str | Path] = [postgres.bin_dir / "pgbench", "-n", "-M", "prepared", "-r", "-l"]
+    argv += ["--log-prefix", prefix, "-c", "1", "-t", str(times), "-f", path]
+    for name, value in (variables or {}).items():
+        argv += ["-D", f"{name}={value}"]
+    env = {**os.environ, "PGOPTIONS": f"-c role={APP_ROLE} -c timezone=UTC -c jit=off"}
+    done = await children.run([*argv, dsn], env=env, timeout_s=120)
+    if done.returncode != 0:
+        raise RuntimeError(f"pgbench failed: {done.stdout[-2000:]}")
+    took_us = _logged_us(prefix)
+    if len(took_us) != times:
+        raise RuntimeError(f"{len(took_us)} of {times} times: {done.stdout[-2000:]}")
+    reads = re.finditer(r"^\s+([\d.]+)\s.*\\gset", done.stdout, re.MULTILINE)
+    return statistics.median(took_us) / 1000 - sum(float(read[1]) for read in reads)
+
+
+def _logged_us(prefix: Path) -> list[int]:
+    """Reads the microseconds of each transaction, and removes pgbench's log of them."""
+    [path] = prefix.parent.glob(f"{prefix.name}.*")
+    lines = path.read_text().splitlines()
+    path.unlink()
+    return [int(line.split()[2]) for line in lines]
 
 
 def _figure(pattern: str, text: str) -> float:

@@ -75,6 +75,17 @@ class Rig:
             await set_login_defaults(admin, login="evpower", database=name)
         return self.postgres.owner_dsn(name)
 
+    async def copy_database(self, dsn: str) -> str:
+        """A database with the same rows; no connection to the first one may be open."""
+        name = f"bench_{uuid4().hex[:8]}"
+        async with self.owner(self.postgres.dsn("postgres")) as admin:
+            await admin.execute(
+                f"create database {name} template {dsn.rsplit('/', 1)[1]} strategy file_copy"
+                " owner evpower"
+            )
+            await set_login_defaults(admin, login="evpower", database=name)
+        return self.postgres.owner_dsn(name)
+
     @asynccontextmanager
     async def owner(self, dsn: str) -> AsyncGenerator[Connection]:
         """Connect as the owner, for preparing and checking."""

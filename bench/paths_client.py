@@ -1,0 +1,151 @@
+"""`python -m bench.paths_client PLAN.json`: a driver's phone and a station, one step after another.
+
+For each line on stdin it does one thing so often, and prints the milliseconds of each time:
+`stop`: from a StopTransaction on the station's socket to the new balance on the phone's;
+`start`: from the phone's HTTP call to the RemoteStartTransaction on the station's socket;
+`echo`: a text to an echoing server and back.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import uvloop
+from websockets.asyncio.client import ClientConnection, connect
+
+from evpower.devstack.ports import LOOPBACK
+
+_BOOT: Final = [
+    2, "boot", "BootNotification", {"chargePointVendor": "Acme", "chargePointModel": "Bench"}
+]  # fmt: skip
+_WAIT_LIMIT_S: Final = 20.0
+_GAP_S: Final = 0.03  # what the step before started may end
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where to connect; drivers with their tokens, stations, and transactions that run."""
+
+    port: int
+    echo_port: int
+    each: int  # steps of a run
+    charging: list[tuple[str, str, int]]  # token, station, transaction
+    waiting: list[tuple[str, str]]  # token, station
+
+
+@asynccontextmanager
+async def _station(port: int, name: str) -> AsyncGenerator[ClientConnection]:
+    async with connect(
+        f"ws://{LOOPBACK}:{port}/ocpp/{name}", subprotocols=["ocpp1.6"],  # pyright: ignore[reportArgumentType]
+        compression=None, ping_interval=None, close_timeout=1,
+    ) as socket:  # fmt: skip
+        await socket.send(orjson.dumps(_BOOT).decode())
+        await _until(socket, lambda message: message[:2] == [3, "boot"])
+        yield socket
+
+
+async def _until(
+    socket: ClientConnection,
+    is_it: Callable[[Any], bool],
+) -> Any:  # noqa: ANN401 - a message
+    """Returns the first message that is meant; calls of the server in between are refused."""
+    async with asyncio.timeout(_WAIT_LIMIT_S):
+        while True:
+            message = orjson.loads(await socket.recv())
+            if is_it(message):
+                return message
+            if isinstance(message, list) and message[0] == 2:
+                refusal: list[object] = [4, message[1], "NotSupported", "", {}]
+                await socket.send(orjson.dumps(refusal).decode())
+
+
+async def _stop(plan: Plan, number: int) -> float:
+    token, name, transaction = plan.charging[number]
+    live = connect(f"ws://{LOOPBACK}:{plan.port}/api/v1/ws", compression=None, ping_interval=None)
+    async with live as phone, _station(plan.port, name) as station:
+        await phone.send(json.dumps({"type": "auth", "token": token}))
+        before = await _until(phone, _is_balance)
+        now = datetime.now(UTC).isoformat()[:23] + "Z"
+        stop = {
+            "transactionId": transaction, "meterStop": 5_000, "timestamp": now, "reason": "Local"
+        }  # fmt: skip
+        message = orjson.dumps([2, f"stop-{number}", "StopTransaction", stop]).decode()
+        await asyncio.sleep(_GAP_S)
+        began_s = time.perf_counter()
+        await station.send(message)
+        await _until(phone, lambda sent: _is_balance(sent) and sent["balance"] != before["balance"])
+        took_ms = (time.perf_counter() - began_s) * 1000
+        await _until(station, lambda sent: sent[:2] == [3, f"stop-{number}"])
+    return took_ms
+
+
+def _is_balance(message: Mapping[str, Any]) -> bool:
+    return message.get("type") == "balance_update"
+
+
+async def _start(plan: Plan, number: int) -> float:
+    token, name = plan.waiting[number]
+    body = json.dumps({"station_id": name, "connector_id": 1}).encode()
+    head = (
+        f"POST /api/v1/charging/start HTTP/1.1\r\nHost: {LOOPBACK}\r\nAuthorization: Bearer {token}"
+        f"\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    async with _station(plan.port, name) as station:
+        reader, writer = await asyncio.open_connection(LOOPBACK, plan.port)
+        await asyncio.sleep(_GAP_S)
+        began_s = time.perf_counter()
+        writer.write(head.encode() + body)
+        call = await _until(station, _is_remote_start)
+        took_ms = (time.perf_counter() - began_s) * 1000
+        await station.send(json.dumps([3, call[1], {"status": "Accepted"}]))
+        status = await reader.readline()
+        if b" 200 " not in status:
+            raise RuntimeError(f"not started: {status!r}")
+        writer.close()
+    return took_ms
+
+
+def _is_remote_start(message: list[Any]) -> bool:
+    return message[0] == 2 and message[2] == "RemoteStartTransaction"
+
+
+async def _run(plan: Plan) -> None:
+    loop = asyncio.get_running_loop()
+    async with connect(
+        f"ws://{LOOPBACK}:{plan.echo_port}", compression=None, ping_interval=None
+    ) as echo:
+
+        async def echoed(_plan: Plan, number: int) -> float:
+            began_s = time.perf_counter()
+            await echo.send(f"echo {number} " + "x" * 200)
+            await echo.recv()
+            return (time.perf_counter() - began_s) * 1000
+
+        steps: Mapping[str, Callable[[Plan, int], Awaitable[float]]] = {
+            "stop": _stop, "start": _start, "echo": echoed
+        }  # fmt: skip
+        done = dict.fromkeys(steps, 0)
+        print("[]", flush=True)
+        while name := (await loop.run_in_executor(None, sys.stdin.readline)).strip():
+            first = done[name]
+            done[name] += plan.each
+            took = [await steps[name](plan, number) for number in range(first, done[name])]
+            print(json.dumps(took), flush=True)
+
+
+def main() -> int:
+    """Run the plan until stdin ends."""
+    uvloop.run(_run(Plan(**json.loads(Path(sys.argv[1]).read_text()))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
