@@ -15,7 +15,10 @@ DUE: Final = {
     "sockets": {1, *range(3, 11), *range(12, 18)},
     "boots, statuses, clocks": {18, 19, 21, 22, 23},
     "starts": {*range(24, 30), 31, 32},
+    "meter values": {*range(33, 42), *range(43, 48), *range(49, 52)},
     "stops": {53, 54, 56, 58, 59, 61},
+    "commands and configuration": set(range(62, 70)),
+    "limits": {*range(71, 74), 80, 81},
     "libraries": set(range(82, 88)),
 }
 EXCEPTIONS: Final = {

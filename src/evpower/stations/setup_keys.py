@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from evpower.stations.model import SetupKey, VendorProfile
+from evpower.stations.model import USUAL_PROFILE, SetupKey, VendorProfile
 from evpower.stations.texts import printable
 
 _ATTEMPTS: Final = 10  # of a message about a transaction, before it is lost
 _SOC: Final = "SoC"
+_MEASURANDS: Final = "MeterValuesSampledData"
+_HEARTBEAT_S: Final = 60  # of a station that takes no pings
 _VALUE_MAX: Final = 500
 _KEY_MAX: Final = 50
 _TRUTHS: Final = {"true": "true", "1": "true", "false": "false", "0": "false"}
@@ -36,7 +38,7 @@ class WantedKey:
     """What a key should be. Without a needed one the energy or the bill may be wrong."""
 
     key: str
-    value: Callable[[VendorProfile], str]
+    value: Callable[[VendorProfile], str | None]  # None: as it is
     fits: Callable[[str, str], bool]
     is_needed: bool = False
 
@@ -51,6 +53,11 @@ def _has_all(actual: str, wanted: str) -> bool:
     return {part.casefold() for part in wanted.split(",")} <= listed
 
 
+def _has_only(actual: str, wanted: str) -> bool:
+    """Returns whether a list has what is wanted and no more."""
+    return _has_all(actual, wanted) and len(actual.split(",")) == len(wanted.split(","))
+
+
 def _is_at_most(actual: str, wanted: str) -> bool:
     number = _number(actual)
     return number is not None and 0 < number <= int(wanted)
@@ -62,9 +69,7 @@ def _is_at_least(actual: str, wanted: str) -> bool:
 
 
 _WANTED: Final = (
-    WantedKey(
-        "MeterValuesSampledData", lambda make: ",".join(make.measurands), _has_all, is_needed=True
-    ),
+    WantedKey(_MEASURANDS, lambda make: ",".join(make.measurands), _has_all, is_needed=True),
     WantedKey(
         "MeterValueSampleInterval",
         lambda make: str(make.sample_interval_s),
@@ -78,6 +83,9 @@ _WANTED: Final = (
     WantedKey("AllowOfflineTxForUnknownId", lambda _: "false", _is_same),
     WantedKey("StopTransactionOnInvalidId", lambda _: "true", _is_same),
     WantedKey("TransactionMessageAttempts", lambda _: str(_ATTEMPTS), _is_at_least),
+    WantedKey(
+        "HeartbeatInterval", lambda make: None if make.ping else str(_HEARTBEAT_S), _is_at_most
+    ),
 )
 NEEDED: Final = frozenset(wanted.key for wanted in _WANTED if wanted.is_needed)
 
@@ -93,12 +101,14 @@ def compare_keys(
     keys: list[SetupKey] = []
     for wanted in _WANTED:
         value = wanted.value(profile)
+        if value is None:
+            continue
         if not has_dc:
             value = ",".join(part for part in value.split(",") if part != _SOC)
         known = actual.pop(wanted.key.casefold(), None)
         if known is None:
             keys.append(SetupKey(wanted.key, value, None, is_readonly=False, outcome="absent"))
-        elif wanted.fits(known.actual or "", value):
+        elif _fits(wanted, known.actual or "", value, profile):
             keys.append(_with(known, value, "as_wanted"))
         else:
             keys.append(_with(known, value, "read_only" if known.is_readonly else "to_write"))
@@ -110,6 +120,13 @@ def compare_keys(
         elif name in shown:
             keys.append(_with(known, None, "shown"))
     return keys
+
+
+def _fits(wanted: WantedKey, actual: str, value: str, profile: VendorProfile) -> bool:
+    """Returns whether a key is as wanted; a make with few measurands must not have more of them."""
+    if wanted.key == _MEASURANDS and profile.measurands != USUAL_PROFILE.measurands:
+        return _has_only(actual, value)
+    return wanted.fits(actual, value)
 
 
 def _read(response: Mapping[str, Any]) -> dict[str, SetupKey]:

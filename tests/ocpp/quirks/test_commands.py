@@ -143,6 +143,7 @@ async def test_q62_few_measurands_are_written_once_and_never_read_again(drive: D
         setup = await configured.set_up(station)
         assert setup.state == "done"
         assert configured.written == [("MeterValuesSampledData", SAMPLED)]
+    configured.keys["MeterValuesSampledData"] += ",Voltage"
     for _ in range(3):
         async with drive.central.open() as station:
             await station.boot(**ABB)
@@ -369,6 +370,32 @@ async def test_q69_the_keys_that_matter_for_money_are_listed(drive: Driving) -> 
     assert [key.actual for key in setup.keys if key.key == "TransactionMessageAttempts"] == ["1"]
 
 
+@pytest.mark.parametrize(
+    ("boot", "written"),
+    [
+        pytest.param({}, [], id="more-than-is-needed-is-left"),
+        pytest.param(ABB, [("MeterValuesSampledData", SAMPLED)], id="abb-must-not-have-more"),
+    ],
+)
+async def test_q62_a_long_list_is_shortened_where_it_breaks_the_make(
+    drive: Driving, boot: dict[str, str], written: list[tuple[str, str]]
+) -> None:
+    configured = Configured(drive, {"MeterValuesSampledData": f"{SAMPLED},Current.Import,Voltage"})
+    async with drive.central.open() as station:
+        await station.boot(**boot)
+        assert (await configured.set_up(station)).state == "done"
+    assert configured.written == written
+
+
+async def test_q12_a_station_without_pings_sends_more_heartbeats(drive: Driving) -> None:
+    configured = Configured(drive, {"HeartbeatInterval": "300"})
+    await change(drive, members={"ping": "false"})
+    async with drive.central.open() as station:
+        await station.boot()
+        assert (await configured.set_up(station)).state == "done"
+    assert configured.written == [("HeartbeatInterval", "60")]
+
+
 async def test_q69_a_needed_key_that_is_refused_ends_the_set_up(drive: Driving) -> None:
     configured = Configured(
         drive,
@@ -416,16 +443,28 @@ async def test_q71_a_limit_of_zero_is_in_the_unit_of_the_make(
     assert await drive.bills() == [(5000, 50_00)]
 
 
-async def test_q72_q73_a_limit_is_bound_to_the_transaction(drive: Driving) -> None:
-    """Stack level 0 and Relative, as several makes take no other; none outlives the session."""
+async def test_q72_a_limit_has_the_form_that_most_makes_take(drive: Driving) -> None:
+    """Stack level 0 and Relative; a make that wants another level gets it."""
+    async with drive.central.open() as station:
+        _, transaction = await drive.charging(station)
+        limited = {"transaction_id": str(transaction), **LIMIT}
+        await command(drive, "set_charging_profile", **limited)
+        profile = (await accept(station, "SetChargingProfile"))["csChargingProfiles"]
+        assert (profile["chargingProfileKind"], profile["stackLevel"]) == ("Relative", 0)
+        await change(drive, members={"stack_level": "3"})
+        await command(drive, "set_charging_profile", **limited)
+        profile = (await accept(station, "SetChargingProfile"))["csChargingProfiles"]
+        assert profile["stackLevel"] == 3
+
+
+async def test_q73_a_limit_is_bound_to_its_transaction(drive: Driving) -> None:
+    """None outlives the session."""
     async with drive.central.open() as station:
         _, transaction = await drive.charging(station)
         await command(drive, "set_charging_profile", transaction_id=str(transaction), **LIMIT)
         profile = (await accept(station, "SetChargingProfile"))["csChargingProfiles"]
         assert profile["transactionId"] == transaction
         assert profile["chargingProfilePurpose"] == "TxProfile"
-        assert profile["chargingProfileKind"] == "Relative"
-        assert profile["stackLevel"] == 0
         await command(drive, "clear_charging_profile", connector="1")
         assert await accept(station, "ClearChargingProfile") == {
             "connectorId": 1, "chargingProfilePurpose": "TxProfile",
