@@ -51,29 +51,39 @@ def same_tag(sent: str | None, known: str) -> bool:
 
 
 async def bind_values(connection: Connection, event: StationReadings) -> RunningTransaction | None:
-    """Returns the transaction that meter values belong to; None: none."""
+    """Returns the transaction that meter values belong to; None: none.
+
+    A station may call several by one id: then the connector says which.
+    """
     number, name = known_id(event.transaction_id), known_name(event.text_id)
     alias = name if name is not None else None if number is None else str(number)
     named: list[StationTransaction] = []
     if alias is not None:
         named = await store.find_named(connection, event.station_id, _as_ours(number), alias)
-        for transaction in named:
-            if transaction.ended_at is None:
-                return await store.load(connection, transaction.id)
-    opened = await store.find_open(connection, event.station_id)
-    here = [transaction for transaction in opened if transaction.connector == event.connector]
-    if not here and len(opened) == 1 and event.connector == 0:
-        here = opened
-    if here:
-        running = await store.load(connection, here[0].id)
-        if not named or _fits(running.progress.register, running, event):
+    running = [transaction for transaction in named if transaction.ended_at is None]
+    for transaction in running:
+        if transaction.id == number or transaction.connector == event.connector:
+            return await store.load(connection, transaction.id)
+    here = await _open_here(connection, event)
+    if here is not None:
+        candidate = await store.load(connection, here.id)
+        if not named or _fits(candidate.progress.register, candidate, event):
             if alias is not None:
-                await add_alias(connection, event.station_id, alias, here[0].id, event.received_at)
-            return running
-        return None
+                await add_alias(connection, event.station_id, alias, here.id, event.received_at)
+            return candidate
+    if running:
+        return await store.load(connection, running[0].id)
     if named:
-        return await store.load(connection, named[0].id)
+        return await store.load(connection, named[0].id) if here is None else None
     return await _just_ended(connection, event)
+
+
+async def _open_here(connection: Connection, event: StationReadings) -> StationTransaction | None:
+    """Returns the open transaction on a connector; on connector 0 the only one of the station."""
+    opened = await store.find_open(connection, event.station_id)
+    if event.connector == 0 and len(opened) == 1:
+        return opened[0]
+    return next((item for item in opened if item.connector == event.connector), None)
 
 
 async def _just_ended(connection: Connection, event: StationReadings) -> RunningTransaction | None:
@@ -109,14 +119,12 @@ async def bind_stop(connection: Connection, event: StationStop) -> StationTransa
     if number is not None or name is not None:
         text = name if name is not None else str(number)
         named = await store.find_named(connection, event.station_id, _as_ours(number), text)
-        for transaction in named:
-            if transaction.ended_at is None:
-                return transaction
+        running = [transaction for transaction in named if transaction.ended_at is None]
+        if running:
+            return await _of_an_open_id(connection, event, running, opened)
         if named:
             return await _of_a_used_id(connection, event, named[0], opened)
-    fitting = [transaction for transaction in opened if _may_end(event, transaction)]
-    if len(fitting) > 1:
-        fitting = await _by_register(connection, event, fitting)
+    fitting = await _that_may_end(connection, event, opened)
     if fitting:
         return fitting[0]
     ended = await store.find_ended(connection, event.station_id, event.received_at - _LATE)
@@ -129,20 +137,54 @@ async def bind_stop(connection: Connection, event: StationStop) -> StationTransa
     return matched[0] if matched else None
 
 
+async def _of_an_open_id(
+    connection: Connection,
+    event: StationStop,
+    running: Sequence[StationTransaction],
+    opened: Sequence[StationTransaction],
+) -> StationTransaction:
+    """Returns the one that a stop ends of those that have its id, or that should have it.
+
+    Our own id is one transaction's. A station's own may be that of several: then the tag and the
+    register say which, also one whose values have not shown its id yet.
+    """
+    number = known_id(event.transaction_id)
+    for transaction in running:
+        if transaction.id == number:
+            return transaction
+    fitting = await _that_may_end(connection, event, running)
+    if not fitting and event.id_tag:
+        fitting = await _that_may_end(connection, event, opened)
+    return fitting[0] if fitting else running[0]
+
+
 async def _of_a_used_id(
     connection: Connection,
     event: StationStop,
     ended: StationTransaction,
     opened: Sequence[StationTransaction],
 ) -> StationTransaction:
-    """Returns the only open transaction if a stop with an ended one's id is later and fits it."""
-    if ended.end_kind != "stop" or len(opened) != 1 or not _may_end(event, opened[0]):
+    """Returns the open transaction that a stop with an ended one's id fits, if it is later.
+
+    Of several open ones the tag has to say which.
+    """
+    if ended.end_kind != "stop" or (len(opened) > 1 and not event.id_tag):
         return ended
     at = event.time.at
     is_later = at is not None and ended.ended_at is not None and at > ended.ended_at + SKEW_LIMIT
-    if is_later and await _by_register(connection, event, opened):
-        return opened[0]
-    return ended
+    if not is_later:
+        return ended
+    fitting = [transaction for transaction in opened if _may_end(event, transaction)]
+    matched = await _by_register(connection, event, fitting)
+    return matched[0] if matched else ended
+
+
+async def _that_may_end(
+    connection: Connection, event: StationStop, candidates: Sequence[StationTransaction]
+) -> list[StationTransaction]:
+    """Returns those that a stop may end by tag and time; of several, by register too."""
+    fitting = [transaction for transaction in candidates if _may_end(event, transaction)]
+    return await _by_register(connection, event, fitting) if len(fitting) > 1 else fitting
 
 
 def _may_end(event: StationStop, transaction: StationTransaction) -> bool:

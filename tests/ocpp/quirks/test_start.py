@@ -59,6 +59,33 @@ async def test_q24_a_tag_comes_back_as_the_station_writes_it(drive: Driving, ech
     assert ("text_too_long" in await drive.central.deviations()) == (len(echo(tag)) > 20)
 
 
+async def test_q24_a_make_with_one_tag_is_asked_by_it(drive: Driving) -> None:
+    """It takes no other in a remote start, and may ask for it first."""
+    fixed = "uc_default_auth"
+    async with drive.central.open() as station:
+        await station.boot(chargePointVendor="United Chargers", chargePointModel="Mini")
+        answer = await station.call("Authorize", {"idTag": fixed})
+        assert answer == {"idTagInfo": {"status": "Invalid"}}
+        await drive.request()
+        assert (await accept(station, "RemoteStartTransaction"))["idTag"] == fixed
+        answer = await station.call("Authorize", {"idTag": fixed})
+        assert answer == {"idTagInfo": {"status": "Accepted"}}
+        answer = await drive.begin(station, fixed)
+        assert answer["idTagInfo"] == {"status": "Accepted"}
+        await station.call("StopTransaction", drive.end(answer["transactionId"], 5000, idTag=fixed))
+    assert await drive.bills() == [(5000, 50_00)]
+
+
+async def test_q24_a_make_with_one_tag_that_refuses_holds_nothing(drive: Driving) -> None:
+    async with drive.central.open() as station:
+        await station.boot(chargePointVendor="United Chargers", chargePointModel="Mini")
+        await drive.request()
+        call = await station.receive()
+        await station.send([3, call[1], {"status": "Rejected"}])
+        await drive.until_state("refused")
+    assert await drive.held() == 0
+
+
 async def test_q24_a_stop_needs_no_transaction_id_beside_a_longer_tag(drive: Driving) -> None:
     async with drive.central.open() as station:
         tag, _ = await begun(drive, station)

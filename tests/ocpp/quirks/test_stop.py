@@ -6,6 +6,7 @@ import pytest
 
 from tests.ocpp.driving import Driving, Members, accept
 from tests.ocpp.scenario import Station
+from tests.wallet.scenario import Scenario
 
 STRANGER = "DEADBEEF"
 
@@ -231,3 +232,64 @@ async def test_q61_a_charge_outside_is_counted_with_its_energy(drive: Driving) -
     assert (row["purpose"], row["session_id"]) == ("unattributed", None)
     assert row["meter_stop_wh"] - row["meter_start_wh"] == 7500
     assert await drive.bills() == []
+
+
+LARGEST = 2**63 - 1
+
+
+async def two_charges(drive: Driving, station: Station) -> tuple[str, str]:
+    """A driver's charge on each of two connectors, by card and by app. Returns their tags."""
+    await drive.central.owner.execute("update stations.stations set cards_without_auth = true")
+    other = await Scenario(drive.central.owner).topped_up(1000_00)
+    card = "04A1B2C3D4E5F6"
+    await drive.central.owner.execute(
+        "insert into identity.aliases (kind, alias, client_id) values ('id_tag', lower($2), $1)",
+        other, card,
+    )  # fmt: skip
+    tag, _ = await drive.charging(station)
+    await drive.begin(station, card, connectorId=2, meter=1000, message_id="2")
+    return tag, card
+
+
+async def test_edge_14_values_under_one_id_are_of_their_connectors(drive: Driving) -> None:
+    """Alfen has one id for every transaction."""
+    async with drive.central.open() as station:
+        tag, card = await two_charges(drive, station)
+        for connector, energy in ((1, "4000"), (2, "3000"), (1, "5000"), (2, "4000")):
+            payload = drive.values(LARGEST, energy, connectorId=connector)
+            await station.call("MeterValues", payload)
+        rows = await drive.central.owner.fetch(
+            "select t.connector, p.energy_wh from charging.progress p"
+            " join charging.transactions t on t.id = p.transaction_id order by 1"
+        )
+        assert [tuple(row) for row in rows] == [(1, 5000), (2, 3000)]
+        await station.call("StopTransaction", drive.end(LARGEST, 6000, idTag=card))
+        await station.call("StopTransaction", drive.end(LARGEST, 9000, idTag=tag))
+    assert await drive.bills() == [(5000, 50_00), (9000, 90_00)]
+
+
+async def test_edge_14_a_stop_whose_id_is_known_of_the_other_only_ends_its_own(
+    drive: Driving,
+) -> None:
+    async with drive.central.open() as station:
+        tag, card = await two_charges(drive, station)
+        await station.call("MeterValues", drive.values(LARGEST, "4000"))
+        await station.call("StopTransaction", drive.end(LARGEST, 4000, idTag=card))
+        assert await drive.bills() == [(3000, 30_00)]
+        await station.call("StopTransaction", drive.end(LARGEST, 7000, idTag=tag))
+    assert await drive.bills() == [(3000, 30_00), (7000, 70_00)]
+
+
+async def test_edge_14_an_id_of_ended_charges_ends_one_of_two_that_run(drive: Driving) -> None:
+    async with drive.central.open() as station:
+        await drive.charging(station)
+        await station.call("MeterValues", drive.values(LARGEST, "1000"))
+        await station.call("StopTransaction", drive.end(LARGEST, 1000))
+        await drive.online(station)
+        await drive.central.owner.execute("update stations.stations set paid_only = false")
+        await drive.begin(station, STRANGER, connectorId=2, meter=70, message_id="2")
+        await drive.request()
+        tag = (await accept(station, "RemoteStartTransaction"))["idTag"]
+        await drive.begin(station, tag, meter=1000, message_id="3")
+        await station.call("StopTransaction", drive.end(LARGEST, 6000, idTag=tag))
+    assert await drive.bills() == [(1000, 10_00), (5000, 50_00)]
