@@ -46,3 +46,19 @@ def test_every_quirk_has_a_test(section: str) -> None:
 
 def test_an_exception_is_not_due() -> None:
     assert set.union(*DUE.values()) & EXCEPTIONS.keys() == set()
+
+
+OCPP: Final = TESTS.parent / "src" / "evpower" / "ocpp"
+PAGE: Final = TESTS.parent / "docs" / "ocpp.md"
+_NOTED: Final = re.compile(r'notes\.add\(\s*"(\w+)"|\.note\(\s*"(\w+)"|\.note\([^)]*\{"(\w+)"\}')
+_ROW: Final = re.compile(r"^\| ([*`a-z0-9_, ]+) \|", re.MULTILINE)
+
+
+def test_the_page_has_every_kind_of_deviation() -> None:
+    table = PAGE.read_text().partition("## Deviations")[2]
+    listed = {kind for row in _ROW.findall(table) for kind in re.findall(r"`(\w+)`", row)}
+    program = "\n".join(file.read_text() for file in OCPP.rglob("*.py"))
+    noted = {kind for match in _NOTED.findall(program) for kind in match if kind}
+    assert len(noted) > 20
+    assert noted - listed == set()
+    assert {kind for kind in listed if f'"{kind}"' not in program} == set()
