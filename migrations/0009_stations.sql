@@ -176,7 +176,8 @@ create table stations.status_log (
   error text check (length(error) <= 255),
   info text check (length(info) <= 1000),
   station_time text check (length(station_time) <= 64), -- raw
-  received_at timestamptz not null default now()
+  received_at timestamptz not null default now(),
+  is_applied boolean not null default true           -- false: history, or a word or connector that is none
 );
 create index status_log_by_station on stations.status_log (station_id, received_at desc, id desc);
 create index status_log_by_time on stations.status_log (received_at);
@@ -396,8 +397,13 @@ select c.station_id, c.number, c.evse_number, c.evse_connector, c.standard, c.fo
   from stations.connectors c;
 create view stations.sockets_public as
 select s.station_id, s.epoch, s.node, s.last_frame_at from stations.sockets s;
-grant select on stations.locations_public, stations.stations_public, stations.connectors_public, stations.sockets_public
-  to evpower_app;
+-- What a station was, and when: for reports.
+create view stations.connections_public as
+select c.id, c.station_id, c.opened_at, c.closed_at, c.close_reason from stations.connections c;
+create view stations.status_log_public as
+select l.id, l.station_id, l.connector, l.status, l.received_at, l.is_applied from stations.status_log l;
+grant select on stations.locations_public, stations.stations_public, stations.connectors_public, stations.sockets_public,
+  stations.connections_public, stations.status_log_public to evpower_app;
 
 -- Stations are retired, never deleted, and a name stays with its station: sessions and bills point at both.
 create function stations.guard_station() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$

@@ -11,12 +11,19 @@ create table alerts.alerts (
   opened_at timestamptz not null,
   last_seen_at timestamptz not null,
   closed_at timestamptz,
+  acknowledged_at timestamptz,                       -- an operator has taken it up: repeats are sent no more
+  acknowledged_by text check (length(acknowledged_by) between 1 and 200),
+  note text check (length(note) between 1 and 500),  -- what they say of it
+  constraint alerts_are_acknowledged_by_an_actor check ((acknowledged_at is null) = (acknowledged_by is null)
+    and (note is null or acknowledged_at is not null)),
   constraint alerts_are_last_seen_after_they_open check (last_seen_at >= opened_at),
   constraint alerts_close_after_they_open check (closed_at >= opened_at)
 );
 create unique index alerts_one_open on alerts.alerts (kind, subject) where closed_at is null;
 create index alerts_by_time on alerts.alerts (opened_at desc, id desc);
-grant select, insert, update (detail, count, last_seen_at, closed_at) on alerts.alerts to evpower_app;
+create index alerts_by_kind on alerts.alerts (kind, opened_at);
+grant select, insert,
+  update (detail, count, last_seen_at, closed_at, acknowledged_at, acknowledged_by, note) on alerts.alerts to evpower_app;
 
 create function alerts.guard_alert() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -30,3 +37,47 @@ end
 $$;
 create trigger alerts_stay before update or delete on alerts.alerts
   for each row execute function alerts.guard_alert();
+
+-- What is sent of an alert, by each channel: that it opened, how often it was seen since, that it closed. Rows of a
+-- channel that is not configured are deleted unsent.
+create table alerts.messages (
+  number bigint generated always as identity primary key,
+  id uuid not null unique default gen_random_uuid(),  -- the same in each attempt: a receiver knows a repeat by it
+  alert_id bigint not null references alerts.alerts,
+  channel text not null check (channel in ('webhook', 'email')),
+  event text not null check (event in ('opened', 'repeated', 'closed')),
+  count bigint not null check (count > 0),            -- of the alert, as it was written
+  created_at timestamptz not null,
+  due_at timestamptz not null,                        -- of the next attempt; while one runs, the end of its lease
+  attempts int not null default 0 check (attempts >= 0),
+  error text check (length(error) <= 500),            -- of the last attempt
+  sent_at timestamptz,
+  given_up_at timestamptz,
+  constraint messages_end_once check (num_nonnulls(sent_at, given_up_at) <= 1)
+);
+create unique index messages_once on alerts.messages (alert_id, channel, event) where event <> 'repeated';
+create index messages_waiting on alerts.messages (channel, number) where sent_at is null and given_up_at is null;
+create index messages_by_alert on alerts.messages (alert_id, channel, number);
+create index messages_by_time on alerts.messages using brin (created_at);
+grant select, insert, update (due_at, attempts, error, sent_at, given_up_at), delete on alerts.messages to evpower_app;
+
+-- The messages are written with what they are about: whoever opens or closes an alert waits for no channel.
+create function alerts.write_messages() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into alerts.messages (alert_id, channel, event, count, created_at, due_at)
+  select new.id, channel, case when new.closed_at is null then 'opened' else 'closed' end, new.count,
+         coalesce(new.closed_at, new.opened_at), coalesce(new.closed_at, new.opened_at)
+    from unnest(array['webhook', 'email']) channel;
+  return null;
+end
+$$;
+create trigger alerts_open_with_messages after insert on alerts.alerts
+  for each row execute function alerts.write_messages();
+create trigger alerts_close_with_messages after update on alerts.alerts
+  for each row when (old.closed_at is null and new.closed_at is not null) execute function alerts.write_messages();
+
+-- What other schemas read of an alert.
+create view alerts.alerts_public as
+select a.id, a.kind, a.subject, a.count, a.opened_at, a.last_seen_at, a.closed_at, a.acknowledged_at
+  from alerts.alerts a;
+grant select on alerts.alerts_public to evpower_app;

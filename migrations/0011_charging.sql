@@ -446,6 +446,18 @@ create trigger cdrs_stay before update or delete on charging.cdrs
 create trigger cdrs_are_kept before truncate on charging.cdrs
   for each statement execute function charging.refuse_change();
 
+-- What other schemas read of bills, and of whose station and tariff each was. New columns stand at the end.
+create or replace view charging.settlements_public as
+select s.id, s.session_id, s.client_id, s.bill_number,
+       s.debited_minor, s.debited_minor * 0.01 as debited_som, s.created_at,
+       s.total_minor, s.total_minor * 0.01 as total_som, s.energy_wh, s.energy_wh * 0.001 as energy_kwh
+  from charging.settlements s;
+create view charging.cdrs_public as
+select c.settlement_id, c.session_id, c.is_estimated, c.station_owner, c.tariff_owner from charging.cdrs c;
+grant select on charging.cdrs_public to evpower_app;
+-- Bills of a day are found by their place in the table.
+create index settlements_created on charging.settlements using brin (created_at) with (autosummarize = on);
+
 create function charging.check_cdr() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if exists (select from charging.settlements b join charging.sessions s on s.id = b.session_id

@@ -91,6 +91,19 @@ begin
 end
 $$;
 
+CREATE FUNCTION alerts.write_messages() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  insert into alerts.messages (alert_id, channel, event, count, created_at, due_at)
+  select new.id, channel, case when new.closed_at is null then 'opened' else 'closed' end, new.count,
+         coalesce(new.closed_at, new.opened_at), coalesce(new.closed_at, new.opened_at)
+    from unnest(array['webhook', 'email']) channel;
+  return null;
+end
+$$;
+
 CREATE FUNCTION charging.check_cdr() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1966,16 +1979,63 @@ CREATE TABLE alerts.alerts (
     opened_at timestamp with time zone NOT NULL,
     last_seen_at timestamp with time zone NOT NULL,
     closed_at timestamp with time zone,
+    acknowledged_at timestamp with time zone,
+    acknowledged_by text,
+    note text,
+    CONSTRAINT alerts_acknowledged_by_check CHECK (((length(acknowledged_by) >= 1) AND (length(acknowledged_by) <= 200))),
+    CONSTRAINT alerts_are_acknowledged_by_an_actor CHECK ((((acknowledged_at IS NULL) = (acknowledged_by IS NULL)) AND ((note IS NULL) OR (acknowledged_at IS NOT NULL)))),
     CONSTRAINT alerts_are_last_seen_after_they_open CHECK ((last_seen_at >= opened_at)),
     CONSTRAINT alerts_close_after_they_open CHECK ((closed_at >= opened_at)),
     CONSTRAINT alerts_count_check CHECK ((count > 0)),
     CONSTRAINT alerts_detail_check CHECK ((jsonb_typeof(detail) = 'object'::text)),
     CONSTRAINT alerts_kind_check CHECK ((kind ~ '^[a-z][a-z0-9_]{0,63}$'::text)),
+    CONSTRAINT alerts_note_check CHECK (((length(note) >= 1) AND (length(note) <= 500))),
     CONSTRAINT alerts_subject_check CHECK (((length(subject) >= 1) AND (length(subject) <= 200)))
 );
 
 ALTER TABLE alerts.alerts ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME alerts.alerts_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE VIEW alerts.alerts_public AS
+ SELECT id,
+    kind,
+    subject,
+    count,
+    opened_at,
+    last_seen_at,
+    closed_at,
+    acknowledged_at
+   FROM alerts.alerts a;
+
+CREATE TABLE alerts.messages (
+    number bigint NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    alert_id bigint NOT NULL,
+    channel text NOT NULL,
+    event text NOT NULL,
+    count bigint NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    error text,
+    sent_at timestamp with time zone,
+    given_up_at timestamp with time zone,
+    CONSTRAINT messages_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT messages_channel_check CHECK ((channel = ANY (ARRAY['webhook'::text, 'email'::text]))),
+    CONSTRAINT messages_count_check CHECK ((count > 0)),
+    CONSTRAINT messages_end_once CHECK ((num_nonnulls(sent_at, given_up_at) <= 1)),
+    CONSTRAINT messages_error_check CHECK ((length(error) <= 500)),
+    CONSTRAINT messages_event_check CHECK ((event = ANY (ARRAY['opened'::text, 'repeated'::text, 'closed'::text])))
+);
+
+ALTER TABLE alerts.messages ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME alerts.messages_number_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -2003,6 +2063,14 @@ CREATE TABLE charging.cdrs (
     CONSTRAINT cdrs_station_owner_check CHECK (((length(station_owner) >= 1) AND (length(station_owner) <= 200))),
     CONSTRAINT cdrs_tariff_owner_check CHECK (((length(tariff_owner) >= 1) AND (length(tariff_owner) <= 200)))
 );
+
+CREATE VIEW charging.cdrs_public AS
+ SELECT settlement_id,
+    session_id,
+    is_estimated,
+    station_owner,
+    tariff_owner
+   FROM charging.cdrs c;
 
 CREATE TABLE charging.clocks (
     station_id text NOT NULL,
@@ -2198,7 +2266,11 @@ CREATE VIEW charging.settlements_public AS
     bill_number,
     debited_minor,
     ((debited_minor)::numeric * 0.01) AS debited_som,
-    created_at
+    created_at,
+    total_minor,
+    ((total_minor)::numeric * 0.01) AS total_som,
+    energy_wh,
+    ((energy_wh)::numeric * 0.001) AS energy_kwh
    FROM charging.settlements s;
 
 CREATE TABLE charging.signed_values (
@@ -2799,6 +2871,14 @@ ALTER TABLE stations.connections ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
     CACHE 1
 );
 
+CREATE VIEW stations.connections_public AS
+ SELECT id,
+    station_id,
+    opened_at,
+    closed_at,
+    close_reason
+   FROM stations.connections c;
+
 CREATE TABLE stations.connectors (
     station_id text NOT NULL,
     number integer NOT NULL,
@@ -3050,6 +3130,7 @@ CREATE TABLE stations.status_log (
     info text,
     station_time text,
     received_at timestamp with time zone DEFAULT now() NOT NULL,
+    is_applied boolean DEFAULT true NOT NULL,
     CONSTRAINT status_log_connector_check CHECK ((connector >= 0)),
     CONSTRAINT status_log_error_check CHECK ((length(error) <= 255)),
     CONSTRAINT status_log_info_check CHECK ((length(info) <= 1000)),
@@ -3065,6 +3146,15 @@ ALTER TABLE stations.status_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE VIEW stations.status_log_public AS
+ SELECT id,
+    station_id,
+    connector,
+    status,
+    received_at,
+    is_applied
+   FROM stations.status_log l;
 
 CREATE TABLE stations.unknown_stations (
     key text NOT NULL,
@@ -3541,6 +3631,12 @@ ALTER TABLE ONLY sync.pending ALTER COLUMN generation SET DEFAULT nextval('sync.
 ALTER TABLE ONLY alerts.alerts
     ADD CONSTRAINT alerts_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY alerts.messages
+    ADD CONSTRAINT messages_id_key UNIQUE (id);
+
+ALTER TABLE ONLY alerts.messages
+    ADD CONSTRAINT messages_pkey PRIMARY KEY (number);
+
 ALTER TABLE ONLY charging.cdrs
     ADD CONSTRAINT cdrs_id_key UNIQUE (id);
 
@@ -3844,9 +3940,19 @@ ALTER TABLE ONLY wallet.wallets
 ALTER TABLE ONLY wallet.wallets
     ADD CONSTRAINT wallets_pkey PRIMARY KEY (client_id);
 
+CREATE INDEX alerts_by_kind ON alerts.alerts USING btree (kind, opened_at);
+
 CREATE INDEX alerts_by_time ON alerts.alerts USING btree (opened_at DESC, id DESC);
 
 CREATE UNIQUE INDEX alerts_one_open ON alerts.alerts USING btree (kind, subject) WHERE (closed_at IS NULL);
+
+CREATE INDEX messages_by_alert ON alerts.messages USING btree (alert_id, channel, number);
+
+CREATE INDEX messages_by_time ON alerts.messages USING brin (created_at);
+
+CREATE UNIQUE INDEX messages_once ON alerts.messages USING btree (alert_id, channel, event) WHERE (event <> 'repeated'::text);
+
+CREATE INDEX messages_waiting ON alerts.messages USING btree (channel, number) WHERE ((sent_at IS NULL) AND (given_up_at IS NULL));
 
 CREATE INDEX cdrs_by_session ON charging.cdrs USING btree (session_id);
 
@@ -3873,6 +3979,8 @@ CREATE INDEX sessions_updated ON charging.sessions USING brin (updated_at) WITH 
 CREATE INDEX sessions_waiting ON charging.sessions USING btree (start_window_ends_at) WHERE ((source = 'evpower'::text) AND (state = ANY (ARRAY['requested'::text, 'starting'::text])));
 
 CREATE INDEX settlements_collecting ON charging.settlements USING btree (collects_debt_id) WHERE (collects_debt_id IS NOT NULL);
+
+CREATE INDEX settlements_created ON charging.settlements USING brin (created_at) WITH (autosummarize='on');
 
 CREATE INDEX signed_values_by_transaction ON charging.signed_values USING btree (transaction_id);
 
@@ -4031,6 +4139,10 @@ CREATE UNIQUE INDEX transactions_settlement_key ON wallet.transactions USING btr
 ALTER INDEX charging.meter_values_by_transaction ATTACH PARTITION charging.meter_values_default_transaction_id_idx;
 
 ALTER INDEX ocpp.frames_by_station ATTACH PARTITION ocpp.frames_default_station_id_received_at_idx;
+
+CREATE TRIGGER alerts_close_with_messages AFTER UPDATE ON alerts.alerts FOR EACH ROW WHEN (((old.closed_at IS NULL) AND (new.closed_at IS NOT NULL))) EXECUTE FUNCTION alerts.write_messages();
+
+CREATE TRIGGER alerts_open_with_messages AFTER INSERT ON alerts.alerts FOR EACH ROW EXECUTE FUNCTION alerts.write_messages();
 
 CREATE TRIGGER alerts_stay BEFORE DELETE OR UPDATE ON alerts.alerts FOR EACH ROW EXECUTE FUNCTION alerts.guard_alert();
 
@@ -4199,6 +4311,9 @@ CREATE CONSTRAINT TRIGGER wallets_match_holds_and_debts AFTER UPDATE ON wallet.w
 CREATE TRIGGER wallets_move_forward BEFORE UPDATE ON wallet.wallets FOR EACH ROW WHEN (((new.version < old.version) OR (new.revision <= old.revision) OR ((new.version = old.version) <> (new.balance_minor = old.balance_minor)) OR (new.client_id <> old.client_id) OR (new.currency <> old.currency) OR ((new.version = old.version) AND ((new.spent_minor IS DISTINCT FROM old.spent_minor) OR (new.last_topup_at IS DISTINCT FROM old.last_topup_at))))) EXECUTE FUNCTION wallet.refuse_step_back();
 
 CREATE TRIGGER wallets_pend AFTER UPDATE ON wallet.wallets REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_owners('client');
+
+ALTER TABLE ONLY alerts.messages
+    ADD CONSTRAINT messages_alert_id_fkey FOREIGN KEY (alert_id) REFERENCES alerts.alerts(id);
 
 ALTER TABLE ONLY charging.cdrs
     ADD CONSTRAINT cdrs_session_id_fkey FOREIGN KEY (session_id) REFERENCES charging.sessions(id);
@@ -4530,7 +4645,29 @@ GRANT UPDATE(last_seen_at) ON TABLE alerts.alerts TO evpower_app;
 
 GRANT UPDATE(closed_at) ON TABLE alerts.alerts TO evpower_app;
 
+GRANT UPDATE(acknowledged_at) ON TABLE alerts.alerts TO evpower_app;
+
+GRANT UPDATE(acknowledged_by) ON TABLE alerts.alerts TO evpower_app;
+
+GRANT UPDATE(note) ON TABLE alerts.alerts TO evpower_app;
+
+GRANT SELECT ON TABLE alerts.alerts_public TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE alerts.messages TO evpower_app;
+
+GRANT UPDATE(due_at) ON TABLE alerts.messages TO evpower_app;
+
+GRANT UPDATE(attempts) ON TABLE alerts.messages TO evpower_app;
+
+GRANT UPDATE(error) ON TABLE alerts.messages TO evpower_app;
+
+GRANT UPDATE(sent_at) ON TABLE alerts.messages TO evpower_app;
+
+GRANT UPDATE(given_up_at) ON TABLE alerts.messages TO evpower_app;
+
 GRANT SELECT,INSERT ON TABLE charging.cdrs TO evpower_app;
+
+GRANT SELECT ON TABLE charging.cdrs_public TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE charging.clocks TO evpower_app;
 
@@ -4658,6 +4795,8 @@ GRANT UPDATE(closed_at) ON TABLE stations.connections TO evpower_app;
 
 GRANT UPDATE(close_reason) ON TABLE stations.connections TO evpower_app;
 
+GRANT SELECT ON TABLE stations.connections_public TO evpower_app;
+
 GRANT SELECT,INSERT ON TABLE stations.connectors TO evpower_app;
 
 GRANT UPDATE(standard) ON TABLE stations.connectors TO evpower_app;
@@ -4769,6 +4908,8 @@ GRANT UPDATE(updated_at) ON TABLE stations.stations TO evpower_app;
 GRANT SELECT ON TABLE stations.stations_public TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE stations.status_log TO evpower_app;
+
+GRANT SELECT ON TABLE stations.status_log_public TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE stations.unknown_stations TO evpower_app;
 

@@ -94,6 +94,19 @@ class Settings(BaseSettings):
     charging_hold_step_som: int = Field(default=100, ge=1)
     charging_minimum_som: int = Field(default=10, ge=1)
 
+    alert_webhook_url: SecretStr = SecretStr("")  # such addresses often hold a token
+    alert_webhook_secret: SecretStr = SecretStr("")  # "whsec_...|whsec_...": each signs
+    alert_smtp_url: SecretStr = SecretStr("")  # "smtp://user:password@host:587", smtps, smtp+plain
+    alert_smtp_ca: str = ""  # path of the CA certificate, PEM, that signed the server's
+    alert_email_from: str = ""
+    alert_email_to: str = ""  # comma-separated
+    alert_language: Literal["ru", "ky", "en"] = "ru"
+    alert_quiet_hours: str = Field(  # "22:00-07:00": only grave alerts are sent
+        default="", pattern=r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$"
+    )
+    alert_time_zone: str = "Asia/Bishkek"
+    alert_tls_hosts: str = ""  # comma-separated, host[:443]: whose certificates are watched
+
     topup_min_som: int = Field(default=10, ge=1)
     topup_max_som: int = Field(default=100_000, ge=1)
     payment_qr_provider: str = ""

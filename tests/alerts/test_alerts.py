@@ -1,18 +1,15 @@
 """Alerts: one open of a kind and subject, counted, closed once."""
 
-import json
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 from prometheus_client import REGISTRY
-from typer.testing import CliRunner
 
 from evpower.alerts import Alert, close_alert, list_alerts, open_alert
 from evpower.alerts.module import measure
-from evpower.cli.app import app
+from evpower.alerts.open_close import close_unseen, set_alerts, set_level
 from evpower.foundation.db import Connection, Database
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -57,19 +54,19 @@ async def test_they_are_found_by_kind_and_subject(db: Database) -> None:
     await opened(db)
     await opened(db, subject="EVP-002")
     assert [alert.subject for alert in await listed(db, subject="EVP-002")] == ["EVP-002"]
-    assert await listed(db, kind="other") == []
+    assert await listed(db, kinds=["other"]) == []
     assert len(await listed(db, limit=1)) == 1
 
 
 async def test_open_ones_are_a_gauge(db: Database) -> None:
     await opened(db)
     await opened(db, subject="EVP-002")
-    await measure(db)
-    labels = {"kind": "start_after_stop"}
+    await measure(db, [], lambda: NOW)
+    labels = {"kind": "start_after_stop", "severity": "info"}
     assert REGISTRY.get_sample_value("evpower_alerts_open", labels) == 2
     await closed(db, NOW)
     await closed(db, NOW, "EVP-002")
-    await measure(db)
+    await measure(db, [], lambda: NOW)
     assert REGISTRY.get_sample_value("evpower_alerts_open", labels) is None
 
 
@@ -91,19 +88,46 @@ async def test_what_was_recorded_stays(db: Database, owner: Connection, forgery:
         await owner.execute("update alerts.alerts set closed_at = null")
 
 
-async def test_the_command_lists_them(db: Database, dsn: str) -> None:
-    def run(*options: str) -> str:
-        env = {"EVPOWER_DATABASE_URL": dsn}
-        with ThreadPoolExecutor(1) as pool:  # a command runs an event loop of its own
-            words = ["alert", "list", *options]
-            done = pool.submit(lambda: CliRunner().invoke(app, words, env=env)).result()
-        assert done.exit_code == 0, done.stderr
-        return done.stdout
+async def test_a_measured_kind_opens_and_closes_by_what_is_measured(db: Database) -> None:
+    async def measured(minute: int, **causes: dict[str, Any]) -> list[tuple[str, int, Any]]:
+        async with db.transaction() as connection:
+            await set_alerts(
+                connection, "certificate_expiring", causes, NOW + timedelta(minutes=minute)
+            )
+        return [(alert.subject, alert.count, alert.detail) for alert in await listed(db)]
 
-    assert run() == "no alerts\n"
-    await opened(db, connector=1)
-    assert "start_after_stop  EVP-001  1 time" in run()
-    [row] = json.loads(run("--json", "--kind", "start_after_stop"))
-    assert (row["kind"], row["subject"], row["detail"], row["closed_at"]) == (
-        "start_after_stop", "EVP-001", {"connector": 1}, None,
-    )  # fmt: skip
+    assert await measured(0, a={"n": 1}, b={}) == [("b", 1, {}), ("a", 1, {"n": 1})]
+    assert await measured(1, a={"n": 2}, b={}) == [("b", 1, {}), ("a", 1, {"n": 2})]
+    assert await measured(2, b={}) == [("b", 1, {})]
+    assert await measured(3) == []
+
+
+async def test_a_level_about_its_threshold_does_not_flap(db: Database) -> None:
+    async def level(value: float) -> bool:
+        async with db.transaction() as connection:
+            await set_level(
+                connection, "outbox_lag", "supabase", value,
+                opens_over=300, closes_at=60, detail={}, now=NOW,
+            )  # fmt: skip
+        return bool(await listed(db))
+
+    assert [await level(value) for value in (300, 301, 299, 61, 60, 61)] == [
+        False, True, True, True, False, False,
+    ]  # fmt: skip
+
+
+async def test_what_is_not_seen_any_more_closes_after_the_time_of_its_kind(db: Database) -> None:
+    await opened(db)
+    async with db.transaction() as connection:
+        await open_alert(connection, "stop_unmatched", "EVP-001", {}, NOW)
+        await open_alert(connection, "session_quarantined", "a session", {}, NOW)
+
+    async def after(hours: float) -> set[str]:
+        async with db.transaction() as connection:
+            await close_unseen(connection, NOW + timedelta(hours=hours))
+        return {alert.kind for alert in await listed(db)}
+
+    assert await after(24) == {"start_after_stop", "stop_unmatched", "session_quarantined"}
+    assert await after(24.1) == {"stop_unmatched", "session_quarantined"}
+    assert await after(168.1) == {"session_quarantined"}
+    assert await after(9_999) == {"session_quarantined"}  # an operator decides

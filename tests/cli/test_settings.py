@@ -36,6 +36,55 @@ WRONG = [
     ("EVPOWER_SUPABASE_SECRET_KEY", legacy_key("anon")),
     ("EVPOWER_TOPUP_MAX_SOM", "9"),
     ("EVPOWER_PAYMENT_QR_PROVIDER", "visa"),
+    ("EVPOWER_ALERT_TIME_ZONE", "Asia/Frunze2"),
+    ("EVPOWER_ALERT_TLS_HOSTS", "ocpp.example.kg:https"),
+    ("EVPOWER_ALERT_WEBHOOK_SECRET", "whsec_" + "c2VjcmV0" * 6),
+    ("EVPOWER_ALERT_EMAIL_TO", "aida@example.kg"),
+]
+# Settings that need each other, and the one that is named.
+TOGETHER = [
+    ({"alert_webhook_url": "https://hooks.example/x"}, "EVPOWER_ALERT_WEBHOOK_SECRET"),
+    (
+        {"alert_webhook_url": "ftp://hooks", "alert_webhook_secret": "s" * 24},
+        "EVPOWER_ALERT_WEBHOOK_URL",
+    ),
+    (
+        {"alert_webhook_url": "https://h.example", "alert_webhook_secret": "whsec_ä"},
+        "EVPOWER_ALERT_WEBHOOK_SECRET",
+    ),
+    (
+        {"alert_webhook_url": "https://h.example", "alert_webhook_secret": "whsec_c2VjcmV0"},
+        "EVPOWER_ALERT_WEBHOOK_SECRET",
+    ),
+    (
+        {
+            "alert_smtp_url": "mail.example",
+            "alert_email_from": "a@example.kg",
+            "alert_email_to": "b@example.kg",
+        },
+        "EVPOWER_ALERT_SMTP_URL",
+    ),
+    (
+        {"alert_smtp_url": "smtp://mail.example", "alert_email_to": "b@example.kg"},
+        "EVPOWER_ALERT_EMAIL_FROM",
+    ),
+    (
+        {
+            "alert_smtp_url": "smtp://mail.example",
+            "alert_email_from": "a@example.kg",
+            "alert_email_to": "b@example.kg, bek",
+        },
+        "EVPOWER_ALERT_EMAIL_TO",
+    ),
+    (
+        {
+            "alert_smtp_url": "smtp://mail.example",
+            "alert_email_from": "a@example.kg",
+            "alert_email_to": "b@example.kg",
+            "alert_smtp_ca": "/nowhere.pem",
+        },
+        "EVPOWER_ALERT_SMTP_CA",
+    ),
 ]
 
 
@@ -49,6 +98,18 @@ def settings(**values: object) -> Settings:
 def test_what_makes_no_sense_is_named_before_the_start(name: str, value: str, env: str) -> None:
     problems = all_problems(settings(env=env, **{name.removeprefix("EVPOWER_").lower(): value}))
     assert [name in line for line in problems] == [True]
+
+
+@pytest.mark.parametrize(("values", "name"), TOGETHER)
+def test_settings_that_do_not_fit_each_other_are_named(values: dict[str, str], name: str) -> None:
+    assert [name in line for line in all_problems(settings(**values))] == [True]
+
+
+def test_a_webhook_in_clear_is_for_development() -> None:
+    values = {"alert_webhook_url": "http://h.example", "alert_webhook_secret": "s" * 24}
+    assert all_problems(settings(env="development", **values)) == []
+    [problem] = all_problems(settings(env="production", **values))
+    assert "EVPOWER_ALERT_WEBHOOK_URL is not https" in problem
 
 
 def test_a_key_in_the_wrong_place_is_not_quoted() -> None:

@@ -17,6 +17,8 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
+from evpower.alerts.model import AlertMessage
+from evpower.alerts.webhook import WebhookChannel
 from evpower.cli import doctor_installed, doctor_registration, doctor_supabase, doctor_tokens
 from evpower.config import Settings
 from evpower.devstack import services
@@ -108,6 +110,17 @@ def delivery() -> Delivery:
     return cast("Delivery", type("FakeDelivery", (), fields)())
 
 
+async def alert_accepted(http: HttpClient, url: str) -> bool:
+    """Whether the receiver of an alert accepted it."""
+    channel = WebhookChannel(http, url, [b"a key of 24 bytes or more"], "en", utc_now)
+    now = datetime.now(UTC)
+    message = AlertMessage(
+        1, ID, "opened", now, 1, 1, "loop_overdue", "relay", {}, 1, now, now, None
+    )
+    [attempt] = await channel.send([message])
+    return attempt.error is None
+
+
 async def signing_keys_by_doctor(http: HttpClient, url: str) -> bool | None:
     return (await doctor_tokens._signing_keys(settings(url), http)).ok
 
@@ -185,6 +198,7 @@ CALLS: dict[str, Call] = {
         body({"order_id": "order-1", "ref": "r", "status": "processing", "currency": "KGS"}),
         ProviderUnavailable,
     ),
+    "alerts/webhook.py _post": Call(alert_accepted, b"", None),
     "sync/module.py supabase_answers": Call(
         lambda http, url: supabase_answers(settings(url), http), b"{}", HttpError
     ),

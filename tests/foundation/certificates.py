@@ -20,8 +20,8 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(_pem(self._sign(self._name, self._key, is_authority=True)))
 
-    def server_context(self, host: str = "127.0.0.1") -> ssl.SSLContext:
-        """What a server of this name or address serves with."""
+    def server_context(self, host: str = "127.0.0.1", *, days: float = 1) -> ssl.SSLContext:
+        """What a server of this name or address serves with, for so many days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "server")])
         file = self._folder / f"server-{key.private_numbers().private_value % 10**9}.pem"
@@ -30,7 +30,7 @@ class Authority:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        file.write_bytes(_pem(self._sign(name, key, host=host)) + private)
+        file.write_bytes(_pem(self._sign(name, key, host=host, days=days)) + private)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
         return context
@@ -42,6 +42,7 @@ class Authority:
         *,
         host: str = "",
         is_authority: bool = False,
+        days: float = 1,
     ) -> x509.Certificate:
         now = dt.datetime.now(dt.UTC)
         builder = (
@@ -50,8 +51,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
+            .not_valid_before(now - dt.timedelta(days=60))
+            .not_valid_after(now + dt.timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
         )
         if host:

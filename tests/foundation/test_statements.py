@@ -64,6 +64,10 @@ STATEMENTS = {
     "POST /api/v1/operator/clients/{client_id}/block": 5,
     "POST /api/v1/operator/clients/{client_id}/unblock": 5,
     "POST /api/v1/operator/clients/{client_id}/close": 6,
+    "GET /api/v1/operator/alerts": 3,
+    "GET /api/v1/operator/alerts/{alert_id}": 3,
+    "POST /api/v1/operator/alerts/{alert_id}/acknowledge": 6,
+    "GET /api/v1/operator/reports/daily": 10,
 }
 
 
@@ -192,6 +196,17 @@ class Calls:
         finally:
             self.client = keep
 
+    async def alert(self, act: str = "") -> httpx.Response:
+        await self.owner.execute(
+            "insert into alerts.alerts (kind, subject, opened_at, last_seen_at)"
+            " values ('loop_overdue', 'relay', now(), now()) on conflict do nothing"
+        )
+        alert_id = await self.owner.fetchval("select max(id) from alerts.alerts")
+        path = f"/api/v1/operator/alerts/{alert_id}{act}"
+        if not act:
+            return await self.get(path, self.operator)
+        return await self.http.post(path, json={}, headers=self.token(self.operator))
+
     async def ready(self) -> httpx.Response:
         return await self.http.get("/readyz")
 
@@ -309,6 +324,12 @@ async def test_no_request_costs_more_statements_than_written_here(
         "POST /api/v1/operator/clients/{client_id}/block": lambda: calls.act("block"),
         "POST /api/v1/operator/clients/{client_id}/unblock": lambda: calls.act("unblock"),
         "POST /api/v1/operator/clients/{client_id}/close": calls.close,
+        "GET /api/v1/operator/alerts": lambda: calls.get("/api/v1/operator/alerts", calls.operator),
+        "GET /api/v1/operator/alerts/{alert_id}": calls.alert,
+        "POST /api/v1/operator/alerts/{alert_id}/acknowledge": lambda: calls.alert("/acknowledge"),
+        "GET /api/v1/operator/reports/daily": lambda: calls.get(
+            "/api/v1/operator/reports/daily", calls.operator
+        ),
     }
     counts: dict[str, int] = {}
     for _ in range(3):  # at first types are looked up and keys are read

@@ -20,6 +20,7 @@ OWNED = {
     "run": {"subprocess"},
     "check_output": {"subprocess"},
     "open": {"NatsLink"},
+    "SMTP": {"aiosmtplib"},
 }
 
 
@@ -50,6 +51,16 @@ WAITS = {
     ),
     "foundation/bus/nats_bus.py NatsLink.open": Wait(
         "as the link's", "as the link's", "foundation/test_nats_away.py"
+    ),
+    "alerts/smtp.py aiosmtplib.SMTP": Wait(
+        "30 s until the server has the mail, 2 s to take leave",
+        "32 KiB an answer",
+        "alerts/test_smtp.py",
+    ),
+    "alerts/certificates.py asyncio.open_connection": Wait(
+        "10 s to connect, 1 s to close",
+        "a TLS handshake, nothing is read",
+        "alerts/test_certificates.py",
     ),
     "devstack/demo/live.py websockets.connect": Wait(
         "60 s until the first balance, 10 s to close", "64 KiB a message", "flows/test_dev.py"

@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
+from uuid import UUID
+
+ChannelName = Literal["webhook", "email"]
+AlertEvent = Literal["opened", "repeated", "closed", "test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +22,44 @@ class Alert:
     opened_at: datetime
     last_seen_at: datetime
     closed_at: datetime | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertMessage:
+    """What is sent of an alert by one channel, with the alert as it is now."""
+
+    number: int
+    id: UUID  # the same in each attempt
+    event: AlertEvent
+    created_at: datetime
+    attempts: int
+    alert_id: int
+    kind: str
+    subject: str
+    detail: Mapping[str, Any]
+    count: int
+    opened_at: datetime
+    last_seen_at: datetime
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How an attempt to send a message ended; `error` None: it was accepted."""
+
+    message: AlertMessage
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelState:
+    """Messages of one channel: how many wait, and the last one that failed."""
+
+    channel: ChannelName
+    waiting: int
+    oldest_at: datetime | None
+    error: str | None  # of the newest attempt that failed and is to be repeated
+    given_up: int  # in the last day

@@ -11,6 +11,7 @@ from evpower import (
     ocpp,
     payments,
     realtime,
+    reports,
     stations,
     sync,
     tariffs,
@@ -50,7 +51,9 @@ def assemble(
     providers = payments.configured_providers(settings, shared.http)
     modules = [
         identity.module(settings, shared, access=access, admin=admin),
-        alerts.module(shared),
+        alerts.module(
+            settings, shared, may_read=access.require_viewer, may_act=access.require_operator
+        ),
         tariffs.module(),
         stations.module(shared, commands_ended=commands_ended(settings)),
         payments.module(settings, shared, providers=providers),
@@ -60,6 +63,7 @@ def assemble(
         ocpp.module(settings, shared),
         legacy.module(settings, shared, access=access, providers=providers),
         sync.module(settings, shared),
+        reports.module(shared, access=access),
         api.module(shared),
     ]
     if isinstance(shared.bus, NatsBus):

@@ -56,6 +56,7 @@ PUBLIC_VIEWS = (
     "charging.sessions_public",
     "charging.progress_public",
     "charging.settlements_public",
+    "charging.cdrs_public",
 )
 
 __all__ = [

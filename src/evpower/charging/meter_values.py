@@ -155,7 +155,12 @@ def _highest(running: RunningTransaction, event: StationReadings) -> MeterPoint 
 
 
 async def _stop_again(
-    connection: Connection, running: RunningTransaction, kind: str, *, now: datetime, rules: Rules
+    connection: Connection,
+    running: RunningTransaction,
+    kind: alerts.AlertKind,
+    *,
+    now: datetime,
+    rules: Rules,
 ) -> Changes:
     """Alerts the operator, and once asks the station again to stop; stores the progress."""
     await _alert(connection, running, kind, now)
@@ -168,7 +173,7 @@ async def _stop_again(
 
 
 async def _alert(
-    connection: Connection, running: RunningTransaction, kind: str, now: datetime
+    connection: Connection, running: RunningTransaction, kind: alerts.AlertKind, now: datetime
 ) -> None:
     transaction = running.transaction
     detail = {"station": transaction.station_id, "connector": transaction.connector}

@@ -1,5 +1,6 @@
 """The module of charging: routes, fast paths, jobs, topics."""
 
+from evpower.charging.alarms import alarms_loop, measure
 from evpower.charging.jobs import start_windows_loop
 from evpower.charging.model import SESSION_CHANGED
 from evpower.charging.partitions import partitions_loop
@@ -24,6 +25,8 @@ def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
             Job(lambda: start_windows_loop(db, bus, clock, rules)),
             Job(lambda: watch_loop(db, bus, clock, rules)),
             Job(lambda: partitions_loop(db, clock)),
+            Job(lambda: alarms_loop(db, clock, rules)),
         ],
+        collectors=[lambda: measure(db)],
         topics=[SESSION_CHANGED],
     )

@@ -24,7 +24,10 @@ from prometheus_client import Histogram
 from evpower import __version__
 from evpower.foundation.json_reader import read_json
 
-Target = Literal["supabase_rest", "supabase_auth", "supabase_keys", "payment_provider", "devstack"]
+Target = Literal[
+    "supabase_rest", "supabase_auth", "supabase_keys", "payment_provider", "alert_webhook",
+    "devstack",
+]  # fmt: skip
 _SUPABASE: Final[frozenset[Target]] = frozenset({"supabase_rest", "supabase_auth", "supabase_keys"})
 MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
 _CONNECT_S: Final = 2.0  # TCP and TLS each

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from evpower import charging, stations
+from evpower import alerts, charging, stations
 from evpower.config import Settings
 from evpower.foundation.db import Connection
 from evpower.foundation.loops import Round, every
@@ -79,6 +79,20 @@ def build(settings: Settings, shared: Shared, times: Times | None = None) -> Par
     return Parts(sockets, processor, endpoint, dispatcher, forwarder, log, deviations)
 
 
+async def keep_frame_days(connection: Connection, keep_days: int, now: datetime) -> None:
+    """Makes and drops the partitions of the frames.
+
+    An alert is open while frames come for which no partition was made in time.
+    """
+    outcomes = await store.keep_frames(connection, now.date(), keep_days)
+    stray = [day.isoformat() for outcome, day in outcomes if outcome == "moved"]
+    if stray:
+        detail = {"days": stray}
+        await alerts.open_alert(connection, "partition_missing", "ocpp.frames", detail, now)
+    else:
+        await alerts.close_alert(connection, "partition_missing", "ocpp.frames", now)
+
+
 def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) -> Module:
     """Returns the module of the stations' sockets."""
     parts = parts or build(settings, shared)
@@ -90,9 +104,9 @@ def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) ->
         await deviations.flush()
 
     async def keep_frames(_: Round) -> None:
-        today = shared.clock().date()
+        now = shared.clock()
         async with shared.db.transaction() as connection:
-            await store.keep_frames(connection, today, settings.ocpp_keep_frames_days)
+            await keep_frame_days(connection, settings.ocpp_keep_frames_days, now)
 
     purge = purging(shared.db, shared.clock, store.delete_answers)
     return Module(

@@ -99,6 +99,8 @@ PUBLIC_VIEWS = (
     "stations.stations_public",
     "stations.connectors_public",
     "stations.sockets_public",
+    "stations.connections_public",
+    "stations.status_log_public",
 )
 
 __all__ = [

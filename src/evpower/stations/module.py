@@ -6,6 +6,7 @@ from evpower.foundation.loops import Round, every
 from evpower.foundation.module import Job, Module, Shared
 from evpower.foundation.purge import purging
 from evpower.stations.jobs import CommandsEnded, end_commands, purge_logs
+from evpower.stations.lost import measure, watch_lost
 from evpower.stations.model import STATION_CHANGED
 from evpower.stations.profile_files import vendor_profiles
 from evpower.stations.setup import set_up_stations
@@ -13,6 +14,7 @@ from evpower.stations.setup import set_up_stations
 _END_S: Final = 5.0
 _SETUP_S: Final = 2.0
 _PURGE_S: Final = 3600.0
+_LOST_S: Final = 30.0
 
 
 def module(shared: Shared, *, commands_ended: CommandsEnded | None = None) -> Module:
@@ -29,12 +31,18 @@ def module(shared: Shared, *, commands_ended: CommandsEnded | None = None) -> Mo
     async def set_up(_: Round) -> None:
         await set_up_stations(db, bus, clock())
 
+    async def watch(_: Round) -> None:
+        async with db.transaction() as connection:
+            await watch_lost(connection, clock())
+
     return Module(
         "stations",
         jobs=[
+            Job(lambda: every(_LOST_S, "stations_lost", watch)),
             Job(lambda: every(_END_S, "end_station_commands", end)),
             Job(lambda: every(_SETUP_S, "set_up_stations", set_up)),
             Job(lambda: every(_PURGE_S, "purge_station_logs", purging(db, clock, purge_logs))),
         ],
+        collectors=[lambda: measure(db, clock())],
         topics=[STATION_CHANGED],
     )

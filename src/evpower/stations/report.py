@@ -53,9 +53,13 @@ async def report_status(connection: Connection, report: StatusReport) -> bool:
         info=optional(report.info, _INFO_MAX),
         station_time=optional(report.station_time, _STATUS_MAX),
     )
-    await store_reports.insert_status(connection, report)
-    if report.status not in STATUSES:
-        return False
+    is_applied = report.status in STATUSES and await _apply(connection, report)
+    await store_reports.insert_status(connection, report, is_applied=is_applied)
+    return is_applied
+
+
+async def _apply(connection: Connection, report: StatusReport) -> bool:
+    """Stores a status as the present one; returns whether it is."""
     # A stamp of the future would make every later status history.
     stamp = report.station_at and min(report.station_at, report.received_at)
     if report.connector == 0:

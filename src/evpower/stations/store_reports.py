@@ -40,13 +40,13 @@ async def set_boot(
     )
 
 
-async def insert_status(connection: Connection, report: StatusReport) -> None:
-    """Logs a status."""
+async def insert_status(connection: Connection, report: StatusReport, *, is_applied: bool) -> None:
+    """Logs a status; one that is not applied says nothing of the present."""
     await connection.execute(
         """
         insert into stations.status_log
-          (station_id, connector, status, error, info, station_time, received_at)
-        values ($1, $2, $3, $4, $5, $6, $7)
+          (station_id, connector, status, error, info, station_time, received_at, is_applied)
+        values ($1, $2, $3, $4, $5, $6, $7, $8)
         """,
         report.station_id,
         report.connector,
@@ -55,6 +55,7 @@ async def insert_status(connection: Connection, report: StatusReport) -> None:
         report.info,
         report.station_time,
         report.received_at,
+        is_applied,
     )
 
 

@@ -8,6 +8,7 @@ from evpower.foundation.http import HttpClient
 from evpower.foundation.loops import every
 from evpower.foundation.module import Job, Limit, Module, Readiness, Shared
 from evpower.foundation.roles import WORKING
+from evpower.sync.alarms import alarms_loop
 from evpower.sync.inbound.pull import Puller
 from evpower.sync.model import SUPABASE_CHANGED
 from evpower.sync.outbound.presence import Presence
@@ -52,6 +53,7 @@ def module(settings: Settings, shared: Shared) -> Module:
             Job(lambda: every(_PRUNE_S, "prune_changes", puller.prune)),
             Job(lambda: Relay(db, rpc, settings, clock, bus).loop()),
             Job(lambda: Presence(db, clock).loop()),
+            Job(lambda: alarms_loop(db, clock)),
             Job(lambda: ReconciliationScheduler(db, rpc, settings, clock).loop()),
             Job(lambda: every(_PURGE_S, "purge_webhook_inbox", webhooks.purge)),
         ],

@@ -6,6 +6,8 @@ from typing import Final
 # ruff: noqa: E501 - these are sentences
 
 TEXTS: Final[Mapping[str, str]] = {
+    "alert_closed": "The alert is closed already.",
+    "alert_not_found": "There is no such alert.",
     "amount_exceeds_balance": "The balance is less than this amount. {available} som are available.",
     "anonymous_user": "This sign-in is anonymous. Sign in with an email or phone.",
     "auth_unavailable": "Sign-in is unavailable for the moment. Try again in a minute.",

@@ -6,6 +6,8 @@ from typing import Final
 # ruff: noqa: RUF001, E501 - these are sentences of another alphabet
 
 TEXTS: Final[Mapping[str, str]] = {
+    "alert_closed": "Билдирүү мурда эле жабылган.",
+    "alert_not_found": "Мындай билдирүү жок.",
     "amount_exceeds_balance": "Баланста мындан аз. Жеткиликтүү: {available} сом.",
     "anonymous_user": "Бул анонимдүү кирүү. Почта же телефон менен кириңиз.",
     "auth_unavailable": "Кирүү кызматы убактылуу жеткиликсиз. Бир мүнөттөн кийин аракет кылыңыз.",

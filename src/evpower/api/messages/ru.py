@@ -6,6 +6,8 @@ from typing import Final
 # ruff: noqa: RUF001, E501 - these are sentences of another alphabet
 
 TEXTS: Final[Mapping[str, str]] = {
+    "alert_closed": "Оповещение уже закрыто.",
+    "alert_not_found": "Такого оповещения нет.",
     "amount_exceeds_balance": "На балансе меньше этой суммы. Доступно {available} сом.",
     "anonymous_user": "Это анонимный вход. Войдите по почте или телефону.",
     "auth_unavailable": "Сервис входа временно недоступен. Попробуйте через минуту.",

@@ -1,0 +1,115 @@
+"""Sends the messages that wait: crash-safe, at least once, with a lease and a back-off."""
+
+import random
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from evpower.alerts import metrics, store_messages
+from evpower.alerts.channels import Channel
+from evpower.alerts.kinds import GRAVE
+from evpower.alerts.model import Attempt, ChannelName
+from evpower.alerts.quiet_hours import QuietHours
+from evpower.foundation.backoff import Backoff
+from evpower.foundation.clock import Clock
+from evpower.foundation.db import Database
+from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
+
+POLL_S: Final = 5.0
+BATCH: Final = 50
+GATHER_FOR: Final = timedelta(seconds=60)  # in one mail, unless it is grave
+LEASE: Final = timedelta(minutes=10)  # longer than a batch: 50 calls of 10 s of one alert
+GIVE_UP_AFTER: Final = timedelta(days=3)
+_BACKOFF: Final = Backoff(10.0, 3600.0)
+_MOST_ERROR: Final = 500
+_log: Final = structlog.get_logger()
+
+
+class MessageDelivery:
+    """Sends what is due by each channel."""
+
+    def __init__(
+        self,
+        db: Database,
+        channels: Mapping[ChannelName, Channel],
+        quiet_hours: QuietHours | None,
+        clock: Clock,
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._db = db
+        self._channels = channels
+        self._quiet_hours = quiet_hours
+        self._clock = clock
+        self._jitter = jitter
+
+    def loop(self) -> Loop:
+        """Returns the loop that sends them."""
+
+        async def work(current: Round) -> Pause | None:
+            return AT_ONCE if await self.send_due(current) >= BATCH else None
+
+        return Loop("alert_delivery", work, period_s=POLL_S)
+
+    async def send_due(self, current: Round | None = None) -> int:
+        """Sends a batch by each channel; returns the size of the largest.
+
+        What waits for a channel that is not configured is deleted.
+        """
+        current = current or Round()
+        async with self._db.transaction() as connection:
+            await store_messages.drop_of_others(connection, list(self._channels))
+        largest = 0
+        for name, channel in self._channels.items():
+            if not current.stopping:
+                largest = max(largest, await self._send_by(name, channel))
+                current.progress()
+        return largest
+
+    async def _send_by(self, name: ChannelName, channel: Channel) -> int:
+        now = self._clock()
+        async with self._db.transaction() as connection:
+            messages = await store_messages.claim(
+                connection,
+                name,
+                now,
+                lease=LEASE,
+                grave=GRAVE,
+                only_grave=self._quiet_hours is not None and self._quiet_hours.has(now),
+                gather_for=GATHER_FOR if channel.gathers else timedelta(),
+                limit=BATCH,
+            )
+        if not messages:
+            return 0
+        for attempt in await channel.send(messages):
+            await self._record(name, attempt)
+        return len(messages)
+
+    async def _record(self, channel: ChannelName, attempt: Attempt) -> None:
+        message, now = attempt.message, self._clock()
+        if attempt.error is None:
+            metrics.MESSAGES.labels(channel, "sent").inc()
+            async with self._db.transaction() as connection:
+                await store_messages.finish(connection, message.number, now)
+            return
+        due_at = self._next(message.created_at, message.attempts, now)
+        outcome = "failed" if due_at is not None else "given_up"
+        metrics.MESSAGES.labels(channel, outcome).inc()
+        _log.warning(
+            "alert_message_failed" if due_at is not None else "alert_message_given_up",
+            channel=channel,
+            message=str(message.id),
+            alert=message.alert_id,
+            error=attempt.error[:_MOST_ERROR],
+        )
+        async with self._db.transaction() as connection:
+            await store_messages.postpone(
+                connection, message.number, attempt.error[:_MOST_ERROR], due_at, now
+            )
+
+    def _next(self, created_at: datetime, attempts: int, now: datetime) -> datetime | None:
+        if now - created_at >= GIVE_UP_AFTER:
+            return None
+        return now + timedelta(seconds=_BACKOFF.pause_s(attempts, self._jitter))

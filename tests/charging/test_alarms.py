@@ -1,0 +1,139 @@
+"""Alerts of charging that no single frame raises."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from evpower.charging.alarms import watch_ends, watch_overdue
+from evpower.foundation.db import Connection
+from tests.charging.place import ChargingPlace
+from tests.charging.site import Site
+
+
+async def ended(place: ChargingPlace, reason: str, energy_wh: int, number: int = 1) -> None:
+    """Sessions that were billed now, each of another driver."""
+    sql = place.owner
+    for _ in range(number):
+        session = await place.money.finished(await place.driver(), 0)
+        await sql.execute("select wallet.charge($1)", session)
+        await sql.execute("set session_replication_role = replica")
+        await sql.execute(
+            "update charging.sessions set started_by = 'card', source = 'evpower',"
+            " end_reason = $2, energy_wh = $3, updated_at = now() where id = $1",
+            session,
+            reason,
+            energy_wh,
+        )
+        await sql.execute("reset session_replication_role")
+
+
+async def watched(place: ChargingPlace) -> list[str]:
+    async with place.db.transaction() as connection:
+        await watch_ends(connection, place.now)
+    return await place.alerts()
+
+
+async def aged(owner: Connection, minutes: int) -> None:
+    await owner.execute("set session_replication_role = replica")
+    for table, column in (("sessions", "updated_at"), ("settlements", "created_at")):
+        await owner.execute(
+            f"update charging.{table} set {column} = {column} - make_interval(mins => $1)", minutes
+        )
+    await owner.execute("reset session_replication_role")
+
+
+@pytest.mark.parametrize("reason", ["no_frames", "station_booted", "power_loss", "reboot"])
+async def test_more_than_5_ends_by_disconnect_in_10_minutes(
+    place: ChargingPlace, reason: str
+) -> None:
+    await ended(place, reason, 5_000, 5)
+    assert await watched(place) == []
+    await ended(place, reason, 5_000)
+    assert await watched(place) == ["stops_by_disconnect"]
+    await aged(place.owner, 11)
+    assert await watched(place) == []
+
+
+async def test_more_than_3_ends_without_energy_in_10_minutes(place: ChargingPlace) -> None:
+    await ended(place, "stopped_by_driver", 0, 3)
+    await ended(place, "stopped_by_driver", 5_000, 9)
+    assert await watched(place) == []
+    await ended(place, "stopped_by_driver", 0)
+    assert await watched(place) == ["zero_energy_stops"]
+    await aged(place.owner, 9)
+    assert await watched(place) == ["zero_energy_stops"]
+    await aged(place.owner, 2)
+    assert await watched(place) == []
+
+
+async def overdue(place: ChargingPlace) -> list[tuple[str, str]]:
+    async with place.db.transaction() as connection:
+        await watch_overdue(connection, place.now, place.rules)
+    rows = await place.owner.fetch(
+        "select subject, detail ->> 'rule' as rule from alerts.alerts"
+        " where kind = 'session_past_rules' and closed_at is null order by id"
+    )
+    return [(row["subject"], row["rule"]) for row in rows]
+
+
+async def charging(place: ChargingPlace) -> UUID:
+    session = await place.start(await place.driver())
+    await place.begin(session)
+    return session
+
+
+async def test_a_start_whose_window_is_long_over(place: ChargingPlace) -> None:
+    session = await place.start(await place.driver())
+    place.later(12)
+    assert await overdue(place) == []
+    place.later(1)
+    assert await overdue(place) == [(str(session), "start")]
+    await place.begin(session)
+    assert await overdue(place) == []
+
+
+async def test_an_end_that_was_due_and_was_not_made(place: ChargingPlace) -> None:
+    session = await charging(place)
+    await place.owner.execute(
+        "update charging.progress set close_due_at = $1, close_reason = 'became_available'",
+        place.now,
+    )
+    place.later(9)
+    await place.frame()
+    assert await overdue(place) == []
+    place.later(2)
+    assert await overdue(place) == [(str(session), "close")]
+
+
+async def test_a_station_that_was_away_longer_than_the_rule_allows(place: ChargingPlace) -> None:
+    session = await charging(place)
+    place.later(12 * 60 + 9)
+    assert await overdue(place) == []
+    place.later(2)
+    assert await overdue(place) == [(str(session), "silent")]
+
+
+async def test_one_that_goes_on_for_2_days(place: ChargingPlace) -> None:
+    session = await charging(place)
+    place.later(47 * 60)
+    await place.frame()
+    assert await overdue(place) == []
+    place.later(61)
+    assert await overdue(place) == [(str(session), "too_long")]
+
+
+async def test_a_bill_of_growth_that_was_due(place: ChargingPlace) -> None:
+    session = await charging(place)
+    await place.owner.execute("update charging.progress set rebill_due_at = $1", place.now)
+    place.later(11)
+    assert (str(session), "rebill") in await overdue(place)
+
+
+async def test_what_goes_by_the_rules_is_none(site: Site) -> None:
+    client = await site.driver()
+    await site.started(client)
+    await site.wait(60)
+    async with site.db.transaction() as connection:
+        await watch_overdue(connection, site.now + timedelta(minutes=1), site.rules)
+    assert await site.alerts() == []
