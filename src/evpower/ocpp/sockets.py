@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -25,6 +25,7 @@ TICK_S: Final = 1.0
 _ENDED_S: Final = 1.0
 _TOUCH_S: Final = 10.0
 _PROFILE_S: Final = 15.0
+_CHANGED_WITHIN: Final = timedelta(minutes=2)  # several rounds: none is missed
 _SHOW_LIFE_S: Final = 5.0
 _SPREAD_S: Final = 0.002  # between two dropped sockets when the process stops
 _LONGEST_SPREAD_S: Final = 5.0
@@ -49,6 +50,7 @@ class Sockets:
         self.is_stopping = False
         self._db = shared.db
         self._bus = shared.bus
+        self._clock = shared.clock
         self._log = log
         self._deviations = deviations
         self._silent_s = silent_s
@@ -201,7 +203,8 @@ class Sockets:
         if not ids:
             return
         async with self._db.connection() as connection:
-            profiles = await stations.profiles_of(connection, ids)
+            since = self._clock() - _CHANGED_WITHIN
+            profiles = await stations.changed_profiles(connection, ids, since)
         for socket in self:
             known = profiles.get(socket.station_id)
             if known is not None:

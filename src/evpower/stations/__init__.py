@@ -78,7 +78,7 @@ from evpower.stations.module import module
 from evpower.stations.names import key_of
 from evpower.stations.pin import pin_station
 from evpower.stations.profile_files import MEMBERS
-from evpower.stations.profiles import profiles_of, station_profile, vendor_profile
+from evpower.stations.profiles import changed_profiles, station_profile, vendor_profile
 from evpower.stations.rename import rename_station
 from evpower.stations.report import (
     count_deviations,
@@ -144,6 +144,7 @@ __all__ = [
     "admit",
     "as_hex",
     "change_station",
+    "changed_profiles",
     "claim_command",
     "close_connection",
     "connector_label",
@@ -174,7 +175,6 @@ __all__ = [
     "module",
     "open_connection",
     "pin_station",
-    "profiles_of",
     "queue_command",
     "read_power_w",
     "read_stations",

@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple, cast
 
@@ -45,6 +45,7 @@ def vendor_profiles() -> Mapping[str, VendorProfile]:
     return _loaded()[0]
 
 
+@lru_cache(maxsize=4096)
 def match_profile(vendor: str | None, model: str | None, firmware: str | None) -> VendorProfile:
     """Returns the profile of what a station says of itself; the longest match wins."""
     given = tuple(_fold(text) for text in (vendor, model, firmware))

@@ -1,7 +1,7 @@
 """The vendor profile of a station: by what it says of itself, or as an operator set it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -41,6 +41,14 @@ async def profiles_of(connection: Connection, ids: Sequence[str]) -> dict[str, S
     """Returns the profiles of stations, by id."""
     facts = await store_profiles.facts_of(connection, ids)
     return {station_id: _profile(station_id, known) for station_id, known in facts.items()}
+
+
+async def changed_profiles(
+    connection: Connection, ids: Sequence[str], since: datetime
+) -> dict[str, StationProfile]:
+    """Returns the profiles of those stations that booted since then, or were changed lately."""
+    changed = await store_profiles.changed_of(connection, ids, since)
+    return await profiles_of(connection, changed) if changed else {}
 
 
 async def set_profile(

@@ -1,6 +1,7 @@
 """SQL of what an operator sets of a station's vendor profile."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from evpower.foundation.db import Connection, Record
@@ -41,6 +42,21 @@ async def facts_of(connection: Connection, ids: Sequence[str]) -> dict[str, Prof
         )
         for row in rows
     }
+
+
+async def changed_of(connection: Connection, ids: Sequence[str], since: datetime) -> list[str]:
+    """Returns which of these stations booted since then, or got another profile a moment ago."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select s.id from stations.stations s
+          left join stations.profiles p on p.station_id = s.id
+         where s.id = any ($1)
+           and (s.booted_at >= $2 or p.updated_at >= now() - interval '2 minutes')
+        """,
+        list(ids),
+        since,
+    )
+    return [row["id"] for row in rows]
 
 
 async def set_profile(
