@@ -19,8 +19,8 @@ from tests.waiting import WAIT_LIMIT_S, until
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(900)]
 
 IN_API = ("webhook.", "confirm.")
-# The way in is in test_pull_crashes, charging in tests/charging.
-ELSEWHERE = ("notification.", "pull.", "session.", "start.", "begin.", "changes.")
+# The way in is in test_pull_crashes, charging in tests/charging, alerts in tests/alerts.
+ELSEWHERE = ("notification.", "pull.", "session.", "start.", "begin.", "changes.", "alert.")
 OF_MONEY = [step for step in Failpoint if not step.startswith(ELSEWHERE)]
 
 

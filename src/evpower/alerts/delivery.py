@@ -15,6 +15,7 @@ from evpower.alerts.quiet_hours import QuietHours
 from evpower.foundation.backoff import Backoff
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
+from evpower.foundation.failpoints import Failpoint, hit
 from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
 
 POLL_S: Final = 5.0
@@ -83,7 +84,10 @@ class MessageDelivery:
             )
         if not messages:
             return 0
-        for attempt in await channel.send(messages):
+        hit(Failpoint.ALERT_CLAIMED)
+        attempts = await channel.send(messages)
+        hit(Failpoint.ALERT_SENT)
+        for attempt in attempts:
             await self._record(name, attempt)
         return len(messages)
 

@@ -34,6 +34,8 @@ class Failpoint(StrEnum):
     STOP_UNCOMMITTED = "session.stop"  # a transaction has ended and is billed, not committed
     SETTLE_UNCOMMITTED = "session.settle"  # a session is charged, its record is not written
     CORRECT_UNCOMMITTED = "session.correct"  # the next bill is written, not committed
+    ALERT_CLAIMED = "alert.claimed"  # messages are leased, none is sent
+    ALERT_SENT = "alert.sent"  # accepted by the receiver, not stored so
 
 
 _failpoint_file: Path | None = None
