@@ -19,7 +19,7 @@ from evpower.alerts.model import AlertMessage, Attempt
 from evpower.alerts.module import measure
 from evpower.alerts.open_close import acknowledge_alert
 from evpower.alerts.quiet_hours import read_quiet_hours
-from evpower.alerts.store_messages import channel_states, purge, write_repeats
+from evpower.alerts.store_messages import channel_states, claim, purge, write_repeats
 from evpower.alerts.upkeep import REPEATS_EVERY
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.standard_webhooks import key_bytes, verify
@@ -33,6 +33,8 @@ from tests.alerts.receivers import (
     running_sender,
     webhook_settings,
 )
+from tests.waiting import until
+from tests.wallet.scenario import Scenario as LedgerScenario
 
 WARNING: AlertKind = "session_quarantined"
 GRAVE: AlertKind = "loop_overdue"
@@ -157,6 +159,20 @@ class TestWebhook:
             await sender.send()
         assert receiver.types == ["alert.opened", "alert.opened", "alert.closed"]
 
+    async def test_an_end_that_comes_while_its_beginning_waits_does_not_overtake_it(
+        self, db: Database, clock: TurnedClock, receiver: Receiver
+    ) -> None:
+        await opened(db, clock)
+        receiver.answers = [500]
+        async with running_sender(db, clock, **webhook_settings(receiver)) as sender:
+            await sender.send()
+            clock.later(seconds=1)
+            await closed(db, clock)
+            assert await sender.send() == 0
+            clock.later(seconds=30)
+            assert await sender.send() == 2
+        assert receiver.types == ["alert.opened", "alert.opened", "alert.closed"]
+
     async def test_one_alert_that_is_refused_delays_no_other(
         self, db: Database, clock: TurnedClock, receiver: Receiver
     ) -> None:
@@ -191,6 +207,29 @@ class TestWebhook:
         async with running_sender(db, clock, **webhook_settings(receiver)) as sender:
             await asyncio.gather(*(sender.send() for _ in range(4)))
         assert len(receiver.calls) == len({call.body for call in receiver.calls}) == 20
+
+    async def test_what_one_worker_claims_is_claimed_by_no_other(
+        self, db: Database, owner: Connection, clock: TurnedClock
+    ) -> None:
+        await opened(db, clock)
+
+        async def claimed() -> int:
+            async with db.transaction() as connection:
+                return await claim_all(connection, clock)
+
+        async with db.transaction() as connection:
+            assert await claim_all(connection, clock) == 1
+            other = asyncio.create_task(claimed())
+            await until(LedgerScenario(owner).is_lock_awaited)
+        assert await other == 0
+
+
+async def claim_all(connection: Connection, clock: TurnedClock) -> int:
+    messages = await claim(
+        connection, "webhook", clock(), lease=timedelta(minutes=1), grave=(), only_grave=False,
+        gather_for=timedelta(), limit=9,
+    )  # fmt: skip
+    return len(messages)
 
 
 def _sent(outcome: str, channel: str = "webhook") -> float:

@@ -67,6 +67,16 @@ async def test_more_than_3_ends_without_energy_in_10_minutes(place: ChargingPlac
     assert await watched(place) == []
 
 
+async def test_a_correction_of_an_old_session_is_no_end(place: ChargingPlace) -> None:
+    await ended(place, "stopped_by_driver", 0, 4)
+    await place.owner.execute("set session_replication_role = replica")
+    await place.owner.execute(
+        "update charging.settlements set created_at = created_at - interval '1 hour'"
+    )
+    await place.owner.execute("reset session_replication_role")
+    assert await watched(place) == []
+
+
 async def overdue(place: ChargingPlace) -> list[tuple[str, str]]:
     async with place.db.transaction() as connection:
         await watch_overdue(connection, place.now, place.rules)

@@ -80,8 +80,18 @@ class Books:
             owner,
         )
 
-    async def correct(self, session: UUID, cost_minor: int, energy_wh: int) -> None:
-        await self.money.correct(session, cost_minor, energy_wh)
+    async def correct(
+        self, session: UUID, cost_minor: int, energy_wh: int, owner: str | None = ""
+    ) -> None:
+        """The next bill of a session, where it is another one; `owner` as for the first."""
+        outcome = await self.money.correct(session, cost_minor, energy_wh)
+        if outcome == "posted" and owner != "":
+            bill = await self.sql.fetchval(
+                "select id from charging.settlements where session_id = $1"
+                " and bill_number is not null order by bill_number desc limit 1",
+                session,
+            )
+            await self.record(bill, owner)
 
     async def refund(self, session: UUID, share: float) -> None:
         """Goodwill of a part of what the session was charged and not given back."""

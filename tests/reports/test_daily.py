@@ -135,6 +135,24 @@ class TestMoney:
         [station] = report.stations
         assert (station.owner, station.figures.charged_minor) == ("Bek", 7_000)
 
+    async def test_a_correction_counts_for_the_owner_of_the_bill_that_it_moves(
+        self, books: Books
+    ) -> None:
+        client = await books.money.topped_up(100_000)
+        session = await books.session(client, "S1", 10_000, 5_000, owner="Aida")
+        await books.correct(session, 12_000, 6_000, owner="Bek")  # the station was sold meanwhile
+        await books.correct(session, 9_000, 4_500, owner="Bek")
+        await books.at(60)
+        owners = {row.owner: row.figures for row in (await books.report()).owners}
+        # Refunds give back of the newest charge first: 2,000 of Bek's bill, then 1,000 of Aida's.
+        assert {name: (row.charged_minor, row.refunded_minor) for name, row in owners.items()} == {
+            "Aida": (10_000, 1_000), "Bek": (2_000, 2_000),
+        }  # fmt: skip
+        assert {name: row.energy_wh for name, row in owners.items()} == {
+            "Aida": 5_000, "Bek": -500,
+        }  # fmt: skip
+        assert (await books.report()).total.sessions == 1
+
 
 class TestSessions:
     async def test_free_ones_are_those_first_billed_at_nothing(self, books: Books) -> None:

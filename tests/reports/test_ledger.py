@@ -20,7 +20,7 @@ _PICK = st.integers(0, 1_000)
 _ACTS = st.one_of(
     st.tuples(st.just("top_up"), _PICK, st.integers(1, 50_000)),
     st.tuples(st.just("session"), _PICK, _STATIONS, _MONEY, _ENERGY, _OWNERS),
-    st.tuples(st.just("correct"), _PICK, _MONEY, _ENERGY),
+    st.tuples(st.just("correct"), _PICK, _MONEY, _ENERGY, _OWNERS),
     st.tuples(st.just("refund"), _PICK, st.floats(0, 1)),
     st.tuples(st.just("next_day")),
 )
@@ -34,8 +34,8 @@ async def act(books: Books, clients: list[Any], deed: tuple[Any, ...]) -> None:
             await books.top_up(clients[pick % len(clients)], amount)
         case ("session", pick, station, cost, energy, owner):
             await books.session(clients[pick % len(clients)], station, cost, energy, owner)
-        case ("correct", pick, cost, energy) if books.sessions:
-            await books.correct(books.sessions[pick % len(books.sessions)], cost, energy)
+        case ("correct", pick, cost, energy, owner) if books.sessions:
+            await books.correct(books.sessions[pick % len(books.sessions)], cost, energy, owner)
         case ("refund", pick, share) if books.sessions:
             await books.refund(books.sessions[pick % len(books.sessions)], share)
         case ("next_day",):

@@ -69,6 +69,12 @@ async def test_half_of_a_location_is_an_alert_until_they_are_back(
     assert await watched(db) == {}
 
 
+async def test_less_than_half_of_a_location_is_none(db: Database, owner: Connection) -> None:
+    await build(db, mall=7)
+    await lost(owner, AWAY, "mall-0", "mall-1", "mall-2")
+    assert await watched(db) == {}
+
+
 async def test_stations_lost_one_by_one_are_none(db: Database, owner: Connection) -> None:
     await build(db, mall=6)
     for index in range(6):
