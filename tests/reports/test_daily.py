@@ -158,10 +158,11 @@ class TestSessions:
     async def test_free_ones_are_those_first_billed_at_nothing(self, books: Books) -> None:
         client = await books.money.topped_up(10_000)
         free = await books.session(client, "S1", 0, 200)
-        await books.session(client, "S1", 500, 300)
+        paid = await books.session(client, "S1", 500, 300)
         await books.at(60)
         books.day += timedelta(days=1)
         await books.correct(free, 100, 300)
+        await books.correct(paid, 0, 0)
         await books.at(60)
         first, second = (await books.report(FIRST)).total, (await books.report()).total
         assert (first.sessions, first.free_sessions) == (2, 1)
