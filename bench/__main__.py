@@ -35,6 +35,7 @@ from bench.station_idle import station_idle
 from bench.station_reads import station_reads
 from bench.station_rows import meter_value_bytes
 from bench.supabase_webhooks import supabase_webhooks
+from bench.tariff_price import tariff_price
 from bench.tokens import tokens
 from bench.topup import topup_http
 
@@ -65,6 +66,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "station_reads": station_reads,
     "station_idle": station_idle,
     "meter_value_bytes": meter_value_bytes,
+    "tariff_price": tariff_price,
     "migrate": migrate_clients,
     "reconcile": reconcile,
     "tokens": tokens,
