@@ -439,7 +439,7 @@ create table charging.cdrs (
   tariff_owner text check (length(tariff_owner) between 1 and 200),
   created_at timestamptz not null default now()
 );
-create index cdrs_by_session on charging.cdrs (session_id);
+create index cdrs_by_session on charging.cdrs (session_id, settlement_id);
 grant select, insert on charging.cdrs to evpower_app;
 create trigger cdrs_stay before update or delete on charging.cdrs
   for each row execute function charging.refuse_change();

@@ -1003,6 +1003,22 @@ CREATE FUNCTION sync.row_key(topic text, id text) RETURNS uuid
   select md5(topic || ':' || id)::uuid
 $$;
 
+CREATE FUNCTION tariffs.guard_client_tariff() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'UPDATE' and new.valid_until < coalesce(old.valid_until, 'infinity')
+     and (new.id, new.client_id, new.plan_id, new.discount_ppm, new.discount_on, new.valid_from, new.actor, new.created_at)
+         is not distinct from
+         (old.id, old.client_id, old.plan_id, old.discount_ppm, old.discount_on, old.valid_from, old.actor, old.created_at)
+  then
+    return new;
+  end if;
+  raise exception 'tariff % of a client stays as it is', old.id using errcode = 'restrict_violation';
+end
+$$;
+
 CREATE FUNCTION tariffs.guard_version() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -3317,7 +3333,7 @@ CREATE TABLE sync.pending (
     parked_at timestamp with time zone,
     force boolean DEFAULT false NOT NULL,
     alone boolean DEFAULT false NOT NULL,
-    CONSTRAINT pending_topic_check CHECK ((topic = ANY (ARRAY['client'::text, 'session'::text, 'location'::text, 'station'::text, 'tariff'::text])))
+    CONSTRAINT pending_topic_check CHECK ((topic = ANY (ARRAY['client'::text, 'session'::text, 'location'::text, 'station'::text, 'tariff'::text, 'client_tariff'::text])))
 )
 WITH (fillfactor='70', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_scale_factor='0.05');
 
@@ -3334,7 +3350,7 @@ CREATE TABLE sync.row_keys (
     key uuid NOT NULL,
     topic text NOT NULL,
     id text NOT NULL,
-    CONSTRAINT row_keys_topic_check CHECK ((topic = ANY (ARRAY['location'::text, 'station'::text, 'tariff'::text])))
+    CONSTRAINT row_keys_topic_check CHECK ((topic = ANY (ARRAY['location'::text, 'station'::text, 'tariff'::text, 'client_tariff'::text])))
 );
 
 CREATE TABLE sync.run_leases (
@@ -3431,6 +3447,33 @@ CREATE TABLE tariffs.assignments (
 
 ALTER TABLE tariffs.assignments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME tariffs.assignments_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE tariffs.client_tariffs (
+    id bigint NOT NULL,
+    client_id uuid NOT NULL,
+    plan_id bigint,
+    discount_ppm integer,
+    discount_on text[] DEFAULT '{}'::text[] NOT NULL,
+    valid_from timestamp with time zone NOT NULL,
+    valid_until timestamp with time zone,
+    actor text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT client_tariffs_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT client_tariffs_change_a_price CHECK (((plan_id IS NOT NULL) OR (discount_ppm IS NOT NULL))),
+    CONSTRAINT client_tariffs_check CHECK ((valid_until >= valid_from)),
+    CONSTRAINT client_tariffs_discount_on_check CHECK ((discount_on <@ ARRAY['energy'::text, 'time'::text, 'parking'::text, 'flat'::text])),
+    CONSTRAINT client_tariffs_discount_ppm_check CHECK (((discount_ppm >= 1) AND (discount_ppm <= 1000000))),
+    CONSTRAINT client_tariffs_discount_something CHECK (((discount_ppm IS NULL) = (discount_on = '{}'::text[])))
+);
+
+ALTER TABLE tariffs.client_tariffs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME tariffs.client_tariffs_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -3892,6 +3935,9 @@ ALTER TABLE ONLY sync.webhook_secrets
 ALTER TABLE ONLY tariffs.assignments
     ADD CONSTRAINT assignments_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY tariffs.client_tariffs
+    ADD CONSTRAINT client_tariffs_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY tariffs.plans
     ADD CONSTRAINT plans_code_key UNIQUE (code);
 
@@ -3954,7 +4000,7 @@ CREATE UNIQUE INDEX messages_once ON alerts.messages USING btree (alert_id, chan
 
 CREATE INDEX messages_waiting ON alerts.messages USING btree (channel, number) WHERE ((sent_at IS NULL) AND (given_up_at IS NULL));
 
-CREATE INDEX cdrs_by_session ON charging.cdrs USING btree (session_id);
+CREATE INDEX cdrs_by_session ON charging.cdrs USING btree (session_id, settlement_id);
 
 CREATE INDEX meter_values_by_transaction ON ONLY charging.meter_values USING btree (transaction_id) WHERE (transaction_id IS NOT NULL);
 
@@ -4118,6 +4164,10 @@ CREATE INDEX assignments_by_plan ON tariffs.assignments USING btree (plan_id);
 
 CREATE INDEX assignments_in_force ON tariffs.assignments USING btree (scope, scope_id, valid_from DESC, id DESC);
 
+CREATE INDEX client_tariffs_by_plan ON tariffs.client_tariffs USING btree (plan_id) WHERE (plan_id IS NOT NULL);
+
+CREATE INDEX client_tariffs_of_a_client ON tariffs.client_tariffs USING btree (client_id, id DESC);
+
 CREATE INDEX versions_in_force ON tariffs.versions USING btree (plan_id, valid_from DESC, number DESC) WHERE (valid_from IS NOT NULL);
 
 CREATE INDEX debts_open ON wallet.debts USING btree (client_id, id) WHERE ((collected_minor + forgiven_minor) < amount_minor);
@@ -4265,6 +4315,14 @@ CREATE TRIGGER assignments_are_kept BEFORE TRUNCATE ON tariffs.assignments FOR E
 CREATE TRIGGER assignments_pend_new AFTER INSERT ON tariffs.assignments REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_tariffs();
 
 CREATE TRIGGER assignments_stay BEFORE DELETE OR UPDATE ON tariffs.assignments FOR EACH ROW EXECUTE FUNCTION tariffs.refuse_change();
+
+CREATE TRIGGER client_tariffs_are_kept BEFORE TRUNCATE ON tariffs.client_tariffs FOR EACH STATEMENT EXECUTE FUNCTION tariffs.refuse_change();
+
+CREATE TRIGGER client_tariffs_pend AFTER UPDATE ON tariffs.client_tariffs REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_named('client_tariff', 'id');
+
+CREATE TRIGGER client_tariffs_pend_new AFTER INSERT ON tariffs.client_tariffs REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_named('client_tariff', 'id');
+
+CREATE TRIGGER client_tariffs_stay BEFORE DELETE OR UPDATE ON tariffs.client_tariffs FOR EACH ROW EXECUTE FUNCTION tariffs.guard_client_tariff();
 
 CREATE TRIGGER plans_are_kept BEFORE DELETE OR TRUNCATE ON tariffs.plans FOR EACH STATEMENT EXECUTE FUNCTION tariffs.refuse_change();
 
@@ -4464,6 +4522,12 @@ ALTER TABLE ONLY sync.status_before
 
 ALTER TABLE ONLY tariffs.assignments
     ADD CONSTRAINT assignments_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES tariffs.plans(id);
+
+ALTER TABLE ONLY tariffs.client_tariffs
+    ADD CONSTRAINT client_tariffs_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+
+ALTER TABLE ONLY tariffs.client_tariffs
+    ADD CONSTRAINT client_tariffs_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES tariffs.plans(id);
 
 ALTER TABLE ONLY tariffs.versions
     ADD CONSTRAINT versions_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES tariffs.plans(id);
@@ -4960,6 +5024,10 @@ GRANT SELECT,INSERT,UPDATE ON TABLE sync.targets TO evpower_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.webhook_secrets TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE tariffs.assignments TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE tariffs.client_tariffs TO evpower_app;
+
+GRANT UPDATE(valid_until) ON TABLE tariffs.client_tariffs TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE tariffs.plans TO evpower_app;
 

@@ -1,18 +1,13 @@
 """`evpower tariff`: what an operator does at a terminal."""
 
 import json
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from evpower.cli.app import app
 from evpower.foundation.db import Connection
+from tests.cli.tariff_command import Command, answer, tariff_command, written
 
-Command = Callable[..., Result]
 PLAN = {
     "plan": "day",
     "name": "Day [price]",
@@ -25,33 +20,12 @@ PLAN = {
 
 @pytest.fixture
 def run(dsn: str) -> Command:
-    """A command in a thread, as each runs an event loop of its own."""
-
-    def invoke(*words: str) -> Result:
-        env = {"EVPOWER_DATABASE_URL": dsn}
-        return CliRunner().invoke(app, ["tariff", *words], env=env)
-
-    def work(*words: str) -> Result:
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(invoke, *words).result()
-
-    return work
+    return tariff_command(dsn)
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return written(tmp_path, PLAN)
-
-
-def written(folder: Path, content: object, name: str = "day.json") -> Path:
-    path = folder / name
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
-
-
-def answer(done: Result) -> dict[str, Any]:
-    assert done.exit_code == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_a_plan_is_saved_assigned_quoted_listed_and_shown(
@@ -101,7 +75,7 @@ def test_a_plan_is_saved_assigned_quoted_listed_and_shown(
     )
 
     begins = ("--from", "2036-01-01T00:00+06:00", "--json")
-    active = answer(run("activate", "day", "--version", "2", *begins))
+    active = answer(run("activate", "day", "2", *begins))
     assert (active["state"], active["valid_from"]) == ("planned", "2035-12-31T18:00:00Z")
     at = ("--energy", "1", "--start", "2036-01-01T00:00", "--json")
     assert answer(run("quote", "day", *at))["version"] == 2
@@ -146,9 +120,9 @@ def test_everything_that_is_wrong_in_a_file_is_printed(run: Command, tmp_path: P
 def test_what_a_session_is_not_billed_for_is_neither_saved_nor_quoted(
     run: Command, tmp_path: Path
 ) -> None:
-    prices = {"energy_per_kwh": 14, "parking_per_hour": 5}
+    prices = {"energy_per_kwh": 14, "reservation_per_hour": 5}
     file = str(written(tmp_path, PLAN | {"elements": [{"prices": prices}]}))
-    why = "elements[1].prices.parking_per_hour: is not billed by this version"
+    why = "elements[1].prices.reservation_per_hour: is not billed by this version"
     for words, head in (
         (("save", file), "the tariff can't be saved:"),
         (("quote", file, "--energy", "1"), "the tariff can't be quoted:"),
@@ -203,7 +177,7 @@ def test_a_file_that_is_none_is_one_line(
         (("assign", "--everywhere"), "either a plan or --none"),
         (("assign", "day", "--none", "--everywhere"), "either a plan or --none"),
         (("assign", "day", "--everywhere"), "there is no plan 'day'"),
-        (("activate", "day", "--version", "1"), "no version 1"),
+        (("activate", "day", "1"), "no version 1"),
         (("show", "day"), "there is no plan 'day'"),
         (("quote", "day", "--energy", "1"), "there is no plan 'day'"),
         (("quote", "FILE"), "either an energy or samples"),

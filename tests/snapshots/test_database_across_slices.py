@@ -39,6 +39,7 @@ FOREIGN_KEYS: Final = {
     "sync.blocked_before -> identity.clients": A_CLIENT,
     "sync.contact_conflicts -> identity.clients": A_CLIENT,
     "sync.status_before -> identity.clients": A_CLIENT,
+    "tariffs.client_tariffs -> identity.clients": A_CLIENT,
     "wallet.debts -> charging.settlements": MONEY,
     "wallet.holds -> charging.sessions": MONEY,
     "wallet.refunds -> charging.settlements": MONEY,
@@ -63,6 +64,7 @@ TRIGGERS: Final = {
     "stations.stations -> sync.enqueue_locations": OUTBOX,
     "stations.stations -> sync.enqueue_named": OUTBOX,
     "tariffs.assignments -> sync.enqueue_tariffs": OUTBOX,
+    "tariffs.client_tariffs -> sync.enqueue_named": OUTBOX,
     "tariffs.versions -> sync.enqueue_tariffs": OUTBOX,
     "wallet.wallets -> sync.enqueue_owners": OUTBOX,
 }

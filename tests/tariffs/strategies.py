@@ -86,7 +86,16 @@ def documents(
     if draw(st.booleans()):
         document["maximum"] = "90"
     if draw(st.booleans()):
-        document["discount"] = {"percent": "12.5", "on": ["energy", "flat"]}
+        percent = draw(st.sampled_from(("0.0001", "12.5", "33.3333", "100")))
+        kinds = ("energy", "flat", "time", "parking")
+        on = draw(st.lists(st.sampled_from(kinds), min_size=1, unique=True))
+        document["discount"] = {"percent": percent, "on": on}
+    if draw(st.booleans()):
+        document["parking_grace_minutes"] = draw(st.sampled_from((1, 5, 40, 1440)))
+    if draw(st.booleans()):
+        document["parking_maximum"] = draw(st.sampled_from(("0", "0.01", "2.5", "40")))
+    if draw(st.integers(0, 4)) == 0:
+        document["bills_parking"] = False
     return document
 
 

@@ -116,7 +116,8 @@ class TestReading:
 
     @given(documents())
     def test_what_is_written_reads_as_it_was(self, raw: dict[str, Any]) -> None:
-        raw.pop("discount", None)
+        for name in ("discount", "bills_parking"):
+            raw.pop(name, None)
         read = read_tariff(raw)
         written = write_tariff(read)
         assert read_tariff(written) == read
@@ -128,6 +129,43 @@ class TestReading:
         assert write_tariff(read_tariff(raw))["elements"] == [
             {"prices": {"energy_per_kwh": {"price": "14", "step": 1}}}
         ]
+
+
+class TestParking:
+    def test_a_price_by_the_minute_is_stored_by_the_hour(self) -> None:
+        read = read_tariff(document({"time_per_minute": "1.5", "parking_per_minute": "0.0001"}))
+        assert {name: part.price_micro for name, part in read.elements[0].prices} == {
+            "time": 90_000_000, "parking": 6_000,
+        }  # fmt: skip
+        assert write_tariff(read)["elements"][0]["prices"]["time_per_hour"]["price"] == "90"
+
+    def test_one_price_is_given_once(self) -> None:
+        raw = document({"time_per_minute": 1, "time_per_hour": 60})
+        assert [flaw[:2] for flaw in refused(raw)] == [
+            ("tariff_field_invalid", "elements[1].prices.time_per_hour")
+        ]
+
+    @pytest.mark.parametrize("minutes", [-1, 1441, 1.5, "10", True, None])
+    def test_a_grace_is_whole_minutes_of_a_day(self, minutes: object) -> None:
+        raw = document({"parking_per_hour": 60}, parking_grace_minutes=minutes)
+        assert [flaw[:2] for flaw in refused(raw)] == [
+            ("tariff_field_invalid", "parking_grace_minutes")
+        ]
+
+    @pytest.mark.parametrize("most", [-1, "1.005", True, {"total": "5"}])
+    def test_its_maximum_is_an_amount(self, most: object) -> None:
+        raw = document({"parking_per_hour": 60}, parking_maximum=most)
+        assert [flaw[:2] for flaw in refused(raw)] == [("tariff_price_invalid", "parking_maximum")]
+
+    def test_a_session_alone_says_that_parking_is_not_billed(self) -> None:
+        raw = document({"parking_per_hour": 60}, bills_parking=False)
+        assert [flaw[:2] for flaw in refused(raw)] == [("tariff_field_unknown", "bills_parking")]
+        assert not read_tariff(raw, frozen=True).bills_parking
+
+    def test_a_night_without_a_price_of_parking_is_a_hole(self) -> None:
+        day = {"from": "06:00", "to": "22:00"}
+        raw = document({"energy_per_kwh": 14}, {"parking_per_hour": 60, "if": day})
+        assert [flaw[:2] for flaw in refused(raw)] == [("tariff_hole", "parking_per_hour")]
 
 
 class TestHoles:
@@ -204,7 +242,7 @@ class TestHoles:
 
 
 class TestSupport:
-    @pytest.mark.parametrize("name", ["parking_per_hour", "reservation_per_hour", "expiry_flat"])
+    @pytest.mark.parametrize("name", ["reservation_per_hour", "expiry_flat"])
     def test_what_no_session_is_billed_for_is_refused(self, name: str) -> None:
         [flaw] = refused(document({"energy_per_kwh": 14, name: 5}))
         assert flaw[:2] == ("tariff_dimension_unsupported", f"elements[1].prices.{name}")
@@ -236,6 +274,19 @@ class TestWarnings:
         assert warnings == [("tariff_night_ends_at_midnight", "elements[1].if")]
         assert warned({"energy_per_kwh": 9, "if": NIGHT}, {"energy_per_kwh": 14}) == []
 
+    @pytest.mark.parametrize(
+        ("days", "detail"),
+        [
+            ([5], "Fri 22:00 to 06:00 ends at midnight: Sat 00:00 to 06:00 is not in it"),
+            ([1, 2, 3, 4, 5], "Fri 22:00 to 06:00 ends at midnight: Sat 00:00"),
+            ([1, 7], "Mon 22:00 to 06:00 ends at midnight: Tue 00:00 to 06:00 is not in it"),
+        ],
+    )
+    def test_the_hours_that_a_night_lacks_are_named(self, days: list[int], detail: str) -> None:
+        raw = document({"energy_per_kwh": 9, "if": NIGHT | {"days": days}}, {"energy_per_kwh": 14})
+        [flaw] = check(read_tariff(raw))
+        assert flaw.detail.startswith(detail)
+
     def test_a_step(self) -> None:
         warnings = warned({"energy_per_kwh": {"price": 14, "step": 100}})
         assert warnings == [("tariff_step_rounds_up", "elements[1].prices.energy_per_kwh")]
@@ -253,6 +304,20 @@ class TestWarnings:
     def test_a_price_of_time_that_looks_like_that_of_a_minute(self) -> None:
         warnings = warned({"energy_per_kwh": 14, "time_per_hour": "1.5"})
         assert warnings == [("tariff_time_is_per_hour", "elements[1].prices.time_per_hour")]
+
+    def test_parking_without_grace_or_end(self) -> None:
+        priced = {"energy_per_kwh": 14, "parking_per_minute": 3}
+        terms: dict[str, Any] = {"parking_grace_minutes": 10, "parking_maximum": "500"}
+        assert check(read_tariff(document(priced, **terms))) == []
+        at_once = check(read_tariff(document(priced, parking_maximum="500")))
+        assert [flaw[:2] for flaw in at_once] == [
+            ("tariff_parking_at_once", "parking_grace_minutes")
+        ]
+        unlimited = check(read_tariff(document(priced, parking_grace_minutes=10)))
+        assert [flaw[:2] for flaw in unlimited] == [("tariff_parking_unlimited", "parking_maximum")]
+        for free in ({"energy_per_kwh": 14}, {"energy_per_kwh": 14, "parking_per_hour": 0}):
+            warnings = check(read_tariff(document(free, **terms)))
+            assert [flaw[:2] for flaw in warnings] == [("tariff_parking_free", "elements")]
 
 
 @pytest.mark.parametrize("code", sorted(ERRORS | WARNINGS))

@@ -67,3 +67,18 @@ def test_the_second_of_a_plain_tariff(
         tally, limit, power_w=60_000, kind="charging", most_s=FAR_S
     )
     assert second == seconds
+
+
+def test_the_second_of_standing_is_after_its_grace() -> None:
+    """10 minutes are free, then a minute costs 3 som, 30 at most."""
+    document = {
+        "name": "t", "elements": [{"prices": {"energy_per_kwh": "12", "parking_per_minute": "3"}}],
+        "parking_grace_minutes": 10, "parking_maximum": "30",
+    }  # fmt: skip
+    pricer = Pricer(read_tariff(document))
+    tally = pricer.advance(Tally(1_000_000), [MeteredPeriod(1_000_000, 60, 1_000_000)])[0]
+    for limit, seconds in ((15_00, 660), (42_00, 1200), (42_01, None)):
+        second = forecast(pricer).seconds_until(
+            tally, limit, power_w=0, kind="parked", most_s=FAR_S
+        )
+        assert second == seconds

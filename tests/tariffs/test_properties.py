@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -63,7 +64,52 @@ def test_no_cost_is_negative_and_parts_add_up(tariff: Tariff, used: list[Metered
     assert 0 <= cost.before_tax_minor <= cost.total_minor
     assert sum(part.amount_minor for part in cost.parts) == cost.total_minor
     for part in cost.parts:
-        assert part.amount_minor >= 0 or part.kind in {"discount", "maximum"}
+        assert part.amount_minor >= 0 or part.kind in {"discount", "parking_maximum", "maximum"}
+
+
+@given(tariffs(step=1), periods())
+def test_parking_never_costs_more_than_its_maximum(
+    tariff: Tariff, used: list[MeteredPeriod]
+) -> None:
+    most = tariff.parking_maximum
+    without_limits = replace(tariff, minimum=None, maximum=None)
+    cost, _ = priced(without_limits, used)
+    free, _ = priced(replace(without_limits, bills_parking=False), used)
+    parking_minor = cost.total_minor - free.total_minor
+    assert parking_minor >= 0
+    if most is not None:
+        assert parking_minor <= most.total_minor + 1  # each total is rounded by itself
+        assert cost.before_tax_minor - free.before_tax_minor <= most.before_tax_minor + 1
+
+
+@given(tariffs(), periods())
+def test_a_discount_takes_off_its_part_and_no_more(
+    tariff: Tariff, used: list[MeteredPeriod]
+) -> None:
+    plain = replace(tariff, discount=None, minimum=None, maximum=None, parking_maximum=None)
+    cost, _ = priced(replace(plain, discount=tariff.discount), used)
+    whole, _ = priced(plain, used)
+    rate_ppm = 0 if tariff.discount is None else tariff.discount.rate_ppm
+    on = frozenset[str]() if tariff.discount is None else tariff.discount.dimensions
+    discounted = sum(part.amount_minor for part in whole.parts if part.kind in on)
+    most = Fraction(discounted * rate_ppm, 10**6) + len(whole.parts) + 1  # each is rounded
+    assert 0 <= whole.total_minor - cost.total_minor <= most
+
+
+@given(tariffs(step=1), periods(), st.integers(0, 5000))
+def test_a_longer_stay_never_costs_less(
+    tariff: Tariff, used: list[MeteredPeriod], longer_s: int
+) -> None:
+    last = used[-1]
+    stays = MeteredPeriod(last.start_s + last.duration_s, longer_s, 0, "parked")
+    before, after = priced(tariff, used)[0], priced(tariff, [*used, stays])[0]
+    assert after.total_minor >= before.total_minor
+
+
+@given(tariffs(step=1), periods())
+def test_a_grace_makes_nothing_dearer(tariff: Tariff, used: list[MeteredPeriod]) -> None:
+    strict = replace(tariff, parking_grace_s=0)
+    assert priced(tariff, used)[0].total_minor <= priced(strict, used)[0].total_minor
 
 
 @given(tariffs(), samples(), st.randoms(use_true_random=False))
@@ -141,7 +187,7 @@ def test_the_price_is_that_of_each_second_alone(
     document: dict[str, Any], at: datetime, duration_s: int, mwh_per_s: int
 ) -> None:
     """Against another reading: second by second, by the wall clock of the zone."""
-    for name in ("minimum", "maximum", "discount"):
+    for name in ("minimum", "maximum", "discount", "parking_maximum", "bills_parking"):
         document.pop(name, None)
     document["prices_include_tax"] = True
     zone = ZoneInfo(document["time_zone"])

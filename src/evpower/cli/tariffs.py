@@ -3,23 +3,34 @@
 import getpass
 import json
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, cast
-from zoneinfo import ZoneInfo
 
 import typer
 
 from evpower import tariffs
 from evpower.cli.out import console, errors, fail
 from evpower.cli.settings import MAX_NUMBER, with_database
+from evpower.cli.tariffs_clients import client
+from evpower.cli.tariffs_preview import preview
+from evpower.cli.tariffs_report import (
+    assignment_line,
+    assignment_row,
+    flaw_line,
+    print_cost,
+    version_line,
+    version_row,
+)
 from evpower.foundation.clock import to_z, utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid
 from evpower.foundation.json_reader import NotJson, read_handwritten_json
-from evpower.tariffs import Flaw, PricedSession, Scope, Snapshot, Tariff, TariffVersion
+from evpower.tariffs import Flaw, Scope, Snapshot, Tariff, TariffVersion
 
-tariff = typer.Typer(help="Prices: plans, where they apply, examples.", no_args_is_help=True)
+tariff = typer.Typer(help="Prices: plans, where they apply, what they cost.", no_args_is_help=True)
+tariff.add_typer(client, name="client")
+tariff.command()(preview)
 _JSON = typer.Option(False, "--json", help="Print JSON.")
 _OPERATOR = typer.Option("", "--operator", help="Who does this; the login name by default.")
 _REASON = typer.Option("", "--reason", help="Why, for the audit.")
@@ -59,26 +70,26 @@ def save(
 
     saved = with_database(work)
     if as_json:
-        row = _version_row(saved.version, utc_now())
+        row = version_row(saved.version, utc_now())
         warnings = [flaw._asdict() for flaw in saved.warnings]
         typer.echo(json.dumps(row | {"is_new": saved.is_new, "warnings": warnings}))
         return
     for flaw in saved.warnings:
-        errors.print(f"warning: {_flaw_line(flaw)}")
+        errors.print(f"warning: {flaw_line(flaw)}")
     how = "saved" if saved.is_new else "nothing changed"
-    console.print(f"{how}: {_version_line(saved.version, utc_now())}")
+    console.print(f"{how}: {version_line(saved.version, utc_now())}")
 
 
 @tariff.command()
 def activate(
     plan: str = typer.Argument(help="The plan's code."),
-    version: int = typer.Option(..., "--version", min=1, max=MAX_NUMBER, help="The draft."),
+    version: int = typer.Argument(..., min=1, max=MAX_NUMBER, help="The draft's number."),
     valid_from: str = _FROM,
     reason: str = _REASON,
     operator: str = _OPERATOR,
     as_json: bool = _JSON,
 ) -> None:
-    """Put a draft in force."""
+    """Put a draft in force, now or from a time on."""
 
     async def work(database: Database) -> TariffVersion:
         now = utc_now()
@@ -96,9 +107,9 @@ def activate(
 
     active = with_database(work)
     if as_json:
-        typer.echo(json.dumps(_version_row(active, utc_now())))
+        typer.echo(json.dumps(version_row(active, utc_now())))
     else:
-        console.print(_version_line(active, utc_now()))
+        console.print(version_line(active, utc_now()))
 
 
 @tariff.command()
@@ -150,7 +161,7 @@ def assign(  # noqa: PLR0913, PLR0917 - a command's options
     if as_json:
         typer.echo(json.dumps(row))
     else:
-        console.print(_assignment_line(row))
+        console.print(assignment_line(row))
 
 
 @tariff.command()
@@ -158,6 +169,9 @@ def quote(
     source: str = typer.Argument(help="A plan's code, or a tariff file that ends in .json."),
     energy: str = typer.Option("", "--energy", help="kWh, flowing evenly."),
     minutes: int = typer.Option(60, "--minutes", min=0, help="How long it flows."),
+    parked_minutes: int = typer.Option(
+        0, "--parked-minutes", min=0, help="How long the car stays when it is done."
+    ),
     start: str = typer.Option("", "--start", help="When; without a zone in the tariff's. Now."),
     samples: Path | None = typer.Option(None, "--samples", help="A JSON list of meter values."),
     version: int | None = typer.Option(None, "--version", min=1, max=MAX_NUMBER, help="Of a plan."),
@@ -174,14 +188,20 @@ def quote(
             session = tariffs.quote_samples(read, started_at=started_at, raw=_read_json(samples))
         else:
             wh = tariffs.read_energy_wh(energy)
-            session = tariffs.quote_even(read, started_at=started_at, energy_wh=wh, minutes=minutes)
+            session = tariffs.quote_even(
+                read,
+                started_at=started_at,
+                energy_wh=wh,
+                minutes=minutes,
+                parked_minutes=parked_minutes,
+            )
     except Invalid as error:
         fail(error.for_operators)
     cost = tariffs.cost_document(read, session)
     if as_json:
         typer.echo(json.dumps(label | cost))
     else:
-        _print_cost(read, session, cost)
+        print_cost(read, session, cost)
 
 
 @tariff.command("list")
@@ -197,15 +217,15 @@ def list_plans(as_json: bool = _JSON) -> None:
             )
 
     plans, assigned = with_database(work)
-    rows = [_assignment_row(assignment) for assignment in assigned]
+    rows = [assignment_row(assignment) for assignment in assigned]
     if as_json:
-        listed = [_version_row(version, now) for version in plans]
+        listed = [version_row(version, now) for version in plans]
         typer.echo(json.dumps({"plans": listed, "assignments": rows}))
         return
     for version in plans:
-        console.print(_version_line(version, now))
+        console.print(version_line(version, now))
     for row in rows:
-        console.print(_assignment_line(row))
+        console.print(assignment_line(row))
     if not plans:
         console.print("no plan: evpower tariff save FILE")
 
@@ -230,11 +250,11 @@ def show(
     versions, snapshot = with_database(work)
     document = {"plan": plan} | tariffs.write_tariff(snapshot.tariff)
     if as_json:
-        listed = [_version_row(stored, now) for stored in versions]
+        listed = [version_row(stored, now) for stored in versions]
         typer.echo(json.dumps({"versions": listed, "document": document}))
         return
     for stored in versions:
-        errors.print(_version_line(stored, now))
+        errors.print(version_line(stored, now))
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
@@ -269,7 +289,7 @@ def _checked(document: Mapping[str, Any], purpose: str, *, as_json: bool = False
 def _refuse(flaws: tuple[Flaw, ...], purpose: str, *, as_json: bool) -> NoReturn:
     if as_json:
         typer.echo(json.dumps({"errors": [flaw._asdict() for flaw in flaws]}))
-    lines = "\n  ".join(_flaw_line(flaw) for flaw in flaws)
+    lines = "\n  ".join(flaw_line(flaw) for flaw in flaws)
     fail(f"the tariff can't be {purpose}:\n  {lines}")
 
 
@@ -324,65 +344,3 @@ async def _assignment_begins(
 
 def _begins(read: Tariff, valid_from: str, now: datetime) -> datetime:
     return tariffs.local_time(read, valid_from) if valid_from else now
-
-
-def _version_row(version: TariffVersion, now: datetime) -> dict[str, object]:
-    return {
-        "plan": version.plan,
-        "name": version.document["name"],
-        "version": version.number,
-        "state": _state(version, now),
-        "valid_from": None if version.valid_from is None else to_z(version.valid_from),
-        "created_at": to_z(version.created_at),
-        "actor": version.actor,
-    }
-
-
-def _state(version: TariffVersion, now: datetime) -> str:
-    if version.valid_from is None:
-        return "draft"
-    return "planned" if version.valid_from > now else "valid"
-
-
-def _version_line(version: TariffVersion, now: datetime) -> str:
-    state = _state(version, now)
-    begins = f" from {to_z(version.valid_from)}" if version.valid_from else ""
-    return f"{version.plan}  version {version.number}  {state}{begins}  {version.document['name']}"
-
-
-def _assignment_row(assignment: tariffs.Assignment) -> dict[str, object]:
-    return {
-        "scope": assignment.scope,
-        "scope_id": assignment.scope_id,
-        "plan": assignment.plan,
-        "valid_from": to_z(assignment.valid_from),
-    }
-
-
-def _assignment_line(row: Mapping[str, object]) -> str:
-    place = f"{row['scope']} {row['scope_id']}".strip()
-    return f"{place}: {row['plan'] or 'no plan of its own'} from {row['valid_from']}"
-
-
-def _flaw_line(flaw: Flaw) -> str:
-    return f"{flaw.where}: {flaw.detail} ({flaw.code})"
-
-
-def _print_cost(read: Tariff, session: PricedSession, cost: Mapping[str, Any]) -> None:
-    for part in cost["parts"]:
-        used = ""
-        if "energy_kwh" in part:
-            used = f"{part['energy_kwh']} kWh at {part['price']}"
-        elif "duration_s" in part:
-            used = f"{timedelta(seconds=part['duration_s'])} at {part['price']} an hour"
-        element = f"element {part['element']}" if "element" in part else ""
-        console.print(f"{part['kind']:10} {element:11} {used:32} {part['amount']:>12}".rstrip())
-    zone = ZoneInfo(read.time_zone)
-    for period in session.periods:
-        begins, ends = (
-            f"{datetime.fromtimestamp(second, zone):%Y-%m-%d %H:%M:%S}"
-            for second in (period.start_s, period.end_s)
-        )
-        prices = ", ".join(f"{name} by element {index + 1}" for name, index in period.elements)
-        console.print(f"  {begins} to {ends}: {prices or 'free'}")
-    console.print(f"total {cost['total']} {cost['currency']}, before tax {cost['before_tax']}")

@@ -89,7 +89,7 @@ class VendorProfile:
     version_pin: ProtocolVersion | None = None  # the only version it may speak
     plug_first: bool = False  # it refuses a remote start before the cable is in
     change_availability_allowed: bool = True
-    release_detection: bool = True  # it sees that the cable was taken out
+    release_detection: bool = False  # it shows when a car is done and gone: idle time may cost
     accept_data_transfer: bool = False  # a vendor's own message is answered Accepted
     autostart_keys: tuple[str, ...] = ()  # configuration keys by which it starts by itself
     notes: tuple[str, ...] = ()  # what an operator should know of it

@@ -2,21 +2,34 @@
 
 from evpower.tariffs.assign import assign
 from evpower.tariffs.check import check
+from evpower.tariffs.client_tariffs import (
+    NewClientTariff,
+    add_client_tariff,
+    discount_text,
+    end_client_tariff,
+    get_client_tariff,
+    list_client_tariffs,
+    read_discount,
+)
 from evpower.tariffs.document import write_tariff
 from evpower.tariffs.errors import InvalidTariff
 from evpower.tariffs.find import (
     find_tariff,
     find_tariffs,
+    freeze_tariff,
     get_plan,
     list_assignments,
     list_plans,
     list_versions,
     snapshot_of,
+    without_parking,
 )
 from evpower.tariffs.forecast import forecast
 from evpower.tariffs.model import (
     Assignment,
+    ClientTariff,
     Cost,
+    Dimension,
     Flaw,
     MeteredPeriod,
     Place,
@@ -33,22 +46,26 @@ from evpower.tariffs.module import module
 from evpower.tariffs.pricing import Pricer, begin, next_period, periods_of, price
 from evpower.tariffs.quote import (
     cost_document,
+    cost_parts,
     local_time,
     quote_even,
     quote_samples,
     read_energy_wh,
 )
-from evpower.tariffs.rates import RateCard, Rates
+from evpower.tariffs.rates import RateCard, Rates, frozen_terms
 from evpower.tariffs.reader import read_tariff
 from evpower.tariffs.save import SavedTariff, activate, save
 from evpower.tariffs.snapshot import read_snapshot, read_tally, write_snapshot, write_tally
 
 __all__ = [
     "Assignment",
+    "ClientTariff",
     "Cost",
+    "Dimension",
     "Flaw",
     "InvalidTariff",
     "MeteredPeriod",
+    "NewClientTariff",
     "Place",
     "PricedPeriod",
     "PricedSession",
@@ -63,15 +80,23 @@ __all__ = [
     "Tariff",
     "TariffVersion",
     "activate",
+    "add_client_tariff",
     "assign",
     "begin",
     "check",
     "cost_document",
+    "cost_parts",
+    "discount_text",
+    "end_client_tariff",
     "find_tariff",
     "find_tariffs",
     "forecast",
+    "freeze_tariff",
+    "frozen_terms",
+    "get_client_tariff",
     "get_plan",
     "list_assignments",
+    "list_client_tariffs",
     "list_plans",
     "list_versions",
     "local_time",
@@ -81,12 +106,14 @@ __all__ = [
     "price",
     "quote_even",
     "quote_samples",
+    "read_discount",
     "read_energy_wh",
     "read_snapshot",
     "read_tally",
     "read_tariff",
     "save",
     "snapshot_of",
+    "without_parking",
     "write_snapshot",
     "write_tally",
     "write_tariff",

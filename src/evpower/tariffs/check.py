@@ -4,14 +4,23 @@ from collections.abc import Iterator
 from typing import Final
 
 from evpower.foundation.money import CURRENCY
-from evpower.tariffs.coverage import Coverage, TooComplex, cover
+from evpower.tariffs.coverage import DAYS, Coverage, TooComplex, clock_text, cover
 from evpower.tariffs.document import PRICE_NAMES
 from evpower.tariffs.errors import InvalidTariff
 from evpower.tariffs.matching import candidates_of
-from evpower.tariffs.model import FLAT, OPEN, Conditions, Dimension, Element, Flaw, Tariff
+from evpower.tariffs.model import (
+    FLAT,
+    OPEN,
+    ClockBounds,
+    Conditions,
+    Dimension,
+    Element,
+    Flaw,
+    Tariff,
+)
 
-# What charging meters. Idle fees and reservations come with fields of their own.
-_SOLD: Final[frozenset[Dimension]] = frozenset({"energy", "time", "flat"})
+# What charging meters; reservations it does not.
+_SOLD: Final[frozenset[Dimension]] = frozenset({"energy", "time", "parking", "flat"})
 _SOM_MICRO: Final = 1_000_000
 _LEAST_PER_KWH: Final = 1 * _SOM_MICRO
 _MOST_PER_KWH: Final = 100 * _SOM_MICRO
@@ -35,7 +44,7 @@ def check(tariff: Tariff) -> list[Flaw]:
     ]
     if errors:
         raise InvalidTariff(errors)
-    return [*_unreachable(tariff, coverages), *_doubtful(tariff)]
+    return [*_unreachable(tariff, coverages), *_doubtful(tariff), *_doubtful_parking(tariff)]
 
 
 def _unsupported(tariff: Tariff) -> Iterator[Flaw]:
@@ -80,7 +89,7 @@ def _doubtful(tariff: Tariff) -> Iterator[Flaw]:
     for where, element in _places(tariff):
         clock = element.conditions.clock
         if element.conditions.days and clock is not None and clock.upper < clock.lower:
-            detail = "the night ends at midnight: the hours after it are of the next day"
+            detail = _night_detail(element.conditions, clock)
             yield Flaw("tariff_night_ends_at_midnight", f"{where}.if", detail)
     for where, dimension, component in prices:
         if component.step > 1:
@@ -91,8 +100,33 @@ def _doubtful(tariff: Tariff) -> Iterator[Flaw]:
             yield Flaw("tariff_price_unusual", where, "is high for a kWh")
         if dimension == "energy" and 0 < price_micro < _LEAST_PER_KWH:
             yield Flaw("tariff_price_unusual", where, "is low for a kWh")
-        if dimension == "time" and 0 < price_micro < _LEAST_PER_HOUR:
+        if dimension in {"time", "parking"} and 0 < price_micro < _LEAST_PER_HOUR:
             yield Flaw("tariff_time_is_per_hour", where, "is of an hour, not of a minute")
+
+
+def _night_detail(conditions: Conditions, clock: ClockBounds) -> str:
+    """Returns which hours a night with weekdays has, and which it lacks."""
+    last = next(day for day in sorted(conditions.days) if day % 7 + 1 not in conditions.days)
+    day, after = DAYS[last - 1], DAYS[last % 7]
+    begins, ends = clock_text(clock.lower), clock_text(clock.upper)
+    return (
+        f"{day} {begins} to {ends} ends at midnight: {after} 00:00 to {ends} is not in it, write"
+        f" that as an element of its own; {day} 00:00 to {ends} is"
+    )
+
+
+def _doubtful_parking(tariff: Tariff) -> Iterator[Flaw]:
+    """Yields what may surprise a driver whose car is done, or an operator who waits for money."""
+    is_priced = tariff.prices_parking
+    if is_priced and not tariff.parking_grace_s:
+        detail = "without it parking costs from the second in which the car is done"
+        yield Flaw("tariff_parking_at_once", "parking_grace_minutes", detail)
+    if is_priced and tariff.parking_maximum is None:
+        detail = "without it a car that stands for days pays for days"
+        yield Flaw("tariff_parking_unlimited", "parking_maximum", detail)
+    if not is_priced and (tariff.parking_grace_s or tariff.parking_maximum):
+        detail = "there is no price of parking that it could be of"
+        yield Flaw("tariff_parking_free", "elements", detail)
 
 
 def _places(tariff: Tariff) -> Iterator[tuple[str, Element]]:

@@ -15,7 +15,7 @@ from evpower.tariffs.matching import Candidate
 from evpower.tariffs.model import Bounds, Conditions
 
 _MAX_STEPS: Final = 20_000
-_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAY_S: Final = 86_400
 
 
@@ -59,7 +59,12 @@ def _bounds_axis(get: Callable[[Conditions], Bounds], words: Callable[[int], str
 
 def _clock_words(lower: int, upper: int | None) -> str:
     ends = (lower, _DAY_S if upper is None else upper)
-    return "-".join(f"{end // 3600:02}:{end // 60 % 60:02}" for end in ends)
+    return "-".join(map(clock_text, ends))
+
+
+def clock_text(second: int) -> str:
+    """Returns a second of the day as HH:MM."""
+    return f"{second // 3600:02}:{second // 60 % 60:02}"
 
 
 def _date_words(ordinal: int) -> str:
@@ -72,7 +77,7 @@ _AXES: Final[tuple[_Axis, ...]] = (
         edges=lambda c: range(1, 8) if c.days else (),
         has=lambda c, value: not c.days or value in c.days,
         start=1,
-        words=lambda lower, _: _DAYS[lower - 1],
+        words=lambda lower, _: DAYS[lower - 1],
     ),
     _Axis(
         is_set=lambda c: c.clock is not None,

@@ -23,7 +23,13 @@ PRICE_NAMES: Final[Mapping[Dimension, str]] = {
     "flat": "flat", "reservation": "reservation_per_hour", "reservation_flat": "reservation_flat",
     "expiry": "expiry_per_hour", "expiry_flat": "expiry_flat",
 }  # fmt: skip
+# What a price may be written as instead; it is stored by the hour.
+MINUTE_PRICE_NAMES: Final[Mapping[Dimension, str]] = {
+    "time": "time_per_minute", "parking": "parking_per_minute",
+}  # fmt: skip
+LIMIT_NAMES: Final = ("minimum", "maximum", "parking_maximum")
 _DAY_S: Final = 86_400
+_MINUTE_S: Final = 60
 _KILO_DIGITS: Final = 3
 
 
@@ -55,7 +61,10 @@ def write_tariff(tariff: Tariff, *, frozen: bool = False) -> dict[str, Any]:
     if tariff.owner is not None:
         document["owner"] = tariff.owner
     digits = EXPONENTS[tariff.currency]
-    for name, limit in (("minimum", tariff.minimum), ("maximum", tariff.maximum)):
+    if tariff.parking_grace_s:
+        document["parking_grace_minutes"] = tariff.parking_grace_s // _MINUTE_S
+    limits = (tariff.minimum, tariff.maximum, tariff.parking_maximum)
+    for name, limit in zip(LIMIT_NAMES, limits, strict=True):
         if limit is not None:
             document[name] = {
                 "before_tax": decimal_text(limit.before_tax_minor, digits),
@@ -66,6 +75,8 @@ def write_tariff(tariff: Tariff, *, frozen: bool = False) -> dict[str, Any]:
             "percent": decimal_text(tariff.discount.rate_ppm, RATE_DIGITS),
             "on": sorted(tariff.discount.dimensions),
         }
+    if frozen and not tariff.bills_parking:
+        document["bills_parking"] = False
     return document
 
 

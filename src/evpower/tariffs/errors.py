@@ -17,6 +17,7 @@ ERRORS: Final = frozenset({
 WARNINGS: Final = frozenset({
     "tariff_element_unreachable", "tariff_night_ends_at_midnight", "tariff_step_rounds_up",
     "tariff_energy_free", "tariff_price_unusual", "tariff_time_is_per_hour",
+    "tariff_parking_at_once", "tariff_parking_unlimited", "tariff_parking_free",
 })  # fmt: skip
 _SHOWN: Final = 20
 

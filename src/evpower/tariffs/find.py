@@ -1,11 +1,13 @@
 """Finds the tariff that prices a place or a plan at a time."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from uuid import UUID
 
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import NotFound
-from evpower.tariffs import store
+from evpower.tariffs import store, store_clients
 from evpower.tariffs.model import Assignment, Place, Snapshot, TariffVersion
 from evpower.tariffs.snapshot import read_snapshot
 
@@ -27,6 +29,28 @@ async def find_tariffs(
     distinct = {version.id: version for version in versions if version is not None}
     read = {number: snapshot_of(version) for number, version in distinct.items()}
     return [None if version is None else read[version.id] for version in versions]
+
+
+async def freeze_tariff(
+    connection: Connection, place: Place, at: datetime, *, client_id: UUID | None
+) -> Snapshot | None:
+    """Returns what a client's session that begins at a place and time is billed by, to the end.
+
+    A plan of the client's own comes before that of the place, while one of its versions is in
+    force; its discount is on either. None: nothing prices it, and no session begins. One round
+    trip.
+    """
+    chosen = await store_clients.choose(connection, place, at, client_id)
+    if chosen is None:
+        return None
+    snapshot = snapshot_of(chosen.version)
+    tariff = replace(snapshot.tariff, discount=chosen.discount)
+    return replace(snapshot, tariff=tariff, client_tariff=chosen.number)
+
+
+def without_parking(snapshot: Snapshot) -> Snapshot:
+    """Returns a tariff for a station that does not show when a car is done."""
+    return replace(snapshot, tariff=replace(snapshot.tariff, bills_parking=False))
 
 
 async def get_plan(

@@ -30,20 +30,19 @@ _GUESSES: Final = 8
 _TIME_OF: Final[dict[UseKind, Dimension]] = {"charging": "time", "parked": "parking"}
 
 
-class _Group(NamedTuple):
-    """Volumes that are rounded up together, by the step of the price that was used last."""
+class _Growth(NamedTuple):
+    """The price of the dimension that grows, and what is rounded up with it."""
 
-    amount: int  # what was used so far, priced, without rounding up
-    surplus: int  # what is rounded up so far, priced
-    used: int  # of the dimension that grows
+    surplus: int  # what is rounded up so far, priced, of the price that was used last
+    used: int  # of the dimension
     step: int  # of the price at which it grows; 0: it has none
     weight: int  # that price, of one more
 
-    def after(self, more: int) -> int:
-        """Returns its amount after some more of it."""
+    def added(self, more: int) -> int:
+        """Returns what some more of it adds; it ends what was rounded up at another price."""
         if more == 0 or self.step == 0:
-            return self.amount + self.surplus
-        return self.amount + self.weight * (more + -(self.used + more) % self.step)
+            return self.surplus
+        return self.weight * (more + -(self.used + more) % self.step)
 
 
 class Forecast:
@@ -54,12 +53,18 @@ class Forecast:
 
     def total_minor(self, tally: Tally) -> int:
         """Returns what a tally costs, as `Pricer.cost` does."""
-        amount = 0
+        amount = parking = 0
         for key, volume in tally.volumes.items():
-            amount += self._weights[key] * (1 if key[0] in FLAT else volume)
-        for group in tally.last:
-            amount += self._surplus(tally, group)
-        return self._billed(tally, amount)
+            if key[0] == "parking":
+                parking += self._weights[key] * volume
+            else:
+                amount += self._weights[key] * (1 if key[0] in FLAT else volume)
+        for group, last in tally.last.items():
+            if last[0] == "parking":
+                parking += self._surplus(tally, group)
+            else:
+                amount += self._surplus(tally, group)
+        return self._billed(tally, amount, parking)
 
     def seconds_until(
         self, tally: Tally, total_minor: int, *, power_w: int, kind: UseKind, most_s: int
@@ -98,46 +103,52 @@ class Forecast:
             left_mwh = match.until_mwh - tally.energy_mwh
             until_s = min(until_s, left_mwh * _HOUR_S // (power_w * MWH_PER_WH))
         chosen = dict(match.elements)
-        energy = self._group(tally, "energy", "energy", chosen)
-        time = self._group(tally, "time", _TIME_OF[kind], chosen)
-        fixed = sum(
-            self._weights[key] * (1 if key[0] in FLAT else volume)
-            for key, volume in tally.volumes.items()
-            if key[0] not in {"energy", "time", "parking"}
-        )
-        fixed += self._surplus(tally, "reservation") if "reservation" in tally.last else 0
+        graced_s = self._pricer.grace_s - tally.parked_s
+        if kind == "parked" and graced_s > 0:
+            until_s = min(until_s, graced_s)
+        if kind == "parked" and (graced_s > 0 or not self._pricer.tariff.bills_parking):
+            chosen.pop("parking", None)
+        energy = self._growth(tally, "energy", "energy", chosen)
+        time = self._growth(tally, "time", _TIME_OF[kind], chosen)
+        parking = amount = 0
+        for key, volume in tally.volumes.items():
+            priced = self._weights[key] * (1 if key[0] in FLAT else volume)
+            parking += priced if key[0] == "parking" else 0
+            amount += 0 if key[0] == "parking" else priced
+        amount += self._surplus(tally, "reservation") if "reservation" in tally.last else 0
+        last = tally.last.get("time", ("time", 0))[0]
 
         def cost_at(seconds: int) -> int:
             used_mwh = power_w * seconds * MWH_PER_WH // _HOUR_S
-            return self._billed(tally, fixed + energy.after(used_mwh) + time.after(seconds))
+            grown = time.added(seconds)
+            is_parking = (_TIME_OF[kind] if seconds and time.step else last) == "parking"
+            rest = amount + energy.added(used_mwh) + (0 if is_parking else grown)
+            return self._billed(tally, rest, parking + (grown if is_parking else 0))
 
         return until_s, cost_at
 
-    def _group(
+    def _growth(
         self, tally: Tally, group: RoundedGroup, growing: Dimension, chosen: dict[Dimension, int]
-    ) -> _Group:
-        dimensions = {"energy"} if group == "energy" else {"time", "parking"}
-        amount = used = 0
-        for key, volume in tally.volumes.items():
-            if key[0] in dimensions:
-                amount += self._weights[key] * volume
-                used += volume if key[0] == growing else 0
+    ) -> _Growth:
+        used = sum(volume for key, volume in tally.volumes.items() if key[0] == growing)
         surplus = self._surplus(tally, group) if group in tally.last else 0
         index = chosen.get(growing)
         if index is None:
-            return _Group(amount, surplus, used, 0, 0)
+            return _Growth(surplus, used, 0, 0)
         key = (growing, index)
-        return _Group(amount, surplus, used, self._steps[key], self._weights[key])
+        return _Growth(surplus, used, self._steps[key], self._weights[key])
 
     def _surplus(self, tally: Tally, group: RoundedGroup) -> int:
         last = tally.last[group]
         used = sum(volume for key, volume in tally.volumes.items() if key[0] == last[0])
         return self._weights[last] * (-used % self._steps[last])
 
-    def _billed(self, tally: Tally, amount: int) -> int:
-        """Rounds an amount, and holds it to the session's limits."""
+    def _billed(self, tally: Tally, amount: int, parking: int) -> int:
+        """Rounds what a session costs, and holds it to the limits of parking and of the whole."""
         tariff = self._pricer.tariff
-        total_minor = half_up(amount, self._minor)
+        if tariff.parking_maximum is not None:
+            parking = min(parking, tariff.parking_maximum.total_minor * self._minor)
+        total_minor = half_up(amount + parking, self._minor)
         if tariff.minimum is not None and tally.is_started:
             total_minor = max(total_minor, tariff.minimum.total_minor)
         if tariff.maximum is not None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from uuid import UUID
 
 MWH_PER_WH: Final = 1_000
 PPM: Final = 1_000_000  # a whole
@@ -27,7 +28,7 @@ UseKind = Literal["charging", "parked", "reserved", "expired"]
 # Whose volume is rounded up by one step; of time and parking only what came last.
 RoundedGroup = Literal["energy", "time", "reservation"]
 VolumeKey: TypeAlias = tuple[Dimension, int]  # and the element that prices it
-CostKind: TypeAlias = Dimension | Literal["discount", "minimum", "maximum"]
+CostKind: TypeAlias = Dimension | Literal["discount", "parking_maximum", "minimum", "maximum"]
 Scope = Literal["everything", "location", "station", "connector"]
 
 # In the order in which costs are shown.
@@ -135,9 +136,21 @@ class Tariff:
     taxes: tuple[Tax, ...] = ()
     minimum: CostLimit | None = None
     maximum: CostLimit | None = None
-    discount: Discount | None = None
+    parking_grace_s: int = 0  # of each time that the car takes nothing
+    parking_maximum: CostLimit | None = None  # of a session's parking
+    discount: Discount | None = None  # of a session alone
+    bills_parking: bool = True  # of a session alone: whether its station knows when a car is done
     name: str = ""
     owner: str | None = None
+
+    @property
+    def prices_parking(self) -> bool:
+        """Whether a car that takes nothing may cost."""
+        return any(
+            dimension == "parking" and component.price_micro
+            for element in self.elements
+            for dimension, component in element.prices
+        )
 
     def tax_ppm(self, component: PriceComponent) -> int:
         """Returns the sum of a price's tax rates."""
@@ -193,6 +206,7 @@ class Tally:
     at_s: int | None = None  # how far; None: nothing was metered
     energy_mwh: int = 0
     is_started: bool = False  # False: at most reserved
+    parked_s: int = 0  # how long the car has taken nothing; counted where there is a grace
     volumes: Mapping[VolumeKey, int] = field(default_factory=dict[VolumeKey, int])
     last: Mapping[RoundedGroup, VolumeKey] = field(default_factory=dict[RoundedGroup, VolumeKey])
 
@@ -233,6 +247,7 @@ class Snapshot:
     plan: str
     version: int
     tariff: Tariff
+    client_tariff: int | None = None  # the number of the client's own that it rests on
 
 
 class Flaw(NamedTuple):
@@ -274,5 +289,20 @@ class Assignment:
     scope_id: str  # "" of everything
     plan: str | None
     valid_from: datetime
+    created_at: datetime
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTariff:
+    """What one client pays in place of what all pay; `valid_until` None: until it is ended."""
+
+    id: int
+    client_id: UUID
+    plan: str | None  # None: the tariff of the place
+    discount_ppm: int | None
+    discount_on: frozenset[Dimension]
+    valid_from: datetime
+    valid_until: datetime | None
     created_at: datetime
     actor: str

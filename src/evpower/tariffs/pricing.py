@@ -9,9 +9,8 @@ it, and a cut stands on whole seconds and thousandths of a Wh, rounded down: the
 part after the cut, so nothing is lost or counted twice.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import prod
 from operator import itemgetter
@@ -19,7 +18,8 @@ from typing import Final
 
 from evpower.foundation.money import EXPONENTS
 from evpower.tariffs.document import scale
-from evpower.tariffs.matching import DAY_S, FOREVER, Elements, Match, Matcher
+from evpower.tariffs.fold import Fold
+from evpower.tariffs.matching import DAY_S, Matcher
 from evpower.tariffs.model import (
     DIMENSIONS,
     FLAT,
@@ -36,7 +36,6 @@ from evpower.tariffs.model import (
     Sample,
     Tally,
     Tariff,
-    UseKind,
     VolumeKey,
 )
 
@@ -48,17 +47,6 @@ UNIT: Final = _HOUR_S * 10**12
 PER_MWH: Final = _HOUR_S  # times price_micro
 PER_S: Final = 10**6
 ONCE: Final = _HOUR_S * 10**6
-_TIME_OF: Final[dict[UseKind, Dimension]] = {
-    "charging": "time", "parked": "parking", "reserved": "reservation", "expired": "expiry",
-}  # fmt: skip
-_METERED: Final[dict[UseKind, frozenset[Dimension]]] = {
-    "charging": frozenset({"energy", "time"}), "parked": frozenset({"energy", "parking"}),
-    "reserved": frozenset({"reservation"}), "expired": frozenset({"reservation", "expiry"}),
-}  # fmt: skip
-_ROUNDED_WITH: Final[dict[Dimension, RoundedGroup]] = {
-    "energy": "energy", "time": "time", "parking": "time",
-    "reservation": "reservation", "expiry": "reservation",
-}  # fmt: skip
 
 
 def price(tariff: Tariff, started_at: datetime, samples: Sequence[Sample]) -> PricedSession:
@@ -124,6 +112,7 @@ class Pricer:
     def __init__(self, tariff: Tariff) -> None:
         self.tariff: Final = tariff
         self.matcher: Final = Matcher(tariff)
+        self.grace_s: Final = tariff.parking_grace_s if tariff.bills_parking else 0
         self.components: Final[dict[VolumeKey, PriceComponent]] = {
             (dimension, index): component
             for index, element in enumerate(tariff.elements)
@@ -138,7 +127,7 @@ class Pricer:
         Periods come in their order, gaps cost nothing. Raises ValueError for one that begins
         before the tally's end, or is negative.
         """
-        fold = _Fold(self.matcher, tally)
+        fold = Fold(self.matcher, tally, self.tariff.bills_parking, self.grace_s)
         fold.use(periods)
         return fold.finish(), fold.priced
 
@@ -147,15 +136,20 @@ class Pricer:
         tariff = self.tariff
         minor = UNIT * PPM * PPM // scale(EXPONENTS[tariff.currency])
         exact, rounded_minor = 0, 0
-        discounted = 0
+        discounted = parking = 0
         by_tax: dict[int, int] = {}  # what is billed, by tax rate
+        parking_by_tax: dict[int, int] = {}  # the part of it that is for parking
         parts: list[CostPart] = []
         for line in self._lines(tally):
             with_tax = PPM if tariff.prices_include_tax else PPM + line.tax_ppm
             off_ppm = self._discount_ppm(line.key[0])
+            billed = line.amount * (PPM - off_ppm)
             exact += line.amount * PPM * with_tax
             discounted += line.amount * off_ppm * with_tax
-            by_tax[line.tax_ppm] = by_tax.get(line.tax_ppm, 0) + line.amount * (PPM - off_ppm)
+            by_tax[line.tax_ppm] = by_tax.get(line.tax_ppm, 0) + billed
+            if line.key[0] == "parking":
+                parking += billed * with_tax
+                parking_by_tax[line.tax_ppm] = parking_by_tax.get(line.tax_ppm, 0) + billed
             # The total so far is rounded, not the line: the lines add up to the total.
             amount_minor = half_up(exact, minor) - rounded_minor
             rounded_minor += amount_minor
@@ -163,16 +157,31 @@ class Pricer:
         total_minor = half_up(exact - discounted, minor)
         if discounted:
             parts.append(CostPart("discount", total_minor - rounded_minor))
-        before_tax_minor = self._before_tax(by_tax, minor)
+        most = tariff.parking_maximum
+        if most is not None and parking > most.total_minor * minor:
+            limited = exact - discounted - parking + most.total_minor * minor
+            over_minor = total_minor - half_up(limited, minor)
+            parts.append(CostPart("parking_maximum", -over_minor))
+            total_minor -= over_minor
+        before_tax_minor = self._before_tax(by_tax, parking_by_tax, minor)
         return _limited(tariff, tally, Cost(total_minor, before_tax_minor, tuple(parts)))
 
-    def _before_tax(self, by_tax: dict[int, int], minor: int) -> int:
-        if not self.tariff.prices_include_tax:
-            return half_up(sum(by_tax.values()) * PPM, minor)
+    def _before_tax(
+        self, by_tax: Mapping[int, int], parking_by_tax: Mapping[int, int], minor: int
+    ) -> int:
         # A sum of fractions with the denominators 1 + rate, on their product.
-        common = prod(PPM + rate for rate in by_tax)
-        amount = sum(billed * PPM * (common // (PPM + rate)) for rate, billed in by_tax.items())
-        return half_up(amount * PPM, minor * common)
+        common = prod(PPM + rate for rate in by_tax) if self.tariff.prices_include_tax else 1
+        amount = self._untaxed(by_tax, common)
+        if self.tariff.parking_maximum is not None:
+            most = self.tariff.parking_maximum.before_tax_minor * minor * common
+            amount -= max(self._untaxed(parking_by_tax, common) - most, 0)
+        return half_up(amount, minor * common)
+
+    def _untaxed(self, by_tax: Mapping[int, int], common: int) -> int:
+        if not self.tariff.prices_include_tax:
+            return sum(by_tax.values()) * PPM
+        untaxed = sum(billed * PPM * (common // (PPM + rate)) for rate, billed in by_tax.items())
+        return untaxed * PPM
 
     def _discount_ppm(self, dimension: Dimension) -> int:
         discount = self.tariff.discount
@@ -230,164 +239,6 @@ def _limited(tariff: Tariff, tally: Tally, cost: Cost) -> Cost:
         total_minor = min(total_minor, tariff.maximum.total_minor)
         before_tax_minor = min(before_tax_minor, tariff.maximum.before_tax_minor)
     return Cost(total_minor, before_tax_minor, parts)
-
-
-@dataclass(slots=True)
-class _Stretch:
-    """Consecutive use at the same prices."""
-
-    kind: UseKind = "charging"
-    elements: Elements = ()
-    start_s: int = 0
-    end_s: int = -FOREVER
-    energy_mwh: int = 0
-    duration_s: int = 0
-
-
-@dataclass(slots=True)
-class _Fold:
-    """Adds periods to a tally. A period within prices that are known costs a few steps."""
-
-    matcher: Matcher
-    begun: Tally
-    priced: list[PricedPeriod] = field(default_factory=list[PricedPeriod])
-    at_s: int = 0
-    energy_mwh: int = 0
-    is_started: bool = False
-    volumes: dict[VolumeKey, int] = field(default_factory=dict[VolumeKey, int])
-    last: dict[RoundedGroup, VolumeKey] = field(default_factory=dict[RoundedGroup, VolumeKey])
-    stretch: _Stretch = field(default_factory=_Stretch)
-    # By kind, whether timed, bands of power and current: what applies, and how far.
-    known: dict[object, Match] = field(default_factory=dict[object, Match])
-
-    def __post_init__(self) -> None:
-        begun = self.begun
-        self.at_s = -FOREVER if begun.at_s is None else begun.at_s
-        self.energy_mwh = begun.energy_mwh
-        self.is_started = begun.is_started
-        self.volumes = dict(begun.volumes)
-        self.last = dict(begun.last)
-
-    def use(self, periods: Iterable[MeteredPeriod]) -> None:
-        """Adds each period, cut where prices change."""
-        power_edges, current_edges = self.matcher.power_edges, self.matcher.current_edges
-        needs_power = bool(power_edges or current_edges)
-        known, stretch = self.known, self.stretch
-        for period in periods:
-            start_s, duration_s, used_mwh, kind, power_w, current_ma, is_timed = period
-            if duration_s < 0 or used_mwh < 0 or start_s < self.at_s:
-                raise ValueError(f"a period that cannot be: {period}")
-            key: object = (kind, is_timed)
-            if needs_power:
-                if power_w is None and duration_s:
-                    power_w = used_mwh * 18 // (duration_s * 5)  # the average
-                power_band = -1 if power_w is None else bisect_right(power_edges, power_w)
-                current_band = -1 if current_ma is None else bisect_right(current_edges, current_ma)
-                key = (kind, is_timed, power_band, current_band)
-            end_s, end_mwh = start_s + duration_s, self.energy_mwh + used_mwh
-            match = known.get(key)
-            if (
-                match is not None
-                and start_s < match.until_s >= end_s
-                and self.energy_mwh < match.until_mwh >= end_mwh
-            ):
-                if (
-                    stretch.elements != match.elements
-                    or stretch.end_s != start_s
-                    or stretch.kind != kind
-                ):
-                    self._begin_stretch(kind, match.elements, start_s)
-                stretch.end_s = end_s
-                stretch.duration_s += duration_s
-                stretch.energy_mwh += used_mwh
-            elif used_mwh or duration_s or not self.is_started:
-                exact = (start_s, duration_s, used_mwh, kind, power_w, current_ma, is_timed)
-                self._cut(MeteredPeriod(*exact), key)
-            self.at_s, self.energy_mwh = end_s, end_mwh
-
-    def _cut(self, period: MeteredPeriod, key: object) -> None:
-        at = start = (period.start_s, self.energy_mwh)
-        end = (start[0] + period.duration_s, start[1] + period.energy_mwh)
-        stretch, metered = self.stretch, _METERED[period.kind]
-        while True:
-            match = self.matcher.match(
-                at[0], self.begun.started_s, at[1], period.power_w, period.current_ma,
-                is_timed=period.is_timed,
-            )  # fmt: skip
-            next_at = end
-            if match.until_s < end[0]:
-                flowed = period.energy_mwh * (match.until_s - start[0]) // period.duration_s
-                next_at = (match.until_s, start[1] + flowed)
-            if match.until_mwh < end[1]:
-                passed = period.duration_s * (match.until_mwh - start[1]) // period.energy_mwh
-                next_at = min(next_at, (start[0] + passed, match.until_mwh))
-            self._charge_start(period.kind, match.elements)
-            elements = tuple(chosen for chosen in match.elements if chosen[0] in metered)
-            if (stretch.kind, stretch.elements, stretch.end_s) != (period.kind, elements, at[0]):
-                self._begin_stretch(period.kind, elements, at[0])
-            stretch.end_s = next_at[0]
-            stretch.duration_s += next_at[0] - at[0]
-            stretch.energy_mwh += next_at[1] - at[1]
-            if next_at == end:
-                self.known[key] = Match(elements, match.until_s, match.until_mwh)
-                return
-            at = next_at
-
-    def _begin_stretch(self, kind: UseKind, elements: Elements, at_s: int) -> None:
-        self._end_stretch()
-        stretch = self.stretch
-        stretch.kind, stretch.elements, stretch.start_s = kind, elements, at_s
-        stretch.duration_s = stretch.energy_mwh = 0
-
-    def _charge_start(self, kind: UseKind, elements: Elements) -> None:
-        if kind in {"charging", "parked"}:
-            if not self.is_started:
-                self._charge_once("flat", elements)
-            self.is_started = True
-            return
-        self._charge_once("reservation_flat", elements)
-        if kind == "expired":
-            self._charge_once("expiry_flat", elements)
-
-    def _charge_once(self, dimension: Dimension, elements: Elements) -> None:
-        index = dict(elements).get(dimension)
-        if index is not None and all(key[0] != dimension for key in self.volumes):
-            self.volumes[dimension, index] = 1
-
-    def _end_stretch(self) -> None:
-        stretch = self.stretch
-        chosen = dict(stretch.elements)
-        time = _TIME_OF[stretch.kind]
-        if time == "expiry" and time not in chosen:
-            time = "reservation"
-        used: tuple[tuple[Dimension, int], ...] = (
-            ("energy", stretch.energy_mwh), (time, stretch.duration_s),
-        )  # fmt: skip
-        for dimension, volume in used:
-            index = chosen.get(dimension)
-            if volume and index is not None:
-                key = (dimension, index)
-                self.volumes[key] = self.volumes.get(key, 0) + volume
-                self.last[_ROUNDED_WITH[dimension]] = key
-        if stretch.energy_mwh or stretch.duration_s:
-            self.priced.append(
-                PricedPeriod(
-                    stretch.start_s, stretch.end_s, stretch.energy_mwh, stretch.kind,
-                    stretch.elements,
-                )
-            )  # fmt: skip
-
-    def finish(self) -> Tally:
-        """Returns the tally with everything that was added."""
-        self._end_stretch()
-        return Tally(
-            self.begun.started_s,
-            None if self.at_s == -FOREVER else self.at_s,
-            self.energy_mwh,
-            self.is_started,
-            self.volumes,
-            self.last,
-        )
 
 
 def half_up(amount: int, unit: int) -> int:

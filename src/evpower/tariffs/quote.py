@@ -9,7 +9,15 @@ from evpower.foundation.clock import read_time, to_z
 from evpower.foundation.errors import Invalid
 from evpower.foundation.money import to_text
 from evpower.tariffs.document import MICRO_DIGITS, decimal_text, scaled
-from evpower.tariffs.model import FLAT, CostPart, PricedPeriod, PricedSession, Sample, Tariff
+from evpower.tariffs.model import (
+    FLAT,
+    Cost,
+    CostPart,
+    PricedPeriod,
+    PricedSession,
+    Sample,
+    Tariff,
+)
 from evpower.tariffs.pricing import price
 
 _MAX_SAMPLES: Final = 100_000
@@ -20,13 +28,24 @@ _FIELDS: Final = frozenset({"at", "energy_kwh", "power_kw", "current_a", "parked
 
 
 def quote_even(
-    tariff: Tariff, *, started_at: datetime, energy_wh: int, minutes: int
+    tariff: Tariff,
+    *,
+    started_at: datetime,
+    energy_wh: int,
+    minutes: int,
+    parked_minutes: int = 0,
 ) -> PricedSession:
-    """Prices a session whose energy flows evenly. Raises Invalid("tariff_example_invalid")."""
-    if not 0 <= energy_wh <= _MAX_WH or not 0 <= minutes <= _MAX_MINUTES:
+    """Prices a session whose energy flows evenly, and whose car then stays.
+
+    Raises Invalid("tariff_example_invalid").
+    """
+    lasts = minutes + parked_minutes
+    if not 0 <= energy_wh <= _MAX_WH or not 0 <= minutes <= lasts <= _MAX_MINUTES:
         raise Invalid("tariff_example_invalid", "at most 1000 kWh and 7 days")
-    ended_at = started_at + timedelta(minutes=minutes)
-    return price(tariff, started_at, [Sample(ended_at, energy_wh)])
+    samples = [Sample(started_at + timedelta(minutes=minutes), energy_wh)]
+    if parked_minutes:
+        samples.append(Sample(started_at + timedelta(minutes=lasts), energy_wh, is_parked=True))
+    return price(tariff, started_at, samples)
 
 
 def quote_samples(tariff: Tariff, *, started_at: datetime, raw: object) -> PricedSession:
@@ -68,6 +87,18 @@ def cost_document(tariff: Tariff, session: PricedSession) -> dict[str, Any]:
         "parts": [_part(tariff, part) for part in cost.parts],
         "periods": [_period(period) for period in session.periods],
     }
+
+
+def cost_parts(tariff: Tariff, cost: Cost) -> list[dict[str, Any]]:
+    """Returns the lines of a bill as JSON with numbers: som, kWh, seconds.
+
+    `price` is that of a kWh, of an hour, or once.
+    """
+    numbers = ("amount", "price", "energy_kwh")
+    return [
+        {name: float(value) if name in numbers else value for name, value in row.items()}
+        for row in (_part(tariff, part) for part in cost.parts)
+    ]
 
 
 def _part(tariff: Tariff, part: CostPart) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from evpower.foundation.money import EXPONENTS
+from evpower.tariffs.document import scale
 from evpower.tariffs.matching import FOREVER, Matcher
 from evpower.tariffs.model import PPM, Conditions, Dimension, Tariff
 
@@ -23,6 +25,22 @@ class Rates:
     session_fee: float
     currency: str
     next_change_at: datetime | None  # by the clock; None: not before the session changes
+
+
+def frozen_terms(tariff: Tariff) -> dict[str, float | int]:
+    """Returns what a session's tariff has beside its prices: discount in percent, parking's terms.
+
+    `parking_grace_minutes` and `parking_maximum` (som) only where parking costs.
+    """
+    terms: dict[str, float | int] = {}
+    if tariff.discount is not None:
+        terms["discount_percent"] = tariff.discount.rate_ppm * 100 / PPM
+    if tariff.prices_parking and tariff.bills_parking:
+        terms["parking_grace_minutes"] = tariff.parking_grace_s // _MINUTES
+        if tariff.parking_maximum is not None:
+            digits = EXPONENTS[tariff.currency]
+            terms["parking_maximum"] = tariff.parking_maximum.total_minor / scale(digits)
+    return terms
 
 
 class RateCard:
@@ -75,6 +93,8 @@ class RateCard:
         )
 
     def _shown(self, index: int, dimension: Dimension) -> float:
+        if dimension == "parking" and not self._tariff.bills_parking:
+            return 0.0
         component = dict(self._tariff.elements[index].prices)[dimension]
         tax_ppm = 0 if self._tariff.prices_include_tax else self._tariff.tax_ppm(component)
         discount = self._tariff.discount

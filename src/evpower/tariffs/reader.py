@@ -18,7 +18,9 @@ from evpower.tariffs.document import (
     DATES,
     ELAPSED,
     ENERGY,
+    LIMIT_NAMES,
     MICRO_DIGITS,
+    MINUTE_PRICE_NAMES,
     POWER,
     PRICE_NAMES,
     RATE_DIGITS,
@@ -46,10 +48,13 @@ from evpower.tariffs.model import (
 
 DEFAULT_TIME_ZONE: Final = "Asia/Bishkek"
 MAX_ELEMENTS: Final = 100
-_PRICES: Final = frozenset(PRICE_NAMES.values())
+_PRICES: Final = frozenset({*PRICE_NAMES.values(), *MINUTE_PRICE_NAMES.values()})
 _CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAY_S: Final = 86_400
+_MINUTE_S: Final = 60
+_MINUTES: Final = 60  # of an hour
+_MAX_GRACE_MINUTES: Final = 24 * 60
 _SUNDAY: Final = 7
 _PRICE_DIGITS: Final = 4
 _PRICE_UNIT: Final = scale(MICRO_DIGITS - _PRICE_DIGITS)
@@ -61,9 +66,9 @@ _MAX_NAME: Final = 200
 _SHOWN: Final = 60
 _FIELDS: Final = frozenset({
     "name", "owner", "currency", "time_zone", "prices_include_tax", "taxes", "elements",
-    "minimum", "maximum",
+    "parking_grace_minutes", *LIMIT_NAMES,
 })  # fmt: skip
-_FROZEN_FIELDS: Final = frozenset({"discount"})
+_FROZEN_FIELDS: Final = frozenset({"discount", "bills_parking"})
 _CONDITIONS: Final = frozenset({
     "from", "to", "days", *DATES, *ELAPSED[:2], *ENERGY[:2], *POWER[:2], *CURRENT[:2],
 })  # fmt: skip
@@ -108,12 +113,30 @@ class _Reader:
             name=self.text(raw, "name", None, _MAX_NAME),
             owner=self.text(raw, "owner", None, _MAX_NAME) if "owner" in raw else None,
         )
-        minimum = self.limit(raw, "minimum", tariff)
-        maximum = self.limit(raw, "maximum", tariff)
+        minimum, maximum, parking_maximum = (self.limit(raw, name, tariff) for name in LIMIT_NAMES)
         if minimum and maximum and minimum.total_minor > maximum.total_minor:
             self.refuse("tariff_limits_contradict", "minimum", "is more than the maximum")
-        discount = self.discount(raw["discount"]) if frozen and "discount" in raw else None
-        return replace(tariff, minimum=minimum, maximum=maximum, discount=discount)
+        return replace(
+            tariff,
+            minimum=minimum,
+            maximum=maximum,
+            parking_grace_s=self.grace_minutes(raw) * _MINUTE_S,
+            parking_maximum=parking_maximum,
+            discount=self.discount(raw["discount"]) if frozen and "discount" in raw else None,
+            bills_parking=not frozen or raw.get("bills_parking", True) is True,
+        )
+
+    def grace_minutes(self, raw: Mapping[str, Any]) -> int:
+        name = "parking_grace_minutes"
+        minutes = raw.get(name, 0)
+        if (
+            isinstance(minutes, bool)
+            or not isinstance(minutes, int)
+            or not 0 <= minutes <= _MAX_GRACE_MINUTES
+        ):
+            self.refuse("tariff_field_invalid", name, "must be whole minutes, 1440 at most")
+            return 0
+        return minutes
 
     def fields(self, raw: Mapping[str, Any], where: str, known: frozenset[str] | set[str]) -> None:
         for name in raw:
@@ -189,8 +212,16 @@ class _Reader:
         self.fields(prices, f"{where}.prices", _PRICES)
         components: list[tuple[Dimension, PriceComponent]] = []
         for dimension, name in PRICE_NAMES.items():
-            if name in prices:
-                place = f"{where}.prices.{name}"
+            place = f"{where}.prices.{name}"
+            by_minute = MINUTE_PRICE_NAMES.get(dimension, "")
+            if by_minute in prices:
+                if name in prices:
+                    self.refuse("tariff_field_invalid", place, f"is given by {by_minute} too")
+                place = f"{where}.prices.{by_minute}"
+                minute = self.component(prices[by_minute], dimension, place)
+                hour = replace(minute, price_micro=minute.price_micro * _MINUTES)
+                components.append((dimension, hour))
+            elif name in prices:
                 components.append((dimension, self.component(prices[name], dimension, place)))
         conditions = self.members(raw.get("if", {}), f"{where}.if")
         return Element(tuple(components), self.conditions(conditions, f"{where}.if"))

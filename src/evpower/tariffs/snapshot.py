@@ -16,12 +16,16 @@ from evpower.tariffs.reader import read_tariff
 Step = Callable[[dict[str, Any]], dict[str, Any]]
 STEPS: Final[Sequence[Step]] = ()
 NEWEST_FORMAT: Final = len(STEPS) + 1
-_HEAD: Final = frozenset({"format", "plan", "version"})
+_HEAD: Final = frozenset({"format", "plan", "version", "client_tariff"})
 
 
 def write_snapshot(snapshot: Snapshot) -> dict[str, Any]:
     """Returns the JSON of a snapshot, in the newest format."""
-    head = {"format": NEWEST_FORMAT, "plan": snapshot.plan, "version": snapshot.version}
+    head: dict[str, Any] = {
+        "format": NEWEST_FORMAT, "plan": snapshot.plan, "version": snapshot.version,
+    }  # fmt: skip
+    if snapshot.client_tariff is not None:
+        head["client_tariff"] = snapshot.client_tariff
     return head | write_tariff(snapshot.tariff, frozen=True)
 
 
@@ -35,7 +39,7 @@ def read_snapshot(stored: Mapping[str, Any], *, steps: Sequence[Step] = STEPS) -
     if not isinstance(plan, str) or not isinstance(version, int):
         raise Invalid("tariff_snapshot_unknown", "the snapshot names no version of a plan")
     fields = {name: value for name, value in document.items() if name not in _HEAD}
-    return Snapshot(plan, version, read_tariff(fields, frozen=True))
+    return Snapshot(plan, version, read_tariff(fields, frozen=True), document.get("client_tariff"))
 
 
 def _newest(stored: Mapping[str, Any], steps: Sequence[Step]) -> dict[str, Any]:
@@ -59,6 +63,7 @@ def write_tally(tally: Tally) -> dict[str, Any]:
         "at_s": tally.at_s,
         "energy_mwh": tally.energy_mwh,
         "is_started": tally.is_started,
+        "parked_s": tally.parked_s,
         "volumes": [[*key, volume] for key, volume in tally.volumes.items()],
         "last": [[group, *key] for group, key in tally.last.items()],
     }
@@ -73,6 +78,7 @@ def read_tally(stored: Mapping[str, Any]) -> Tally:
         at_s=stored["at_s"],
         energy_mwh=stored["energy_mwh"],
         is_started=stored["is_started"],
+        parked_s=stored.get("parked_s", 0),
         volumes={_key(name, index): volume for name, index, volume in stored["volumes"]},
         last={
             cast("RoundedGroup", group): _key(name, index) for group, name, index in stored["last"]

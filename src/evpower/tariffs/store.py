@@ -8,7 +8,7 @@ from typing import Any, Final
 from evpower.foundation.db import Connection, Record
 from evpower.tariffs.model import Assignment, Place, Scope, TariffVersion
 
-_VERSION: Final = """
+VERSION: Final = """
 select v.id, p.code as plan, v.number, v.format, v.document, v.valid_from, v.created_at, v.actor
   from tariffs.versions v join tariffs.plans p on p.id = v.plan_id
 """
@@ -87,7 +87,7 @@ async def activate_version(
 
 async def get_version(connection: Connection, code: str, number: int) -> TariffVersion | None:
     """Returns one version of a plan."""
-    row = await connection.fetchrow(f"{_VERSION} where p.code = $1 and v.number = $2", code, number)
+    row = await connection.fetchrow(f"{VERSION} where p.code = $1 and v.number = $2", code, number)
     return None if row is None else TariffVersion(**dict(row))
 
 
@@ -95,7 +95,7 @@ async def version_at(connection: Connection, code: str, at: datetime) -> TariffV
     """Returns the version of a plan that is in force at a time."""
     row = await connection.fetchrow(
         f"""
-        {_VERSION} where p.code = $1 and v.valid_from <= $2
+        {VERSION} where p.code = $1 and v.valid_from <= $2
          order by v.valid_from desc, v.number desc limit 1
         """,
         code,
@@ -139,7 +139,7 @@ async def versions_for(
               order by s.width limit 1) v)
         select places.numbers, v.*
           from (select id, array_agg(place) as numbers from priced group by id) places
-         cross join lateral ({_VERSION} where v.id = places.id offset 0) v
+         cross join lateral ({VERSION} where v.id = places.id offset 0) v
         """,
         [place.connector for place in places],
         [place.station for place in places],
@@ -159,7 +159,7 @@ async def versions_for(
 async def versions_of(connection: Connection, code: str) -> list[TariffVersion]:
     """Returns every version of a plan, the newest first."""
     rows: list[Record] = await connection.fetch(
-        f"{_VERSION} where p.code = $1 order by v.number desc", code
+        f"{VERSION} where p.code = $1 order by v.number desc", code
     )
     return [TariffVersion(**dict(row)) for row in rows]
 
@@ -168,7 +168,7 @@ async def versions_from(connection: Connection, at: datetime) -> list[TariffVers
     """Returns of every plan the version in force at a time, later ones, and newer drafts."""
     rows: list[Record] = await connection.fetch(
         f"""
-        {_VERSION}
+        {VERSION}
           left join lateral (
             select c.id, c.number from tariffs.versions c
              where c.plan_id = p.id and c.valid_from <= $1
