@@ -25,6 +25,7 @@ from evpower.api.legacy.station_board import StationBoard
 from evpower.api.legacy.stations import StationCalls, stations_fast_paths, stations_router
 from evpower.bootstrap.modules import assemble
 from evpower.charging import endpoints as charging_endpoints
+from evpower.charging.estimate_endpoint import estimate_router
 from evpower.charging.rules import DEFAULT_RULES
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
@@ -135,6 +136,7 @@ async def running_api(
                 "tried",
                 routers=[
                     charging_endpoints.router(access, db, bus, clock=clock),
+                    estimate_router(access, db, clock=clock),
                     wallet_endpoints.router(access, db),
                     operator_router(access, db, bus),
                     charging_router(charging),

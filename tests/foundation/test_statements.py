@@ -54,6 +54,7 @@ STATEMENTS = {
     "GET /api/v1/charging/active": 1,
     "GET /api/v1/charging/status/{session_id}": 1,
     "POST /api/v1/charging/stop": 14,
+    "POST /api/v1/tariffs/estimate": 3,
     # Read for everyone once in two seconds; in between they cost none.
     "GET /api/v1/station/status/{station_id}": 10,
     "GET /api/v1/locations": 10,
@@ -168,6 +169,13 @@ class Calls:
         )
         self.session = answer.json().get("session_id", "")
         return answer
+
+    async def estimate(self) -> httpx.Response:
+        return await self.http.post(
+            "/api/v1/tariffs/estimate",
+            json={"station_id": "EVP-1", "connector_id": 1, "energy_kwh": 10},
+            headers=self.token(self.client),
+        )
 
     async def stop(self) -> httpx.Response:
         return await self.http.post(
@@ -312,6 +320,7 @@ async def test_no_request_costs_more_statements_than_written_here(
             f"/api/v1/charging/status/{calls.session}"
         ),
         "POST /api/v1/charging/stop": calls.stop,
+        "POST /api/v1/tariffs/estimate": calls.estimate,
         "GET /api/v1/station/status/{station_id}": lambda: calls.get(
             "/api/v1/station/status/EVP-1"
         ),

@@ -2,6 +2,7 @@
 
 from evpower.charging.authorize import authorize
 from evpower.charging.booted import station_booted
+from evpower.charging.cost_schemas import CostPartRow
 from evpower.charging.events import (
     Changes,
     Reading,
@@ -25,6 +26,12 @@ from evpower.charging.operate import (
     get_session,
     list_sessions,
     list_unattributed,
+)
+from evpower.charging.preview import (
+    MAX_PREVIEWED,
+    PreviewedBill,
+    preview_session,
+    preview_station,
 )
 from evpower.charging.request_command import request_command
 from evpower.charging.request_stop import StopRequest, StopRequested, request_stop
@@ -60,12 +67,15 @@ PUBLIC_VIEWS = (
 )
 
 __all__ = [
+    "MAX_PREVIEWED",
     "PUBLIC_VIEWS",
     "SESSION_CHANGED",
     "BillRow",
     "Changes",
+    "CostPartRow",
     "LearnedMeter",
     "OperatorBill",
+    "PreviewedBill",
     "Reading",
     "Rules",
     "SessionRow",
@@ -103,6 +113,8 @@ __all__ = [
     "module",
     "newest_sessions",
     "normalized_plate",
+    "preview_session",
+    "preview_station",
     "remove_technician",
     "request_command",
     "request_stop",

@@ -7,6 +7,7 @@ from evpower import tariffs, wallet
 from evpower.charging import store_sessions
 from evpower.charging.authorize import may_start
 from evpower.charging.events import StationStart
+from evpower.charging.frozen_tariff import frozen_tariff
 from evpower.charging.model import ChargingSession
 from evpower.charging.rules import Rules
 from evpower.charging.start_match import started_at
@@ -14,7 +15,6 @@ from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict
 from evpower.foundation.ids import new_uuid
 from evpower.stations import Station
-from evpower.tariffs import Place
 
 
 async def begin_by_card(
@@ -54,8 +54,7 @@ async def begin_by_card(
     )
     is_allowed = await may_start(connection, client_id, rules, now)
     await store_sessions.insert_session(connection, session)
-    place = Place(f"{station.id}/{connector}", station.id, station.location_id)
-    snapshot = await tariffs.find_tariff(connection, place, now)
+    snapshot = await frozen_tariff(connection, station, connector, client_id, now)
     if snapshot is None:
         await store_sessions.quarantine(connection, session.id, "tariff_missing", now)
     else:

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from evpower.charging import facts
+from evpower.charging.cost_schemas import CostPartRow
 from evpower.charging.history import history
 from evpower.charging.model import (
     SESSION_CHANGED,
@@ -176,6 +177,7 @@ class HistorySession(BaseModel):
     energy: Annotated[float, Field(description="kWh")]
     total_cost: Annotated[float, Field(description="som")]
     amount: Annotated[float, Field(description="som")]
+    cost_parts: list[CostPartRow] = []
     vehicle_plate: _Plate
     status: SessionStatus
     created_at: datetime

@@ -1,12 +1,11 @@
 """How much money is put on hold for a session."""
 
-from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from datetime import datetime
+from typing import NamedTuple
 
+from evpower.charging.course import even_course, flow_s, price_course
 from evpower.charging.rules import Rules
-from evpower.tariffs import Sample, Tariff, price
-
-_WS_PER_WH: Final = 3_600
+from evpower.tariffs import Tariff
 
 
 class HoldSize(NamedTuple):
@@ -40,5 +39,5 @@ def hold_size(
 
 def estimate(tariff: Tariff, energy_wh: int, power_w: int, *, now: datetime) -> int:
     """Returns what this energy costs at this power from now on, minor units."""
-    duration = timedelta(seconds=-(-energy_wh * _WS_PER_WH // power_w))
-    return price(tariff, now, [Sample(now + duration, energy_wh)]).cost.total_minor
+    course = even_course(now, energy_wh, flow_s(energy_wh, power_w))
+    return price_course(tariff, course).cost_minor

@@ -68,8 +68,6 @@ async def take_values(
         await _alert(connection, running, "register_jumped", now)
     progress = step.progress
     is_flowing = progress.register.exact_wh > running.progress.register.exact_wh
-    if is_flowing or progress.facts.power_w:
-        progress = replace(progress, parked_since=None)
     if progress.close_reason == "station_booted":  # the station resumed the transaction
         progress = replace(progress, close_due_at=None, close_reason=None)
     running = replace(running, progress=progress)

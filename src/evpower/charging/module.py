@@ -14,12 +14,13 @@ from evpower.identity import Access
 def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
     """Returns the module of charging."""
     from evpower.charging.endpoints import fast_paths, router
+    from evpower.charging.estimate_endpoint import estimate_router
 
     db, bus, clock = shared.db, shared.bus, shared.clock
     rules = configured_rules(settings)
     return Module(
         "charging",
-        routers=[router(access, db, bus)],
+        routers=[router(access, db, bus), estimate_router(access, db, clock=clock)],
         fast_paths=fast_paths(access, db),
         jobs=[
             Job(lambda: start_windows_loop(db, bus, clock, rules)),

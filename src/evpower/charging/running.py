@@ -12,6 +12,7 @@ from evpower import tariffs
 from evpower.charging.events import Reading, StationTime
 from evpower.charging.limits import Flow, Limits
 from evpower.charging.model import SessionState, StationTransaction
+from evpower.charging.parking import is_idle
 from evpower.charging.register import (
     MeterPoint,
     MeterRegister,
@@ -265,7 +266,13 @@ def _advance_one(
         grown_wh = register.exact_wh - earlier.exact_wh
         facts = replace(facts, power_w=as_int4(int(grown_wh * _HOUR_S / span_s)))
     at = our_time(reading.time, received_at, running.transaction.started_at, running.skew_s)
-    is_parked = progress.parked_since is not None and register.energy_wh == earlier.energy_wh
+    parked_since = progress.parked_since
+    is_parked = False
+    if parked_since is not None and at > parked_since:  # else what flowed before came late
+        is_parked = is_idle(earlier, register, reading, span_s, parked_since)
+        parked_since = parked_since if is_parked else None
+        if is_parked and reading.power_w is None:
+            facts = replace(facts, power_w=0)
     sample = Sample(
         at, register.energy_wh, reading.power_w, reading.current_ma, is_parked,
         is_timed=reading.time.at is not None,
@@ -278,6 +285,7 @@ def _advance_one(
         register=register,
         facts=facts,
         interval_s=interval_s,
+        parked_since=parked_since,
         last_value_at=received_at,
         flowed_at=received_at if register.exact_wh > earlier.exact_wh else progress.flowed_at,
     )

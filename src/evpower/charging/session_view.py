@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 from uuid import UUID
 
 from evpower.charging.model import SessionState, SessionStatus
@@ -13,7 +13,7 @@ from evpower.foundation.clock import to_z
 from evpower.foundation.json_reader import as_object, read_stored_json
 from evpower.foundation.money import to_som
 from evpower.stations import ONLINE_FOR
-from evpower.tariffs import RateCard, Rates, read_snapshot
+from evpower.tariffs import Pricer, RateCard, Rates, cost_parts, read_snapshot, read_tally
 
 _KILO: Final = 1000
 _MINUTE: Final = timedelta(minutes=1)
@@ -71,6 +71,9 @@ class SessionView:
     last_value_at: datetime | None
     last_frame_at: datetime | None  # of the station
     snapshot: str | None
+    parked_since: datetime | None = None  # while it runs: since when the car takes nothing
+    tally: str | None = None  # while it runs
+    parts: str | None = None  # the lines of its newest bill
 
     @property
     def is_open(self) -> bool:
@@ -100,6 +103,25 @@ class SessionView:
             at, started_at=self.started_at or at, energy_wh=self.energy_wh
         )
 
+    def cost_parts(self) -> list[dict[str, Any]]:
+        """Returns the lines that its cost is the sum of, so far or as billed."""
+        if self.parts is not None:
+            return cast("list[dict[str, Any]]", read_stored_json(self.parts))
+        if self.snapshot is None or self.tally is None:
+            return []
+        return _parts_so_far(self.snapshot, self.tally)
+
+    def parking(self) -> dict[str, Any]:
+        """Returns since when the car takes nothing, and from when on that costs."""
+        if self.parked_since is None or not self.is_open:
+            return {}
+        known: dict[str, Any] = {"parked_since": to_z(self.parked_since)}
+        tariff = None if self.snapshot is None else _pricer(self.snapshot).tariff
+        if tariff is not None and tariff.bills_parking and tariff.prices_parking:
+            grace = timedelta(seconds=tariff.parking_grace_s)
+            known["parking_fee_from"] = to_z(self.parked_since + grace)
+        return known
+
     def message_codes(self, now: datetime) -> tuple[str, ...]:
         """Returns the codes of sentences that tell how it stands; the first with a text counts."""
         if self.status == "error":
@@ -110,10 +132,18 @@ class SessionView:
             return f"ended_{self.end_reason}", "session_finished"
         if self.state in ("requested", "starting"):
             return ("session_starting",)
+        return (self._running_code(now),)
+
+    def _running_code(self, now: datetime) -> str:
         is_lost = self.station_lost_notified_at is not None and not self.is_online(now)
         if self.state == "charging" and is_lost:
-            return ("session_station_lost",)
-        return ("session_stopping",) if self.state == "stopping" else ("session_charging",)
+            return "session_station_lost"
+        if self.state == "stopping":
+            return "session_stopping"
+        parking = self.parking()
+        if "parking_fee_from" in parking:
+            return "session_parking_costs"
+        return "session_parked" if parking else "session_charging"
 
 
 def flat_status(view: SessionView, now: datetime, message: str) -> dict[str, Any]:
@@ -153,6 +183,8 @@ def flat_status(view: SessionView, now: datetime, message: str) -> dict[str, Any
         "reserved_amount": to_som(view.held_minor or 0),
         "is_estimated": view.is_estimated,
         "message": message,
+        "cost_parts": view.cost_parts(),
+        **view.parking(),
         **_known(view),
     }
 
@@ -240,4 +272,16 @@ def _known(view: SessionView) -> dict[str, Any]:
 
 @lru_cache(maxsize=_TARIFFS)
 def _card(snapshot: str) -> RateCard:
-    return RateCard(read_snapshot(as_object(read_stored_json(snapshot))).tariff)
+    return RateCard(_pricer(snapshot).tariff)
+
+
+@lru_cache(maxsize=_TARIFFS)
+def _pricer(snapshot: str) -> Pricer:
+    return Pricer(read_snapshot(as_object(read_stored_json(snapshot))).tariff)
+
+
+@lru_cache(maxsize=_TARIFFS)
+def _parts_so_far(snapshot: str, tally: str) -> list[dict[str, Any]]:
+    pricer = _pricer(snapshot)
+    cost = pricer.cost(read_tally(as_object(read_stored_json(tally))))
+    return cost_parts(pricer.tariff, cost)

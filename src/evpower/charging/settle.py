@@ -7,14 +7,12 @@ from typing import Any, Final, NamedTuple
 
 from evpower import alerts, tariffs, wallet
 from evpower.charging import store_ends, store_sessions
-from evpower.charging import store_running as store
+from evpower.charging.course import metered_course, price_course
 from evpower.charging.events import Changes
-from evpower.charging.limits import billed_minor
 from evpower.charging.running import RunningSession, RunningTransaction, snapshot_of
 from evpower.foundation.db import Connection
 from evpower.foundation.failpoints import Failpoint, hit
-from evpower.foundation.money import to_text
-from evpower.tariffs import Sample, Snapshot
+from evpower.foundation.money import to_som
 
 FREE_BELOW_WH: Final = 500
 FREE_A_DAY: Final = 3
@@ -160,41 +158,37 @@ async def _price(
     if session.snapshot is None:
         return _Priced(0, None, None, [], [], None)
     snapshot = snapshot_of(session.snapshot)
-    # None counts for more than the end: a stop may be a little below the last value.
-    samples = [
-        sample._replace(energy_wh=min(sample.energy_wh, end.energy_wh))
-        for sample in await store.samples(connection, running.transaction.id)
-        if sample.at <= end.ended_at
-    ]
-    is_parked = running.progress.parked_since is not None
-    samples.append(Sample(end.ended_at, end.energy_wh, is_parked=is_parked, is_timed=end.is_timed))
-    priced = tariffs.price(snapshot.tariff, session.started_at, samples)
-    cost_minor = billed_minor(priced.cost.total_minor, session.limit_amount_minor)
+    course = await metered_course(
+        connection, running, session,
+        energy_wh=end.energy_wh, ended_at=end.ended_at, is_timed=end.is_timed,
+    )  # fmt: skip
+    priced = price_course(snapshot.tariff, course, limit_amount_minor=session.limit_amount_minor)
+    cost, cost_minor = priced.session.cost, priced.cost_minor
     free_reason = None
     if end.flaw == "no_register":
         cost_minor = 0
     elif await _is_free(connection, running, session, end):
         cost_minor, free_reason = 0, STATION_FAULT
-    document = tariffs.cost_document(snapshot.tariff, priced)
     return _Priced(
         cost_minor,
         free_reason,
         tariffs.write_snapshot(snapshot),
-        document["periods"],
-        _parts(document["parts"], priced.cost.total_minor - cost_minor, snapshot, free_reason),
+        tariffs.cost_document(snapshot.tariff, priced.session)["periods"],
+        _parts(
+            tariffs.cost_parts(snapshot.tariff, cost), cost.total_minor - cost_minor, free_reason
+        ),
         snapshot.tariff.owner,
     )
 
 
 def _parts(
-    parts: list[dict[str, Any]], unbilled_minor: int, snapshot: Snapshot, free_reason: str | None
+    parts: list[dict[str, Any]], unbilled_minor: int, free_reason: str | None
 ) -> list[dict[str, Any]]:
     """Returns the lines of the bill; what it leaves out of the price is one of them."""
     if unbilled_minor == 0:
         return parts
     kind = "free" if free_reason is not None else "not_billed"
-    amount = to_text(-unbilled_minor, snapshot.tariff.currency)
-    return [*parts, {"kind": kind, "amount": amount}]
+    return [*parts, {"kind": kind, "amount": to_som(-unbilled_minor)}]
 
 
 async def _is_free(

@@ -10,6 +10,7 @@ import asyncpg
 from evpower import identity, stations, tariffs, wallet
 from evpower.charging import remote, store_sessions
 from evpower.charging.facts import MAX_ENERGY_KWH
+from evpower.charging.frozen_tariff import frozen_tariff
 from evpower.charging.hold_size import HoldSize, hold_size
 from evpower.charging.model import ChargingSession, SessionState
 from evpower.charging.rules import DEFAULT_RULES, Rules
@@ -22,7 +23,7 @@ from evpower.foundation.failpoints import Failpoint
 from evpower.foundation.ids import new_uuid
 from evpower.foundation.money import MAX_MINOR, to_text
 from evpower.stations import Station
-from evpower.tariffs import Place, Snapshot
+from evpower.tariffs import Snapshot
 
 _REPEATED_WITHIN: Final = timedelta(seconds=60)
 _MAX_SOC: Final = 100
@@ -85,7 +86,9 @@ async def start(
     if repeated is not None:
         return await _show(connection, repeated, is_repeated=True, now=now)
     facts = await _require_connector(connection, station, request.connector, now)
-    snapshot = await _require_tariff(connection, station, request.connector, now)
+    snapshot = await frozen_tariff(connection, station, request.connector, request.client_id, now)
+    if snapshot is None:
+        raise Conflict("tariff_missing", "no tariff applies to this connector")
     size = hold_size(
         rules,
         snapshot.tariff,
@@ -205,16 +208,6 @@ async def _require_connector(
         if profile.plug_first:
             raise Conflict("plug_in_first", "this station starts only when the cable is plugged in")
     return facts
-
-
-async def _require_tariff(
-    connection: Connection, station: Station, connector: int, now: datetime
-) -> Snapshot:
-    place = Place(f"{station.id}/{connector}", station.id, station.location_id)
-    snapshot = await tariffs.find_tariff(connection, place, now)
-    if snapshot is None:
-        raise Conflict("tariff_missing", "no tariff applies to this connector")
-    return snapshot
 
 
 async def _insert(connection: Connection, session: ChargingSession, snapshot: Snapshot) -> None:

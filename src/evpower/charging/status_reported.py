@@ -24,7 +24,8 @@ from evpower.charging.running import (
 from evpower.foundation.db import Connection
 
 _PARKED: Final = "suspended_ev"  # a pause that the station makes is charging time
-_FLOWS: Final = frozenset({"charging", "suspended_evse"})
+# The car takes energy, or the station is why it does not.
+_FLOWS: Final = frozenset({"charging", "suspended_evse", "faulted"})
 _OVER: Final = "available"
 
 

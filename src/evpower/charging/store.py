@@ -95,7 +95,7 @@ select convert_to('[' || coalesce(string_agg(
          || '","station_id":' || station || ',"connector_id":' || connector_id
          || ',"start_time":' || started || ',"end_time":' || ended || ',"stop_time":' || ended
          || ',"energy_consumed":' || energy || ',"energy":' || energy
-         || ',"total_cost":' || cost || ',"amount":' || cost || plate
+         || ',"total_cost":' || cost || ',"amount":' || cost || parts || plate
          || ',"status":"' || status || '","created_at":' || {_z("created_at")}
          || '}}', ','), '') || ']', 'UTF8') as body,
        count(*) = $2 and exists (
@@ -110,7 +110,9 @@ select convert_to('[' || coalesce(string_agg(
            {order_by} as place,
            {_z("started_at")} as started, {_z("ended_at")} as ended,
            energy_kwh::text as energy, cost_som::text as cost,
-           coalesce(',"vehicle_plate":' || to_json(vehicle_plate)::text, '') as plate
+           coalesce(',"vehicle_plate":' || to_json(vehicle_plate)::text, '') as plate,
+           coalesce((select ',"cost_parts":' || d.parts::text from charging.cdrs d
+                      where d.session_id = s.id order by d.settlement_id desc limit 1), '') as parts
       from charging.sessions_public s
      where client_id = $1 and ({order_by}, id) < ($3, $4)
      order by {order_by} desc, id desc

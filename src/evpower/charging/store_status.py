@@ -22,7 +22,9 @@ select s.id, s.client_id, s.station_id, s.connector_id, s.state, s.status, s.sta
        t.id as transaction_id, t.text_id as transaction_text_id, t.meter_start_wh, t.meter_stop_wh,
        p.power_w, p.soc_percent, p.current_ma, p.voltage_mv, p.ev_current_ma, p.ev_voltage_mv,
        p.body_temperature, p.outlet_temperature, p.inlet_temperature, p.register_wh,
-       p.last_value_at, c.last_frame_at, f.snapshot::text as snapshot
+       p.last_value_at, c.last_frame_at, f.snapshot::text as snapshot,
+       case when r.is_running then p.parked_since end as parked_since,
+       case when r.is_running then p.tally::text end as tally, d.parts::text as parts
   from {source} s
   left join lateral (select * from wallet.holds_public h
                       where h.session_id = s.id order by h.attempt desc limit 1) h on true
@@ -34,6 +36,9 @@ select s.id, s.client_id, s.station_id, s.connector_id, s.state, s.status, s.sta
                        from charging.settlements b where b.session_id = s.id) b on true
  cross join lateral (
    select p.session_id is not null and s.state in ('charging', 'stopping') as is_running) r
+  left join lateral (select d.parts from charging.cdrs d
+                      where d.session_id = s.id and not r.is_running
+                      order by d.settlement_id desc limit 1) d on true
   left join lateral (select c.last_frame_at from stations.sockets_public c
                       where c.station_id = s.station_id limit 1) c on true
   left join lateral (select f.snapshot from charging.session_tariffs f

@@ -6,7 +6,7 @@ from typing import Any, Final
 from evpower.charging import SessionView, StartedSession, StartRequest, flat_status
 from evpower.foundation.clock import to_z
 from evpower.foundation.money import to_som
-from evpower.tariffs import RateCard, Rates
+from evpower.tariffs import RateCard, Rates, Sample, Tariff, cost_parts, frozen_terms, price
 
 _WH_PER_KWH: Final = 1000
 _MINUTE: Final = timedelta(minutes=1)
@@ -68,6 +68,7 @@ def started(
         "required_amount": reserved,
         "current_balance": to_som(session.balance_minor),
         "new_balance": to_som(session.available_minor),
+        "cost_parts": _parts_at_start(session.snapshot.tariff, now),
         "station_online": session.is_online,
         "message": message,
     }
@@ -99,10 +100,17 @@ def _pricing(session: StartedSession, rates: Rates) -> dict[str, Any]:
         "rule_details": {},
         "time_based": rates.next_change_at is not None,
         "tariff_plan_id": session.snapshot.plan,
+        "tariff_version": session.snapshot.version,
+        **frozen_terms(session.snapshot.tariff),
     }
     if rates.next_change_at is not None:
         pricing["next_rate_change"] = to_z(rates.next_change_at)
     return pricing
+
+
+def _parts_at_start(tariff: Tariff, now: datetime) -> list[dict[str, Any]]:
+    """Returns what a session costs before any energy flows: what is charged once."""
+    return cost_parts(tariff, price(tariff, now, [Sample(now, 0)]).cost)
 
 
 def stopped(
@@ -134,6 +142,7 @@ def stopped(
         "final_cost": cost,
         "refund_amount": refund,
         "refunded_amount": refund,
+        "cost_parts": flat["cost_parts"],
         "additional_charge": to_som(max(beyond_minor, 0)),
         "new_balance": to_som(balance_minor - held_minor),
         "final": view.is_final and view.quarantined_at is None,

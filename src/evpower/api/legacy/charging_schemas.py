@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evpower.charging import CostPartRow
 from evpower.foundation.openapi import Responses, json_response, json_schema, problem
 
 _Money = Annotated[float, Field(description="som, at most 2 decimals")]
@@ -67,6 +68,12 @@ class Pricing(BaseModel):
     rule_details: dict[str, str]
     time_based: bool
     tariff_plan_id: Annotated[str, Field(description="The plan's code")]
+    tariff_version: int
+    discount_percent: Annotated[float, Field(description="The client's own")] = 0
+    parking_grace_minutes: Annotated[
+        int, Field(description="How long the car may stay free of charge when it is done")
+    ] = 0
+    parking_maximum: Annotated[_Money, Field(description="Of a session's parking")] = 0
     next_rate_change: Annotated[_Time, Field(default_factory=datetime.now)]
 
 
@@ -90,6 +97,7 @@ class Started(BaseModel):
     required_amount: _Money
     current_balance: _Money
     new_balance: Annotated[_Money, Field(description="som: the balance less what is on hold")]
+    cost_parts: Annotated[list[CostPartRow], Field(description="What it costs already")]
     station_online: bool
     message: str
     energy_kwh: _Energy = 0
@@ -133,6 +141,7 @@ class Stopped(BaseModel):
         bool,
         Field(description="False: the station's reading is not there yet, or is being checked"),
     ]
+    cost_parts: Annotated[list[CostPartRow], Field(description="They add up to the cost")]
     message: str
 
 
@@ -183,6 +192,14 @@ class _Flat(BaseModel):
     reserved_amount: _Money
     is_estimated: bool
     message: str
+    cost_parts: Annotated[list[CostPartRow], Field(description="They add up to the cost")]
+    parked_since: Annotated[
+        datetime,
+        Field(description="Since when the car takes nothing", default_factory=datetime.now),
+    ]
+    parking_fee_from: Annotated[
+        datetime, Field(description="From when on that costs", default_factory=datetime.now)
+    ]
     limit_soc_percent: Annotated[int, Field(description="The requested charge of the car")] = 0
     stop_time: Annotated[_Time, Field(default_factory=datetime.now)]
     last_update: Annotated[_Time, Field(default_factory=datetime.now)]
