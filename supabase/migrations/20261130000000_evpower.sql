@@ -99,7 +99,7 @@ comment on function evpower.session_details() is
 create or replace function evpower.old_tables() returns text[]
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce(array_agg(t.name order by t.nr), '{}')
-    from unnest(array['locations', 'tariff_plans', 'tariff_rules', 'stations', 'connectors'])
+    from unnest(array['locations', 'tariff_plans', 'tariff_rules', 'stations', 'connectors', 'client_tariffs'])
          with ordinality t (name, nr)
     join pg_catalog.pg_class c on c.oid = to_regclass('public.' || t.name) and c.relkind in ('r', 'p')
 $$;

@@ -62,6 +62,18 @@ create table public.tariff_rules (
   created_at timestamptz default now(),
   updated_at timestamptz default now()
 );
+create table public.client_tariffs (
+  id varchar primary key,
+  client_id varchar not null,
+  tariff_plan_id varchar references public.tariff_plans (id),
+  discount_percent numeric,
+  fixed_rate_per_kwh numeric,
+  is_active boolean default true,
+  valid_from timestamptz,
+  valid_until timestamptz,
+  description text,
+  created_at timestamptz default now()
+);
 create table public.stations (
   id varchar primary key,
   serial_number varchar not null unique,

@@ -142,6 +142,7 @@ async def test_a_driver_writes_no_money_however_the_guard_stands(
         "truncate public.connectors",
         "insert into public.tariff_plans (id, name) values ('x', 'x')",
         "update public.tariff_rules set price = 1",
+        "update public.client_tariffs set discount_percent = 100",
         "update public.stations set price_per_kwh = 1 where false",
     ],
 )
@@ -208,7 +209,9 @@ async def test_enabling_makes_room_for_the_ids_of_second_payments(
     status = await set_guard(db, rpc_to(http, project), enable=True, actor="aida", reason="go")
     assert status.invoice_id == "character varying(64)"
     assert not status.is_invoice_id_short
-    assert status.tables == ("locations", "tariff_plans", "tariff_rules", "stations", "connectors")
+    assert status.tables == (
+        "locations", "tariff_plans", "tariff_rules", "stations", "connectors", "client_tariffs",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from evpower.foundation.bus import Topic as BusTopic
 # Published when Supabase reports a change, so that pullers read it. The key is always EVERYTHING.
 SUPABASE_CHANGED: Final = BusTopic("supabase", b"b")
 # Of a key that stands for a text id, in the tables of an older backend.
-RowTopic = Literal["location", "station", "tariff"]
-OutboxTopic = Literal["client", "session", "location", "station", "tariff"]
+RowTopic = Literal["location", "station", "tariff", "client_tariff"]
+OutboxTopic = Literal["client", "session", "location", "station", "tariff", "client_tariff"]
 ComparedTopic = Literal["client", "session"]
 Side = Literal["evpower", "supabase"]
 TOPICS: Final[tuple[ComparedTopic, ...]] = ("client", "session")
@@ -42,6 +42,7 @@ AUTHORITY: Final[Mapping[str, Side]] = MappingProxyType(
         "session": "evpower",
         "station": "evpower",  # with its location and connectors, in an older backend's tables
         "tariff": "evpower",
+        "client_tariff": "evpower",
     }
 )
 

@@ -24,7 +24,7 @@ from evpower.tariffs import Place, RateCard, Rates, Snapshot
 _W_PER_KW: Final = 1000
 _DAY_S: Final = 86_400
 _HIGHEST_PRIORITY: Final = 1000
-_ORDER: Final = {"location": 0, "tariff": 1, "station": 2}
+_ORDER: Final = {"location": 0, "tariff": 1, "station": 2, "client_tariff": 3}
 _OCCUPIED: Final = frozenset(
     {"preparing", "occupied", "charging", "suspended_ev", "suspended_evse", "finishing", "reserved"}
 )
@@ -95,6 +95,8 @@ async def read_rows(connection: Connection, ids: RowIds, now: datetime) -> list[
             writes = [_location(locations[id_], by_location.get(id_, []))]
         elif topic == "tariff":
             writes = await _tariff(connection, key, id_, now)
+        elif topic == "client_tariff":
+            writes = await _client_tariff(connection, key, id_, now)
         else:
             writes = by_station.get(id_, [])
         rows.append(OldRow(topic, key, id_, writes))
@@ -263,6 +265,36 @@ async def _tariff(connection: Connection, key: UUID, code: str, now: datetime) -
         "always": {"is_active": False},
     }
     return [plan, *rules, others]
+
+
+async def _client_tariff(
+    connection: Connection, key: UUID, number: str, now: datetime
+) -> list[Write]:
+    """Returns a client's tariff: a discount, on the tariff of the place or on a plan of its own."""
+    own = await tariffs.get_client_tariff(connection, int(number))
+    if own is None:
+        return []
+    writes: list[Write] = []
+    plan = None
+    if own.plan is not None:
+        plan = str(plan_key(own.plan))
+        named = {"match": {"id": plan}, "at_first": {"name": own.plan}}
+        writes.append({"table": "tariff_plans", "always": {}, **named})
+    row: Write = {
+        "table": "client_tariffs",
+        "match": {"id": str(key)},
+        "always": {
+            "client_id": str(own.client_id),
+            "tariff_plan_id": plan,
+            "discount_percent": tariffs.discount_text(own.discount_ppm),
+            "is_active": own.valid_until is None or own.valid_until > now,
+            "valid_from": to_z(own.valid_from),
+            "valid_until": None if own.valid_until is None else to_z(own.valid_until),
+        },
+        "volatile": ("is_active",),
+        "at_first": {"created_at": to_z(own.created_at)},
+    }
+    return [*writes, row]
 
 
 def _rule(snapshot: Snapshot, plan: str, index: int) -> Write:

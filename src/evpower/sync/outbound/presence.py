@@ -43,7 +43,7 @@ class Presence:
         # Each entry in a transaction of its own: a station's frame locks one, and then its session.
         async with self._db.connection() as connection:
             if self._rounds % _ROUNDS == 0 or await _has_begun(connection, previous, now):
-                for topic, row_id in await store_rows.all_ids(connection):
+                for topic, row_id in await store_rows.ids_with_prices(connection):
                     await store_rows.enqueue_ids(connection, topic, [row_id])
             else:
                 for row_id in await store_rows.stations_heard(connection, previous - ONLINE_FOR):

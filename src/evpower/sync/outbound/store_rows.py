@@ -1,4 +1,4 @@
-"""SQL of outbox entries for the tables of an older backend: locations, stations, tariff plans."""
+"""SQL of outbox entries for the tables of an older backend: locations, stations, tariffs."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,7 +6,7 @@ from typing import Final, cast
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record
-from evpower.sync.model import RowTopic
+from evpower.sync.model import ROW_TOPICS, RowTopic
 
 RowIds = dict[UUID, tuple[RowTopic, str]]
 
@@ -37,22 +37,24 @@ async def pending(connection: Connection, keys: Sequence[UUID]) -> set[str]:
     rows: list[Record] = await connection.fetch(
         """
         select p.key::text as key from sync.pending p
-         where p.topic in ('location', 'station', 'tariff') and p.key = any ($1::uuid[])
-           and p.parked_at is null
+         where p.topic = any ($2::text[]) and p.key = any ($1::uuid[]) and p.parked_at is null
         """,
         keys,
+        sorted(ROW_TOPICS),
     )
     return {row["key"] for row in rows}
 
 
-async def all_ids(connection: Connection) -> list[tuple[RowTopic, str]]:
-    """Returns topic and id of every location, station and tariff plan."""
-    rows: list[Record] = await connection.fetch("select topic, id from sync.row_keys")
+async def ids_with_prices(connection: Connection) -> list[tuple[RowTopic, str]]:
+    """Returns topic and id of every location, station and tariff plan: a price may begin there."""
+    rows: list[Record] = await connection.fetch(
+        "select topic, id from sync.row_keys where topic <> 'client_tariff'"
+    )
     return [(cast("RowTopic", row["topic"]), row["id"]) for row in rows]
 
 
 async def enqueue_all(connection: Connection) -> None:
-    """Enqueues every location, station and tariff plan."""
+    """Enqueues every location, station, tariff plan and tariff of a client."""
     await connection.execute(
         """
         select sync.enqueue_ids(k.topic, array_agg(k.id)) from sync.row_keys k
