@@ -1,6 +1,6 @@
 """Alerts of the sync: changes that are late, refused ones, differences."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from evpower.alerts import list_alerts
@@ -54,4 +54,20 @@ async def test_an_open_difference_and_no_notice(db: Database, owner: Connection)
     await owner.execute(drift, "b", False)
     assert await watched(db) == {"drift_open"}
     await owner.execute("update sync.drift set closed_at = now()")
+    assert await watched(db) == set()
+
+
+async def test_a_way_to_supabase_that_is_down_for_5_minutes(
+    db: Database, owner: Connection
+) -> None:
+    down = (
+        "insert into sync.targets (name, state, error, since)"
+        " values ('changes', 'down', 'away', $1)"
+        " on conflict (name) do update set state = 'down', since = $1"
+    )
+    await owner.execute(down, NOW - timedelta(minutes=4))
+    assert await watched(db) == set()
+    await owner.execute(down, NOW - timedelta(minutes=6))
+    assert await watched(db) == {"supabase_down"}
+    await owner.execute("update sync.targets set state = 'up', error = null")
     assert await watched(db) == set()

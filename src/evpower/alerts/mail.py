@@ -124,7 +124,7 @@ def _paragraph(message: AlertMessage, letterhead: Letterhead) -> str:
     lines = [
         f"{_SEVERITIES[language][facts.severity].upper()}, {event}: {facts.title[language]}",
         f"  {_line(message.subject)}, {words['since']} {since}, {words['count']}: {message.count}",
-        f"  {_line(_shown(message.detail))}",
+        *([f"  {_line(_shown(message.detail))}"] if message.detail else []),
         f"  {message.kind} #{message.alert_id}",
     ]
     if message.event != "closed":

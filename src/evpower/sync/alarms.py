@@ -1,6 +1,6 @@
 """Alerts of the sync: changes that are late, refused ones, differences."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from evpower import alerts
@@ -12,6 +12,7 @@ from evpower.sync.reconciliation import store_runs
 
 PERIOD_S: Final = 30.0
 LATE_S: Final = 300.0
+DOWN_FOR: Final = timedelta(minutes=5)
 _IN_TIME_S: Final = 60.0
 _SUBJECT: Final = "supabase"
 _MOST_ERROR: Final = 200
@@ -31,6 +32,16 @@ async def watch_sync(connection: Connection, now: datetime) -> None:
     """Opens and closes the alerts by what the outbox and the last reconciliations hold."""
     row = await store_status.outbound(connection)
     target = await store_status.target(connection)
+    down = await store_status.down_since(connection, now - DOWN_FOR)
+    await alerts.set_alerts(
+        connection,
+        "supabase_down",
+        {
+            row["name"]: {"state": row["state"], "error": (row["error"] or "")[:_MOST_ERROR]}
+            for row in down
+        },
+        now,
+    )
     drift, _ = await store_runs.open_drift(connection)
     error = row["last_error"] or (target["error"] if target is not None else None) or ""
     await alerts.set_level(

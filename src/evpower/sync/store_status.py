@@ -1,5 +1,7 @@
 """All SQL of the sync's status."""
 
+from datetime import datetime
+
 from evpower.foundation.db import Connection, Record, fetch_one
 
 
@@ -36,6 +38,17 @@ async def target(connection: Connection) -> Record | None:
     """Returns how Supabase was reached last: state, error, since; None before the first call."""
     return await connection.fetchrow(
         "select state, error, since from sync.targets where name = 'supabase'"
+    )
+
+
+async def down_since(connection: Connection, before: datetime) -> list[Record]:
+    """Returns the ways to Supabase that have not worked since before then: name, state, error."""
+    return await connection.fetch(
+        """
+        select name, state, error from sync.targets
+         where state in ('down', 'misconfigured') and since < $1 order by name
+        """,
+        before,
     )
 
 

@@ -1,0 +1,33 @@
+"""Raw frames stand in a partition for each day; those that came without one are an alert."""
+
+from datetime import UTC, datetime, timedelta
+
+from evpower.alerts import list_alerts
+from evpower.foundation.db import Connection, Database
+from evpower.ocpp.module import keep_frame_days
+
+NOW = datetime(2026, 12, 1, 6, tzinfo=UTC)
+
+
+async def kept(db: Database, now: datetime) -> list[tuple[str, dict[str, list[str]]]]:
+    async with db.transaction() as connection:
+        await keep_frame_days(connection, 90, now)
+        return [(alert.subject, dict(alert.detail)) for alert in await list_alerts(connection)]
+
+
+async def frame(owner: Connection, at: datetime) -> None:
+    await owner.execute(
+        "insert into ocpp.frames (station_id, received_at, direction, frame)"
+        " values ('S1', $1, 'in', '[]')",
+        at,
+    )
+
+
+async def test_frames_without_a_partition_are_an_alert_until_the_next_round(
+    db: Database, owner: Connection
+) -> None:
+    assert await kept(db, NOW) == []
+    await frame(owner, NOW + timedelta(days=8))
+    assert await kept(db, NOW) == [("ocpp.frames", {"days": ["2026-12-09"]})]
+    assert await owner.fetchval("select count(*) from ocpp.frames") == 1
+    assert await kept(db, NOW) == []
