@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from evpower.simulator import PERSONAS, Car, Faults, SimulatedStation, StationConfig
+from evpower.simulator import Car, SimulatedStation, StationConfig, make_station
 
 # How a session ends, or what goes wrong in it. Stations take them in turn.
 Plan = Literal[
@@ -21,9 +21,21 @@ PLANS: Final[Sequence[Plan]] = (
 CONNECTORS: Final = 2
 SPEED: Final = 20.0  # ten minutes of charging in half a minute
 POWER_KW: Final = 60
-_PERSONAS: Final = (
-    "growatt-two-registers", "huawei-object", "aefa-bad-json", "alfen-currentmax",
-)  # fmt: skip
+# Which station in the field each of them is; those with a plan again take the next name.
+PERSONAS: Final[Mapping[Plan, Sequence[str]]] = {
+    "stopped_by_driver": ("ocular-21-char-tag", "sigen-repeat-stop"),
+    "energy_limit": ("go-e-minus-1", "plain"),
+    "amount_limit": ("teison-10wh", "plain"),
+    "lost_replies": ("webasto-replay", "plain"),
+    "network_away": ("abb-boot-loop", "plain"),
+    "power_cut": ("jigu-no-redial", "plain"),
+    "second_socket": ("foxess-probe", "plain"),
+    "broken_frames": (
+        "growatt-two-registers", "huawei-object", "aefa-bad-json", "alfen-currentmax",
+    ),
+    "station_fault": ("plain",),
+    "impossible_register": ("alfen-2e63", "plain"),
+}  # fmt: skip
 _INTERVAL_S: Final = "2"  # between meter values
 _REPLY_S: Final = 5.0
 _IMPOSSIBLE_WH: Final = 50_000_000
@@ -44,6 +56,7 @@ class Charger:
 
     id: str
     plan: Plan
+    persona: str
     station: SimulatedStation
     events: Counter[str] = field(default_factory=Counter[str])
 
@@ -70,6 +83,12 @@ class Charger:
 def plan_of(number: int) -> Plan:
     """Returns the plan of station `number`, from 0."""
     return PLANS[number % len(PLANS)]
+
+
+def persona_of(number: int) -> str:
+    """Returns which station in the field station `number` is, from 0."""
+    names = PERSONAS[plan_of(number)]
+    return names[number // len(PLANS) % len(names)]
 
 
 def station_id(number: int) -> str:
@@ -102,23 +121,21 @@ def make_charger(number: int, url: str, password: str | None) -> Charger:
         speed=1.0 if plan == "station_fault" else SPEED, meter_start_wh=1_000_000 * (number + 1),
         reply_timeout_s=_REPLY_S,
     )  # fmt: skip
-    station = SimulatedStation(config, faults=_faults(plan, number))
+    persona = persona_of(number)
+    station = make_station(config, persona)
+    _add_faults(station, plan)
     station.configuration.set("MeterValueSampleInterval", _INTERVAL_S)
     station.configuration.set("TransactionMessageRetryInterval", "1")
-    return Charger(config.id, plan, station)
+    return Charger(config.id, plan, persona, station)
 
 
-def _faults(plan: Plan, number: int) -> Faults:
+def _add_faults(station: SimulatedStation, plan: Plan) -> None:
+    faults = station.faults
     if plan == "lost_replies":
-        return Faults(
-            lose_replies={"StartTransaction": 1, "MeterValues": 1, "StopTransaction": 1},
-            new_id_on_repeat=True,
-        )
-    if plan == "broken_frames":
-        return PERSONAS[_PERSONAS[number // len(PLANS) % len(_PERSONAS)]].faults()
+        faults.lose_replies = {"StartTransaction": 1, "MeterValues": 1, "StopTransaction": 1}
+        faults.new_id_on_repeat = True
     if plan == "impossible_register":
-        return Faults(stop_offset_wh=_IMPOSSIBLE_WH)
-    return Faults()
+        faults.stop_offset_wh = _IMPOSSIBLE_WH
 
 
 @asynccontextmanager

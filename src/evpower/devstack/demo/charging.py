@@ -58,6 +58,8 @@ class Charging:
                 f"{self._count} stations of {CONNECTORS} connectors are online; each has its own"
                 f" trouble: {', '.join(sorted({charger.plan for charger in self._chargers}))}"
             )
+            makes = {charger.persona for charger in self._chargers} - {"plain"}
+            self._calls.say(f"Among them are stations of the field: {', '.join(sorted(makes))}")
             await self._calls.each(
                 self._drivers, "Charge, and pay for what was delivered", self._charge,
                 at_once=len(self._drivers),
@@ -153,7 +155,7 @@ class Charging:
     async def _check_bill(
         self, driver: Driver, session: str, charger: Charger, connector: int
     ) -> None:
-        where = f"{charger.id} connector {connector} ({charger.plan})"
+        where = f"{charger.id} connector {connector} ({charger.plan}, {charger.persona})"
 
         async def is_billed() -> bool:
             return (await self._status(driver, session))["status"] == "stopped"
