@@ -178,8 +178,8 @@ begin
          old.start_station_time, old.received_at, old.start_key, old.start_number)
      or old.meter_start_wh is not null and new.meter_start_wh is distinct from old.meter_start_wh
      or old.end_kind is not null and new.end_kind is null
-     -- A stop by the station is final; an estimated end may still become one.
-     or old.end_kind = 'stop'
+     -- A stop by the station with its register is final; an estimated end may still become one.
+     or old.end_kind = 'stop' and old.meter_stop_wh is not null
         and (new.meter_stop_wh, new.ended_at, new.stop_station_time, new.stop_reason, new.end_kind)
             is distinct from
             (old.meter_stop_wh, old.ended_at, old.stop_station_time, old.stop_reason, old.end_kind) then

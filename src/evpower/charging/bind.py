@@ -131,7 +131,7 @@ async def bind_stop(connection: Connection, event: StationStop) -> StationTransa
     late = [
         transaction
         for transaction in ended
-        if transaction.end_kind == "estimated" and _may_end(event, transaction)
+        if transaction.meter_stop_wh is None and _may_end(event, transaction)
     ]
     matched = await _by_register(connection, event, late)
     return matched[0] if matched else None

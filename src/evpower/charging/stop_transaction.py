@@ -11,6 +11,7 @@ from evpower.charging import store_running as store
 from evpower.charging.events import Changes, StationStop, StopAnswer
 from evpower.charging.learn_meter import learn_end
 from evpower.charging.meter_start import with_start
+from evpower.charging.model import StationTransaction
 from evpower.charging.register import FinalEnergy, MeterPoint, at_end, finish, point
 from evpower.charging.running import RunningTransaction, advance, our_time, right_time
 from evpower.charging.settle import End, bill_again, quarantine, settle
@@ -27,7 +28,7 @@ _REASONS: Final = {
 # Of a stop that was not asked for: they don't say why. A car that took nothing says more.
 _UNEXPLAINED: Final = frozenset({"other", "stopped_at_station", "remote"})
 _AT_ONCE: Final = timedelta(minutes=2)
-_LATE_STOP: Final = "the station's own stop came after an estimated end"
+_LATE_STOP: Final = "the station's own stop, with its register, came after the end"
 
 
 async def stop_transaction(
@@ -36,7 +37,8 @@ async def stop_transaction(
     """Ends the transaction that a station means, and bills its session once.
 
     The same stop again changes nothing. One that fits no transaction is stored for the operator.
-    One that comes after an estimated end is the next bill.
+    One that comes after an estimated end is the next bill, as is one with a register after one
+    without.
     """
     await stations.lock_station(connection, event.station_id)
     sent = bind.sent_id(event)
@@ -55,7 +57,9 @@ async def stop_transaction(
         return StopAnswer("accepted", Changes())
     await store.match_stop(connection, stop_id, transaction.id)
     running = await store.load(connection, transaction.id)
-    if running.transaction.end_kind == "stop":
+    if _is_final(running.transaction) or (
+        running.transaction.end_kind == "stop" and event.meter_wh is None
+    ):
         return StopAnswer("accepted", Changes())
     await store.insert_signed(connection, transaction.id, event.signed, event.received_at)
     name = bind.known_name(event.text_id)
@@ -68,11 +72,16 @@ async def stop_transaction(
     return StopAnswer("accepted", changes)
 
 
+def _is_final(transaction: StationTransaction) -> bool:
+    """Returns whether the station has said how a transaction ended; one register says it."""
+    return transaction.end_kind == "stop" and transaction.meter_stop_wh is not None
+
+
 async def _end(
     connection: Connection, running: RunningTransaction, event: StationStop, *, now: datetime
 ) -> Changes:
     transaction = running.transaction
-    is_late = transaction.end_kind == "estimated"
+    is_late = transaction.end_kind is not None
     running = await with_start(connection, running, event.readings)
     readings = [reading for reading in event.readings if reading.context != "Transaction.End"]
     step = advance(running, readings, event.received_at)

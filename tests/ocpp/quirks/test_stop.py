@@ -1,9 +1,12 @@
 """Stops of real stations, and what comes after them (Q45, Q53 to Q61)."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from evpower import charging, stations
+from evpower.foundation.errors import Conflict
 from tests.ocpp.driving import Driving, Members, accept
 from tests.ocpp.scenario import Station
 from tests.wallet.scenario import Scenario
@@ -293,3 +296,43 @@ async def test_edge_14_an_id_of_ended_charges_ends_one_of_two_that_run(drive: Dr
         await drive.begin(station, tag, meter=1000, message_id="3")
         await station.call("StopTransaction", drive.end(LARGEST, 6000, idTag=tag))
     assert await drive.bills() == [(1000, 10_00), (5000, 50_00)]
+
+
+async def test_q59_a_hard_reset_waits_for_what_runs(drive: Driving) -> None:
+    async with drive.central.open() as station:
+        _, transaction = await drive.charging(station)
+        with pytest.raises(Conflict) as caught:
+            await reset(drive)
+        assert caught.value.code == "station_in_use"
+        await reset(drive, while_in_use=True)
+        call = await station.receive()
+        assert call[2:] == ["Reset", {"type": "Hard"}]
+        await station.send([3, call[1], {"status": "Accepted"}])
+        await station.call("StopTransaction", drive.end(transaction, 5000, reason="HardReset"))
+        await reset(drive)
+        await accept(station, "Reset")
+    assert await drive.bills() == [(5000, 50_00)]
+
+
+async def reset(drive: Driving, **how: bool) -> None:
+    central = drive.central
+    async with central.db.transaction() as connection:
+        await charging.request_command(
+            connection, station="EVP-001", action="reset", arguments={"kind": "hard"},
+            expires_in=timedelta(minutes=5), now=central.clock(), actor="aida", **how,
+        )  # fmt: skip
+    central.bus.publish(stations.STATION_CHANGED, stations.station_key("EVP-001"))
+
+
+async def test_q45_a_stop_with_a_register_after_one_without_is_the_next_bill(
+    drive: Driving,
+) -> None:
+    """The first said nothing of what was delivered: nothing, or the last value, was billed."""
+    async with drive.central.open() as station:
+        tag, transaction = await drive.charging(station)
+        await station.call("StopTransaction", {})
+        assert await drive.bills() == [(0, 0)]
+        await station.call("StopTransaction", drive.end(transaction, 5000, idTag=tag), "again")
+        await station.call("StopTransaction", drive.end(transaction, 7000, idTag=tag), "third")
+    assert await drive.bills() == [(0, 0), (5000, 50_00)]
+    assert await drive.balance() == 950_00
