@@ -300,6 +300,8 @@ class ChargingMachine(RuleBasedStateMachine):
 
     async def _reconnect(self, *, boots: bool) -> None:
         await self.site.connect()
+        async with self.db.transaction() as connection:
+            await charging.station_reconnected(connection, STATION, now=self.site.now)
         if boots:
             async with self.db.transaction() as connection:
                 await charging.station_booted(connection, STATION, False, now=self.site.now)

@@ -33,6 +33,7 @@ from evpower.charging.preview import (
     preview_session,
     preview_station,
 )
+from evpower.charging.reconnected import station_reconnected
 from evpower.charging.request_command import request_command
 from evpower.charging.request_stop import StopRequest, StopRequested, request_stop
 from evpower.charging.retire_station import retire_station
@@ -124,6 +125,7 @@ __all__ = [
     "start",
     "start_transaction",
     "station_booted",
+    "station_reconnected",
     "status_reported",
     "stop_transaction",
 ]

@@ -1,6 +1,7 @@
 """Commands to a station about a session."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from evpower import stations
 from evpower.charging import store_sessions, store_transactions
@@ -10,22 +11,39 @@ from evpower.charging.rules import REMOTE_START_EXPIRES_IN, Rules
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict
 
+AGAIN: Final = "again"  # a member of a remote start that is sent once more
+
 
 async def queue_start(
-    connection: Connection, session: ChargingSession, *, actor: str, now: datetime
+    connection: Connection,
+    session: ChargingSession,
+    *,
+    actor: str,
+    now: datetime,
+    expires_in: timedelta = REMOTE_START_EXPIRES_IN,
+    is_again: bool = False,
 ) -> None:
     """Asks the station to start a session with its one-time tag."""
     command = await stations.queue_command(
         connection,
         session.station_id,
         "remote_start",
-        {"id_tag": session.id_tag, "connector": session.connector_id},
+        {"id_tag": session.id_tag, "connector": session.connector_id}
+        | ({AGAIN: True} if is_again else {}),
         actor=actor,
         connector=session.connector_id,
-        expires_in=REMOTE_START_EXPIRES_IN,
+        expires_in=expires_in,
         now=now,
     )
     await store_sessions.set_start_command(connection, session.id, command.id)
+
+
+async def drop_start(connection: Connection, session: ChargingSession, now: datetime) -> None:
+    """Drops the session's remote start if it was not sent: it is not wanted any more."""
+    if session.start_command_id is not None:
+        command = await stations.get_command(connection, session.start_command_id)
+        if command.state == "queued":  # one that was sent is another transaction's to end
+            await stations.drop_command(connection, command.id, now)
 
 
 async def queue_stop(

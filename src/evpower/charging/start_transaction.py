@@ -9,7 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from evpower import alerts, stations
-from evpower.charging import closing, late_start, store_sessions, store_transactions
+from evpower.charging import closing, late_start, remote, store_sessions, store_transactions
 from evpower.charging.card_start import begin_by_card
 from evpower.charging.events import Changes, StartAnswer, StationStart
 from evpower.charging.learn_meter import learn_start
@@ -105,6 +105,8 @@ async def _begin(start: _Start, session: ChargingSession) -> StartAnswer:
     connector = start.report.connector or session.connector_id
     start = start._replace(report=start.report._replace(connector=connector))
     changes = await _clear(start, session)
+    if session.state == "requested":  # it may begin before it was asked, or asked again
+        await remote.drop_start(start.connection, session, start.now)
     began_at = started_at(start.report, session.created_at)
     await store_sessions.set_charging(start.connection, session.id, connector, began_at)
     answer = await _insert(start, session)

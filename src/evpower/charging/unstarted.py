@@ -5,7 +5,7 @@ from typing import Literal
 from uuid import UUID
 
 from evpower import stations, wallet
-from evpower.charging import store_sessions
+from evpower.charging import remote, store_sessions
 from evpower.charging.events import Changes
 from evpower.charging.model import ChargingSession
 from evpower.charging.rules import DEFAULT_RULES, Rules
@@ -38,10 +38,7 @@ async def end_unstarted(
     await store_sessions.set_unstarted(connection, session.id, state, failure)
     if await wallet.get_hold(connection, session.id) is not None:
         await wallet.release_hold(connection, session.id)
-    if session.start_command_id is not None:
-        command = await stations.get_command(connection, session.start_command_id)
-        if command.state == "queued":  # one that was sent is another transaction's to end
-            await stations.drop_command(connection, command.id, now)
+    await remote.drop_start(connection, session, now)
     return Changes(
         clients={session.client_id}, sessions={session.id}, stations={session.station_id}
     )
@@ -53,14 +50,16 @@ async def command_ended(
     """Applies the outcome of a remote start to its session.
 
     A time-out after it was sent is unknown, not a failure: the session waits until its start window
-    ends. Other commands change no session.
+    ends. So it does when the same start, sent once more, is refused or not delivered: the station
+    may be about to begin by the first one. Other commands change no session.
     """
     tag = command.payload.get("id_tag")
     if command.action != "remote_start" or not isinstance(tag, str):
         return Changes()
     await stations.lock_station(connection, command.station_id)
     session = await store_sessions.lock_by_tag(connection, command.station_id, tag)
-    if session is None or session.state not in WAITING:
+    is_unknown = remote.AGAIN in command.payload and command.state != "accepted"
+    if session is None or session.state not in WAITING or is_unknown:
         return Changes()
     if command.state == "refused":
         return await end_unstarted(connection, session, "refused", "station_refused", now=now)
