@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     rate_public_per_minute: int = Field(default=6000, ge=1)  # locations and stations, by address
     rate_register_per_hour: int = Field(default=10, ge=1)
     rate_webhook_per_minute: int = Field(default=3000, ge=1)
+    rate_refused_stations_per_minute: int = Field(default=120, ge=1)  # handshakes, by address
 
     live_sockets: int = Field(default=20_000, ge=1)  # of this process
     live_sockets_per_address: int = Field(default=5_000, ge=1)  # a carrier's NAT is one address

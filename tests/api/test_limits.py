@@ -6,8 +6,9 @@ from uuid import UUID, uuid4
 import pytest
 from fastapi import APIRouter
 
-from evpower.api.limits import AddressBuckets, Buckets, Budgets, RateLimits
+from evpower.api.limits import Budgets, RateLimits
 from evpower.foundation.addresses import client_address, parse_networks
+from evpower.foundation.buckets import AddressBuckets, Buckets
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Unauthenticated
 from evpower.foundation.module import Limit

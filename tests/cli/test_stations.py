@@ -76,9 +76,9 @@ async def test_a_price_is_a_tariff_of_this_station(run: Command, db: Database) -
 
 async def test_an_unknown_station_is_listed_and_accepted(run: Command, db: Database) -> None:
     async with db.transaction() as connection:
-        await stations.record_attempt(
-            connection, name="SN-1\x1b", address="10.0.0.1", now=datetime.now(UTC)
-        )
+        now = datetime.now(UTC)
+        attempt = stations.UnknownStation("SN-1\x1b", "10.0.0.1", 1, now, now)
+        await stations.record_attempts(connection, [attempt])
     [row] = answer(await asyncio.to_thread(run, "list", "--unknown", "--json"))
     assert (row["name"], row["attempts"], row["address"]) == ("SN-1?", 1, "10.0.0.1")
     assert answer(await asyncio.to_thread(run, "accept", "sn-1?", *MALL, "--json"))["id"] == "SN-1?"

@@ -51,7 +51,7 @@ def test_every_loop_has_a_name_of_its_own(parts: Assembled) -> None:
     }  # fmt: skip
     assert {loop.name for loop in loops_of(parts, "stations")} == {
         "ocpp_timers", "ocpp_touch", "ocpp_ended", "ocpp_frame_log", "ocpp_deviations",
-        "ocpp_commands", "ocpp_forwards", "ocpp_profiles",
+        "ocpp_commands", "ocpp_forwards", "ocpp_profiles", "ocpp_unknown",
     }  # fmt: skip
 
 

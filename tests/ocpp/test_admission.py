@@ -1,11 +1,13 @@
 """Which station a handshake is of, and whether it may connect."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
+from evpower.simulator import ConnectFailed, SimulatedStation, StationConfig
 from tests.ocpp.scenario import V16, Central
 from tests.waiting import until
 
@@ -88,12 +90,14 @@ async def test_a_refused_station_is_asked_for_basic(central: Central) -> None:
 async def test_q3_an_unknown_station_is_recorded(central: Central) -> None:
     """The operator finds it by its name and address."""
     assert await refused(central, "/ocpp/NEW-1", headers={"Origin": "https://github.com/x"}) == 404
+    await central.parts.unknown.flush()
     row = await central.owner.fetchrow("select name, address from stations.unknown_stations")
     assert (row["name"], row["address"]) == ("NEW-1", "127.0.0.1")
 
 
 async def test_a_path_without_any_name_is_refused(central: Central) -> None:
     assert await refused(central, "/ocpp/") == 404
+    await central.parts.unknown.flush()
     assert await central.owner.fetchval("select name from stations.unknown_stations") == "(no id)"
 
 
@@ -160,6 +164,24 @@ async def test_later_versions_alone_are_refused(central: Central) -> None:
 async def test_a_station_pinned_to_another_version_is_refused(central: Central) -> None:
     await central.add(no_auth=True, pinned_version="ocpp2.0.1")
     assert await refused(central) == 400
+
+
+async def test_only_a_station_for_tests_may_be_faster_than_real_ones(central: Central) -> None:
+    await central.add(no_auth=True)
+    await central.add("EVP-002", no_auth=True, is_simulated=True)
+    assert await refused(central, headers={"X-Simulated-Speed": "60"}) == 403
+    for name, speed, reason in (
+        ("EVP-001", 60, "speed"), ("EVP-001", 1, None), ("EVP-002", 60, None),
+    ):  # fmt: skip
+        config = StationConfig(name, f"{central.base}/ocpp", speed=speed)
+        station = SimulatedStation(config)
+        running = asyncio.create_task(station.run(retries_first=False))
+        await until(lambda station=station, running=running: station.is_online or running.done())
+        if reason is None:
+            running.cancel()
+        with pytest.raises(asyncio.CancelledError if reason is None else ConnectFailed) as caught:
+            await running
+        assert getattr(caught.value, "reason", None) == reason
 
 
 async def test_a_retired_station_is_refused(central: Central) -> None:

@@ -1,5 +1,6 @@
 """Stations as an operator has them, each act in a transaction of its own."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -90,11 +91,21 @@ class Operator:
     async def names(self, station: str) -> set[Name]:
         return set((await self.show(station)).names)
 
-    async def attempt(self, name: str, at: datetime = NOW, most: int = 1000) -> None:
+    async def attempt(
+        self, name: str, at: datetime = NOW, most: int = 1000, address: str = "10.0.0.1"
+    ) -> None:
+        await self.attempts([name], at, most, address)
+
+    async def attempts(
+        self,
+        names: Sequence[str],
+        at: datetime = NOW,
+        most: int = 1000,
+        address: str = "10.0.0.1",
+    ) -> None:
+        listed = [stations.UnknownStation(name, address, 1, at, at) for name in names]
         async with self.db.transaction() as connection:
-            await stations.record_attempt(
-                connection, name=name, address="10.0.0.1", now=at, most=most
-            )
+            await stations.record_attempts(connection, listed, most=most)
 
     async def unknown(self) -> list[tuple[str, int]]:
         async with self.db.connection() as connection:

@@ -11,6 +11,7 @@ from evpower import stations
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, EvPowerError, Invalid, NotFound
 from evpower.stations import Location
+from evpower.stations.accept import MOST_OF_ONE_ADDRESS
 from evpower.stations.model import Name
 from tests.stations.scenario import MALL, NOW, Operator, connector
 
@@ -309,6 +310,25 @@ class TestUnknown:
         await operator.add("A")
         await operator.rename("A", "B")
         assert await operator.unknown() == []
+
+    async def test_an_attempt_written_after_the_station_was_added_is_left(
+        self, operator: Operator
+    ) -> None:
+        await operator.add("A")
+        await operator.attempt("a")
+        assert await operator.unknown() == []
+
+    async def test_names_of_one_address_leave_room_for_others(self, operator: Operator) -> None:
+        await operator.attempt("NEW", NOW, address="10.0.0.9")
+        names = [f"S{number}" for number in range(MOST_OF_ONE_ADDRESS + 5)]
+        await operator.attempts(names, NOW + timedelta(seconds=1))
+        listed = [name for name, _ in await operator.unknown()]
+        assert len(listed) == MOST_OF_ONE_ADDRESS + 1
+        assert "NEW" in listed
+
+    async def test_attempts_of_one_moment_are_counted_by_name(self, operator: Operator) -> None:
+        await operator.attempts(["b", "A", "a", "B", "a", ""])
+        assert sorted(await operator.unknown()) == [("(no id)", 1), ("B", 2), ("a", 3)]
 
     async def test_the_list_is_bounded_and_the_latest_stay(self, operator: Operator) -> None:
         for number in range(8):

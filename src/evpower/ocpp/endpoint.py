@@ -32,6 +32,7 @@ from evpower.foundation.logging import RateLimitedLogger
 from evpower.foundation.module import Shared
 from evpower.foundation.websocket import EXTENSION, SocketProtocol
 from evpower.ocpp import metrics, store
+from evpower.ocpp.admission import Admissions, Lane
 from evpower.ocpp.forward import Forwarder
 from evpower.ocpp.forwarded_socket import ForwardedHandshake
 from evpower.ocpp.handshake import Handshake, choose, may_speak, read_handshake
@@ -44,7 +45,6 @@ MESSAGE_BYTES: Final = 1024 * 1024
 OLD_SOCKET_S: Final = 5.0  # how long an old socket without authentication has to answer a ping
 _OLD_SOCKET_FRESH: Final = timedelta(seconds=40)  # one of another node: a ping, its storing, some
 _LOOK_AGAIN_S: Final = 0.2
-_ADMISSIONS: Final = 8  # at once: strangers may not take every connection of the database
 _NODE: Final = f"{sockets_of_system.gethostname()[:60]}:{os.getpid()}"
 log: Final = structlog.get_logger()
 
@@ -64,13 +64,14 @@ class _Opened(NamedTuple):
 class StationSockets:
     """The endpoint, an ASGI application."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it hands a socket to
         self,
         settings: Settings,
         shared: Shared,
         sockets: Sockets,
         processor: Processor,
         forwarder: Forwarder,
+        admissions: Admissions,
         rules: charging.Rules,
         *,
         now_s: Callable[[], float] = time.monotonic,
@@ -90,7 +91,7 @@ class StationSockets:
         self._first_frame_wait = timedelta(seconds=settings.charging_first_frame_wait_s)
         self._settle = timedelta(seconds=settings.charging_settle_after_connect_s)
         self._addresses = ClientAddresses(parse_networks(settings.trusted_proxies))
-        self._admissions = asyncio.Semaphore(_ADMISSIONS)
+        self._admissions = admissions
         self._log = RateLimitedLogger(log, now_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,47 +148,61 @@ class StationSockets:
     async def _admit(self, handshake: Handshake) -> Identity | ForwardedHandshake:
         """Returns whose socket it is, the newest from now on; or that another CSMS answers it.
 
-        Raises NotFound, Unauthenticated, Forbidden, Conflict, Invalid, Unavailable.
+        Raises NotFound, Unauthenticated, Forbidden, Conflict, Invalid, Unavailable, and
+        EvPowerError("too_many_requests").
         """
         if self._sockets.is_stopping:
             raise Unavailable("shutting_down", "the server stops", retry_after_s=5)
-        async with self._admissions, self._db.transaction() as connection:
-            candidate = await self._find(connection, handshake)
-            opened = None
-            if candidate is not None and candidate.admission == "authenticated":
-                opened = await self._open(connection, candidate, handshake)
-        if candidate is None:
-            raise NotFound("station_not_found", "no station has this name")
+        lane = await self._admissions.lane(handshake)
+        try:
+            admitted = await self._admit_in(lane, handshake)
+        except EvPowerError as error:
+            self._admissions.refused(handshake, lane, error)
+            raise
+        self._admissions.admitted(handshake, lane)
+        return admitted
+
+    async def _admit_in(self, lane: Lane, handshake: Handshake) -> Identity | ForwardedHandshake:
+        async with lane.slots:
+            station_id = await self._station_of(lane, handshake)
+            async with self._db.transaction() as connection:
+                candidate = await self._candidate(connection, station_id, handshake)
+                opened = None
+                if candidate.admission == "authenticated":
+                    opened = await self._open(connection, candidate, handshake)
         if candidate.admission == "forwarded":
             return _forwarded(candidate.station, handshake)
         if candidate.admission == "open":
             await self._check_old_socket(candidate.station.id)
-            async with self._admissions, self._db.transaction() as connection:
+            async with lane.slots, self._db.transaction() as connection:
                 opened = await self._open(connection, candidate, handshake)
         if opened is None:
             raise _refusal(candidate.admission)
         opened.changes.publish(self._bus)
         return opened.identity
 
-    async def _find(self, connection: Connection, handshake: Handshake) -> _Candidate | None:
-        """Returns the one station of the names; an unknown name is recorded."""
-        ids: set[str] = set()
-        whole = await stations.resolve_station(connection, handshake.whole)
-        for name in (handshake.whole,) if whole is not None else handshake.names:
-            station = await stations.resolve_station(connection, name)
-            if station is not None:
-                ids.add(station.id)
+    async def _station_of(self, lane: Lane, handshake: Handshake) -> str:
+        """Returns the id of the one station of the names. Raises NotFound, Conflict."""
+        if lane.known is not None:
+            return lane.known.station_id
+        async with self._db.connection() as connection:
+            ids = await stations.stations_named(connection, handshake.whole, handshake.names)
         if len(ids) > 1:
             raise Conflict("station_ambiguous", "this address names two stations", status=404)
         if not ids:
-            name = handshake.names[0] if handshake.names else ""
-            await stations.record_attempt(
-                connection, name=name, address=handshake.address, now=self._clock()
-            )
-            return None
-        station = await stations.lock_station(connection, ids.pop())
+            self._admissions.unknown(handshake)
+            raise NotFound("station_not_found", "no station has this name")
+        return ids.pop()
+
+    async def _candidate(
+        self, connection: Connection, station_id: str, handshake: Handshake
+    ) -> _Candidate:
+        """Returns how the station may connect. Raises Invalid."""
+        station = await stations.lock_station(connection, station_id)
         if station.forward_url is not None and station.retired_at is None:
             return _Candidate(station, "forwarded")  # the other CSMS checks version and password
+        if handshake.is_sped_up and not station.is_simulated:
+            raise Forbidden("station_not_simulated", "add it with --simulator to give it a speed")
         if handshake.offered and not may_speak(handshake.offered):
             raise Invalid(
                 "version_not_served", "OCPP 1.6 is spoken here: offer ocpp1.6", status=400
@@ -218,6 +233,7 @@ class StationSockets:
                 await charging.command_ended(connection, command, now=now, rules=self._rules)
             )
         profile, settle_s = candidate.profile.profile, candidate.profile.profile.settle_s
+        changes.merge(await charging.station_reconnected(connection, candidate.station.id, now=now))
         return _Opened(
             Identity(
                 station_id=candidate.station.id,

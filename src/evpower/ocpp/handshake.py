@@ -12,6 +12,7 @@ from starlette.types import Scope
 from evpower.foundation.addresses import ClientAddresses
 from evpower.ocpp.model import VERSION
 
+_SPEED: Final = b"x-simulated-speed"  # what `evpower station simulate --speed` says of itself
 _PREFIXES: Final = frozenset({"ocpp", "ws"})
 _MOST_SEGMENTS: Final = 8
 
@@ -31,6 +32,7 @@ class Handshake:
     offered: tuple[str, ...]
     address: str
     authorization: bytes | None = field(default=None, repr=False)  # the header, for another CSMS
+    is_sped_up: bool = False  # it says that its energy flows faster than any real one
 
 
 def read_handshake(scope: Scope, addresses: ClientAddresses) -> Handshake:
@@ -50,6 +52,7 @@ def read_handshake(scope: Scope, addresses: ClientAddresses) -> Handshake:
         tuple(scope["subprotocols"]),
         addresses.of(peer[0] if peer else "", forwarded.decode("latin-1")),
         fields.get(b"authorization"),
+        is_sped_up=_SPEED in fields,
     )
 
 

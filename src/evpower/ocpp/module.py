@@ -1,5 +1,6 @@
 """The module of the stations' sockets: where they connect, and the jobs behind them."""
 
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -12,6 +13,7 @@ from evpower.foundation.module import Job, Module, Shared, SocketPaths
 from evpower.foundation.purge import purging
 from evpower.foundation.roles import STATIONS
 from evpower.ocpp import metrics, store
+from evpower.ocpp.admission import Admissions
 from evpower.ocpp.deviations import Deviations
 from evpower.ocpp.dispatch import Dispatcher
 from evpower.ocpp.endpoint import MESSAGE_BYTES, OLD_SOCKET_S, StationSockets
@@ -22,6 +24,7 @@ from evpower.ocpp.model import STATION_PING
 from evpower.ocpp.process import Processor
 from evpower.ocpp.router import Router
 from evpower.ocpp.sockets import PING_S, TICK_S, Sockets
+from evpower.ocpp.unknown import UnknownNames
 from evpower.ocpp.v16.boot_notification import HEARTBEAT_S
 
 _SILENT_S: Final = 3.0 * HEARTBEAT_S
@@ -40,6 +43,7 @@ class Parts:
     forwarder: Forwarder
     log: FrameLog
     deviations: Deviations
+    unknown: UnknownNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +73,20 @@ def build(settings: Settings, shared: Shared, times: Times | None = None) -> Par
 
     processor = Processor(shared.db, shared.bus, Router(), sockets, shared.clock, rules)
     forwarder = Forwarder(shared, sockets, log, ended)
+    unknown = UnknownNames(shared.db)
+    admissions = Admissions(
+        shared.db, unknown, shared.clock, time.monotonic,
+        refused_per_minute=settings.rate_refused_stations_per_minute,
+    )  # fmt: skip
     endpoint = StationSockets(
-        settings, shared, sockets, processor, forwarder, rules, old_socket_s=times.old_socket_s
-    )
+        settings, shared, sockets, processor, forwarder, admissions, rules,
+        old_socket_s=times.old_socket_s,
+    )  # fmt: skip
     dispatcher = Dispatcher(
         shared.db, shared.bus, sockets,
         ended=ended, clock=shared.clock, reply_s=settings.charging_command_reply_s,
     )  # fmt: skip
-    return Parts(sockets, processor, endpoint, dispatcher, forwarder, log, deviations)
+    return Parts(sockets, processor, endpoint, dispatcher, forwarder, log, deviations, unknown)
 
 
 async def keep_frame_days(connection: Connection, keep_days: int, now: datetime) -> None:
@@ -102,6 +112,7 @@ def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) ->
         await parts.processor.close()
         await log.flush_all()
         await deviations.flush()
+        await parts.unknown.flush()
 
     async def keep_frames(_: Round) -> None:
         now = shared.clock()
@@ -122,6 +133,7 @@ def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) ->
             Job(parts.forwarder.loop, STATIONS),
             Job(log.loop, STATIONS),
             Job(deviations.loop, STATIONS),
+            Job(parts.unknown.loop, STATIONS),
             Job(lambda: every(_KEEP_S, "keep_frames", keep_frames)),
             Job(lambda: every(_PURGE_S, "purge_answers", purge)),
         ],

@@ -25,8 +25,9 @@ _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 
 ConnectReason = Literal[
-    "url", "no_host", "refused", "no_answer", "unauthorized", "unknown_station", "handshake"
-]
+    "url", "no_host", "refused", "no_answer", "unauthorized", "unknown_station", "speed",
+    "handshake",
+]  # fmt: skip
 OnCall = Callable[[CallFrame], Awaitable[None]]
 
 
@@ -75,6 +76,8 @@ async def open_socket(
     if password is not None:
         secret = base64.b64encode(f"{station}:{password}".encode()).decode()
         headers["Authorization"] = f"Basic {secret}"
+    if config.speed > 1:
+        headers["X-Simulated-Speed"] = f"{config.speed:g}"
     address = f"{url.rstrip('/')}/{quote(station, safe='')}"
     try:
         return await websockets.connect(
@@ -89,6 +92,9 @@ async def open_socket(
             max_size=_MAX_FRAME_BYTES,
         )
     except websockets.InvalidStatus as error:
+        if config.speed > 1 and error.response.status_code == _FORBIDDEN:
+            text = f"the server gives {station} no --speed (HTTP {_FORBIDDEN})"
+            raise ConnectFailed("speed", text) from error
         raise _refused_handshake(error.response.status_code, station, password) from error
     except (websockets.InvalidURI, ValueError) as error:
         raise ConnectFailed("url", f"{url} is no address such as ws://host:port/ocpp") from error

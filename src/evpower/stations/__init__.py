@@ -1,6 +1,6 @@
 """Locations, stations, EVSEs and connectors: what they are, their names, passwords and commands."""
 
-from evpower.stations.accept import accept_station, record_attempt
+from evpower.stations.accept import MOST_UNKNOWN, accept_station, record_attempts
 from evpower.stations.add import add_station
 from evpower.stations.change import StationChange, change_station, restore_availability
 from evpower.stations.check import usual_connector
@@ -23,6 +23,7 @@ from evpower.stations.connections import (
     touch,
 )
 from evpower.stations.credentials import admit, as_hex
+from evpower.stations.directory import Directory, KnownStation, read_directory
 from evpower.stations.export_stations import export_stations
 from evpower.stations.file import (
     InvalidStationFile,
@@ -38,6 +39,7 @@ from evpower.stations.find import (
     lock_free_stations,
     lock_station,
     resolve_station,
+    stations_named,
 )
 from evpower.stations.forward import forward_station, forward_targets
 from evpower.stations.import_stations import ImportedStations, import_stations
@@ -105,6 +107,7 @@ PUBLIC_VIEWS = (
 
 __all__ = [
     "MEMBERS",
+    "MOST_UNKNOWN",
     "ONLINE_FOR",
     "PARAMETERS",
     "PUBLIC_VIEWS",
@@ -118,9 +121,11 @@ __all__ = [
     "CommandsEnded",
     "Connector",
     "Deviation",
+    "Directory",
     "DisconnectReason",
     "ImportedStations",
     "InvalidStationFile",
+    "KnownStation",
     "Location",
     "LocationView",
     "NameKind",
@@ -176,9 +181,10 @@ __all__ = [
     "open_connection",
     "pin_station",
     "queue_command",
+    "read_directory",
     "read_power_w",
     "read_stations",
-    "record_attempt",
+    "record_attempts",
     "rename_station",
     "report_boot",
     "report_status",
@@ -191,6 +197,7 @@ __all__ = [
     "shown_serial",
     "station_key",
     "station_profile",
+    "stations_named",
     "touch",
     "usual_connector",
     "vendor_profile",

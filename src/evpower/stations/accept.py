@@ -1,5 +1,6 @@
 """Names that no station has: counted when they try to connect, accepted as stations."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -8,28 +9,50 @@ from evpower.foundation.db import Connection
 from evpower.foundation.errors import NotFound
 from evpower.stations import store_credentials
 from evpower.stations.add import add_station
-from evpower.stations.model import AddedStation, StationDraft
+from evpower.stations.model import AddedStation, StationDraft, UnknownStation
 from evpower.stations.names import key_of
 
 MOST_UNKNOWN: Final = 1000  # a stranger can make up any number of names
 NAMELESS: Final = "(no id)"
+MOST_OF_ONE_ADDRESS: Final = 200  # so that strangers of others are still seen
 _NAME_MAX: Final = 255
 _ADDRESS_MAX: Final = 64
 
 
-async def record_attempt(
-    connection: Connection, *, name: str, address: str, now: datetime, most: int = MOST_UNKNOWN
+async def record_attempts(
+    connection: Connection, attempts: Iterable[UnknownStation], *, most: int = MOST_UNKNOWN
 ) -> None:
-    """Counts an attempt to connect of a name that no station has. The list stays bounded.
+    """Counts attempts to connect of names that no station has. The list stays bounded.
 
-    Stations that say no name at all are told apart by their addresses.
+    Stations that say no name at all are told apart by their addresses. Of one address it holds at
+    most `MOST_OF_ONE_ADDRESS`: those that tried last.
     """
-    shown = "".join(char if char.isprintable() else "?" for char in name.strip())[:_NAME_MAX]
-    key = key_of(shown)
-    if not key:
-        key, shown = f" {address}"[:_ADDRESS_MAX], NAMELESS  # no name begins with a blank
-    await store_credentials.upsert_unknown(connection, key, shown, address[:_ADDRESS_MAX], now)
-    await store_credentials.trim_unknown(connection, most)
+    merged = _merged(attempts)
+    if not merged:
+        return
+    await store_credentials.upsert_unknown(connection, sorted(merged.items()))
+    await store_credentials.trim_unknown(connection, most, min(most, MOST_OF_ONE_ADDRESS))
+
+
+def _merged(attempts: Iterable[UnknownStation]) -> dict[str, UnknownStation]:
+    """Returns one attempt for each key, with a name that can be shown."""
+    merged: dict[str, UnknownStation] = {}
+    for attempt in attempts:
+        name = "".join(char if char.isprintable() else "?" for char in attempt.name.strip())
+        name = name[:_NAME_MAX]
+        key = key_of(name)
+        if not key:
+            key, name = f" {attempt.address}"[:_ADDRESS_MAX], NAMELESS  # no name begins so
+        before = merged.get(key, attempt)
+        more = 0 if before is attempt else before.attempts
+        merged[key] = UnknownStation(
+            name,
+            attempt.address[:_ADDRESS_MAX],
+            attempt.attempts + more,
+            min(attempt.first_seen_at, before.first_seen_at),
+            max(attempt.last_seen_at, before.last_seen_at),
+        )
+    return merged
 
 
 async def accept_station(

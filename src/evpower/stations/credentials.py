@@ -43,7 +43,7 @@ async def admit(connection: Connection, station: Station, presented: bytes | Non
     if station.retired_at is not None:
         return "retired"
     if presented:
-        digests = [sha256(form).digest() for form in _forms(presented)]
+        digests = digests_of(presented)
         for credential in await store_credentials.credentials_of(connection, station.id):
             if any(compare_digest(credential.secret_sha256, digest) for digest in digests):
                 if credential.activated_at is None:
@@ -56,8 +56,9 @@ async def admit(connection: Connection, station: Station, presented: bytes | Non
     return "wrong_password" if presented else "no_password"
 
 
-def _forms(presented: bytes) -> list[bytes]:
+def digests_of(presented: bytes) -> list[bytes]:
+    """Returns the hashes of what a password may be: as it came, and out of its hex."""
     forms = [presented]
     if _HEX.fullmatch(presented) and len(presented) % 2 == 0:
         forms.append(binascii.unhexlify(presented))
-    return forms
+    return [sha256(form).digest() for form in forms]

@@ -22,6 +22,15 @@ async def resolve_station(connection: Connection, name: str) -> Station | None:
     return await store.station_of_name(connection, key_of(name))
 
 
+async def stations_named(connection: Connection, whole: str, names: Sequence[str]) -> set[str]:
+    """Returns the ids of the stations with one of these names; one that is `whole` comes alone."""
+    keys = {key_of(name) for name in names}
+    ids = await store.ids_of_names(connection, [key_of(whole), *keys])
+    if key_of(whole) in ids:
+        return {ids[key_of(whole)]}
+    return set(ids.values())
+
+
 async def lock_station(connection: Connection, name: str) -> Station:
     """Returns the station of a name, locked until the transaction ends.
 

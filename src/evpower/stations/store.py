@@ -125,6 +125,14 @@ async def station_of_name(connection: Connection, key: str) -> Station | None:
     return None if row is None else read_row(Station, row)
 
 
+async def ids_of_names(connection: Connection, keys: Sequence[str]) -> dict[str, str]:
+    """Returns the stations that have these names, by the key of the name."""
+    rows: list[Record] = await connection.fetch(
+        "select key, station_id from stations.names where key = any ($1::text[])", keys
+    )
+    return {row["key"]: row["station_id"] for row in rows}
+
+
 async def lock_station(connection: Connection, key: str) -> Station | None:
     """Returns the station that has a name, locked until the transaction ends."""
     row = await connection.fetchrow(

@@ -84,33 +84,46 @@ async def passwords_of(connection: Connection, ids: Sequence[str]) -> dict[str, 
 
 
 async def upsert_unknown(
-    connection: Connection, key: str, name: str, address: str, now: datetime
+    connection: Connection, attempts: Sequence[tuple[str, UnknownStation]]
 ) -> None:
-    """Counts an attempt of a name that no station has."""
+    """Counts attempts, each with the key of its name and in the order of the keys."""
     await connection.execute(
         """
         insert into stations.unknown_stations as u
-          (key, name, address, first_seen_at, last_seen_at)
-        values ($1, $2, $3, $4, $4)
+          (key, name, address, attempts, first_seen_at, last_seen_at)
+        select a.key, a.name, a.address, a.attempts, a.first_seen_at, a.last_seen_at
+          from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[],
+                      $6::timestamptz[])
+            as a (key, name, address, attempts, first_seen_at, last_seen_at)
+         where not exists (select from stations.names n where n.key = a.key) -- added since
         on conflict (key) do update
-           set name = excluded.name, address = excluded.address, attempts = u.attempts + 1,
+           set name = excluded.name, address = excluded.address,
+               attempts = u.attempts + excluded.attempts,
                last_seen_at = greatest(u.last_seen_at, excluded.last_seen_at)
         """,
-        key,
-        name,
-        address,
-        now,
+        [key for key, _ in attempts],
+        [attempt.name for _, attempt in attempts],
+        [attempt.address for _, attempt in attempts],
+        [attempt.attempts for _, attempt in attempts],
+        [attempt.first_seen_at for _, attempt in attempts],
+        [attempt.last_seen_at for _, attempt in attempts],
     )
 
 
-async def trim_unknown(connection: Connection, most: int) -> None:
-    """Forgets the names that have not tried for the longest time, so that `most` are left."""
+async def trim_unknown(connection: Connection, most: int, most_of_one_address: int) -> None:
+    """Forgets the names that have not tried for the longest time, so that so many are left."""
     await connection.execute(
         """
         delete from stations.unknown_stations where key in (
-          select key from stations.unknown_stations order by last_seen_at desc, key offset $1)
+          select key from (
+            select key, row_number() over (order by last_seen_at desc, key) as place,
+                   row_number() over (partition by address order by last_seen_at desc, key)
+                     as place_of_address
+              from stations.unknown_stations) u
+           where place > $1 or place_of_address > $2)
         """,
         most,
+        most_of_one_address,
     )
 
 
@@ -131,3 +144,27 @@ async def delete_unknown(connection: Connection, key: str) -> str | None:
         "delete from stations.unknown_stations where key = $1 returning name", key
     )
     return name
+
+
+@dataclass(frozen=True, slots=True)
+class Admitting:
+    """A name in the form in which names are compared, and what lets its station in."""
+
+    key: str
+    station_id: str
+    is_open: bool  # connects without a password, or another CSMS checks it
+    digests: list[bytes]
+
+
+async def all_admitting(connection: Connection) -> list[Admitting]:
+    """Returns every name of every station that is not retired."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select n.key, s.id as station_id, s.no_auth or s.forward_url is not null as is_open,
+               array(select c.secret_sha256 from stations.credentials c
+                      where c.station_id = s.id and c.ended_at is null) as digests
+          from stations.names n join stations.stations s on s.id = n.station_id
+         where s.retired_at is null
+        """
+    )
+    return [read_row(Admitting, row) for row in rows]

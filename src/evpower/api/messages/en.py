@@ -162,6 +162,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "station_name_taken": "This name belongs to another station.",
     "station_no_free_connector": "No connector is free.",
     "station_not_found": "The station was not found.",
+    "station_not_simulated": "This station was not added with --simulator, so it may have no --speed.",
     "station_offline": "The station is offline. Choose another one.",
     "station_ready": "The station is ready.",
     "station_retired": "The station is retired.",

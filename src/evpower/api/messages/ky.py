@@ -162,6 +162,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "station_name_taken": "Бул аталыш башка станцияга таандык.",
     "station_no_free_connector": "Бош туташтыргыч жок.",
     "station_not_found": "Станция табылган жок.",
+    "station_not_simulated": "Бул станция --simulator менен кошулган эмес, ошондуктан ага --speed уруксат берилбейт.",
     "station_offline": "Станция байланышта эмес. Башкасын тандаңыз.",
     "station_ready": "Станция заряддоого даяр.",
     "station_retired": "Станция иштен чыгарылган.",

@@ -162,6 +162,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "station_name_taken": "Это имя принадлежит другой станции.",
     "station_no_free_connector": "Свободных разъёмов нет.",
     "station_not_found": "Станция не найдена.",
+    "station_not_simulated": "Эта станция добавлена без --simulator, поэтому --speed для неё не разрешён.",
     "station_offline": "Станция не на связи. Выберите другую.",
     "station_ready": "Станция готова к зарядке.",
     "station_retired": "Станция выведена из работы.",
