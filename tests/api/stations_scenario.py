@@ -61,6 +61,19 @@ class Site:
                 actor="aida",
             )
 
+    async def assign(self, connector: str, prices: dict[str, str]) -> None:
+        """Makes a plan for one connector, "<station>/<number>", in force from now on."""
+        now, code = self.clock(), connector.lower().replace("/", "-")
+        async with self.db.transaction() as connection:
+            await tariffs.save(
+                connection, plan=code, document=document(prices), valid_from=now, now=now,
+                actor="aida",
+            )  # fmt: skip
+            await tariffs.assign(
+                connection, scope="connector", scope_id=connector, plan=code, valid_from=now,
+                now=now, actor="aida",
+            )  # fmt: skip
+
     async def connect(self, station_id: str) -> int:
         now = self.clock()
         async with self.db.transaction() as connection:

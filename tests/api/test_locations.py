@@ -139,6 +139,31 @@ async def test_without_a_tariff_no_one_may_charge(api: Api, site: Site) -> None:
     assert_taken("station", response.json())
 
 
+async def test_connectors_may_have_prices_of_their_own(api: Api, site: Site) -> None:
+    """A station shows the lowest of them; one without a price starts nothing."""
+    await site.ready("EVP-1", connectors=3)
+    await site.assign("EVP-1/1", {"energy_per_kwh": "17", "flat": "5"})
+    await site.assign("EVP-1/2", {"energy_per_kwh": "13.5"})
+    page = (await api.get("/api/v1/station/status/EVP-1")).json()
+    prices = [(shown["price_per_kwh"], shown["session_fee"]) for shown in page["connectors"]]
+    assert prices == [(17.0, 5.0), (13.5, 0.0), (0.0, 0.0)]
+    assert (page["tariff_rub_kwh"], page["session_fee"]) == (13.5, 0.0)
+    [location] = (await api.get(LIST)).json()["locations"]
+    assert location["stations"][0]["price_per_kwh"] == 13.5
+    assert location["stations"][0]["tariff"]["price_per_kwh"] == 13.5
+
+
+async def test_only_a_free_connector_with_a_price_may_charge(api: Api, site: Site) -> None:
+    await site.ready("EVP-1", connectors=2)
+    await site.assign("EVP-1/1", {"energy_per_kwh": "17"})
+    page = (await api.get("/api/v1/station/status/EVP-1")).json()
+    assert page["available_for_charging"] is True
+    await site.report("EVP-1", 1, "charging")
+    api.now_s.at_s += 3
+    page = (await api.get("/api/v1/station/status/EVP-1")).json()
+    assert (page["available_connectors"], page["available_for_charging"]) == (1, False)
+
+
 async def test_no_location_at_all(api: Api) -> None:
     response = await api.get(LIST)
     assert response.json() == {"success": True, "locations": [], "total": 0}

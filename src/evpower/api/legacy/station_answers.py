@@ -35,13 +35,19 @@ _OLD_WORDS: Final = {"available": "active", "occupied": "inactive"}
 
 
 class ShownStation(NamedTuple):
-    """A station as it stands at a moment, with its price."""
+    """A station as it stands at a moment, with its prices."""
 
     view: StationView
-    rates: Rates | None  # None: it has no tariff, and starts no session
     connectors: tuple[tuple[Connector, str], ...]  # with what they are to an app
+    prices: tuple[Rates | None, ...]  # of each connector; None: it has none, and starts no session
     is_online: bool
     in_maintenance: bool
+
+    @property
+    def rates(self) -> Rates | None:
+        """The lowest price of its connectors; None: none has one."""
+        known = [rates for rates in self.prices if rates is not None]
+        return min(known, key=lambda rates: (rates.per_kwh, rates.session_fee), default=None)
 
     @property
     def word(self) -> StationWord:
@@ -54,14 +60,14 @@ class ShownStation(NamedTuple):
         return "occupied" if self.is_online and "occupied" in words else "offline"
 
 
-def show(view: StationView, rates: Rates | None, now: datetime) -> ShownStation:
-    """Returns a station as it stands now."""
+def show(view: StationView, prices: Sequence[Rates | None], now: datetime) -> ShownStation:
+    """Returns a station as it stands now; `prices` are of its connectors, in their order."""
     return ShownStation(
         view=view,
-        rates=rates,
         connectors=tuple(
             (connector, view.status_of(connector, now)) for connector in view.connectors
         ),
+        prices=tuple(prices),
         is_online=view.is_online(now),
         in_maintenance=not view.in_service,
     )
@@ -79,7 +85,10 @@ def connector_word(status: str, *, on_map: bool = False) -> ConnectorWord:
 def station_status(station: ShownStation, message: str) -> dict[str, Any]:
     """Returns one station with its connectors, in Russian words as the apps print them."""
     view = station.view
-    connectors = [_connector(connector, status) for connector, status in station.connectors]
+    connectors = [
+        _connector(connector, status, rates)
+        for (connector, status), rates in zip(station.connectors, station.prices, strict=True)
+    ]
     words = [connector_word(status) for _, status in station.connectors]
     return {
         "success": True,
@@ -109,9 +118,11 @@ def station_status(station: ShownStation, message: str) -> dict[str, Any]:
 
 def can_start(station: ShownStation) -> bool:
     """Returns whether a session could begin now."""
-    free = any(connector_word(status) == "available" for _, status in station.connectors)
     is_wanted = station.is_online and not station.in_maintenance
-    return is_wanted and free and station.rates is not None
+    return is_wanted and any(
+        connector_word(status) == "available" and rates is not None
+        for (_, status), rates in zip(station.connectors, station.prices, strict=True)
+    )
 
 
 def message_codes(station: ShownStation) -> tuple[str, ...]:
@@ -125,7 +136,7 @@ def message_codes(station: ShownStation) -> tuple[str, ...]:
     return ("tariff_missing",) if station.rates is None else ("station_no_free_connector",)
 
 
-def _connector(connector: Connector, status: str) -> dict[str, Any]:
+def _connector(connector: Connector, status: str, rates: Rates | None) -> dict[str, Any]:
     word = connector_word(status)
     error = connector.reported_error
     return {
@@ -135,6 +146,8 @@ def _connector(connector: Connector, status: str) -> dict[str, Any]:
         "available": word == "available",
         "power_kw": connector.rated_power_w / _W_PER_KW,
         "error": None if error in (None, "", "NoError") else error,
+        "price_per_kwh": 0.0 if rates is None else rates.per_kwh,
+        "session_fee": 0.0 if rates is None else rates.session_fee,
     }
 
 

@@ -128,24 +128,22 @@ class StationBoard:
             listed = [station for view in views for station in view.stations]
             places = [
                 Place(
-                    connector=f"{view.station.id}/{view.connectors[0].number}"
-                    if view.connectors
-                    else None,
+                    connector=f"{view.station.id}/{connector.number}",
                     station=view.station.id,
                     location=view.location.id,
                 )
                 for view in listed
+                for connector in view.connectors
             ]
             snapshots = await find_tariffs(connection, places, now) if places else []
-        rates = {
-            view.station.id: self._rates(snapshot, now)
-            for view, snapshot in zip(listed, snapshots, strict=True)
-        }
+        prices: dict[str, list[Rates | None]] = {view.station.id: [] for view in listed}
+        for place, snapshot in zip(places, snapshots, strict=True):
+            prices[place.station or ""].append(self._rates(snapshot, now))
         shown = [
             (
                 view,
                 [
-                    station_answers.show(station, rates[station.station.id], now)
+                    station_answers.show(station, prices[station.station.id], now)
                     for station in view.stations
                 ],
             )

@@ -20,6 +20,8 @@ class ShownConnector(BaseModel):
     available: bool
     power_kw: _Power
     error: str | None
+    price_per_kwh: Annotated[_Money, Field(description="som now; 0 without a tariff")]
+    session_fee: _Money
 
 
 class StationPage(BaseModel):
@@ -42,7 +44,10 @@ class StationPage(BaseModel):
     available_connectors: _Count
     occupied_connectors: _Count
     faulted_connectors: _Count
-    tariff_rub_kwh: Annotated[_Money, Field(description="som for 1 kWh now; the name is old")]
+    tariff_rub_kwh: Annotated[
+        _Money,
+        Field(description="som for 1 kWh now, the lowest of its connectors; the name is old"),
+    ]
     session_fee: _Money
     currency: str
     working_hours: str
@@ -76,7 +81,7 @@ class ConnectorsSummary(BaseModel):
 
 
 class ListedTariff(BaseModel):
-    """The price now."""
+    """The price now: the lowest of the station's connectors."""
 
     price_per_kwh: _Money
     session_fee: _Money
