@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from evpower import realtime
-from evpower.api import HttpProtocol, create_app, sentence
+from evpower.api import HttpProtocol, choose_language, create_app, sentence
 from evpower.charging import SESSION_CHANGED
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
@@ -228,7 +228,10 @@ async def running(
     access = Access(
         db, TokenVerifier(issuer_url=ISSUER, http=outside, hs256_secret=SecretStr(SECRET))
     )
-    hub = Hub(hub_db or db, bus, config, clock, sentence, now_s=now_s, **{**_PATIENT, **times})
+    hub = Hub(
+        hub_db or db, bus, config, clock, sentence, choose_language, now_s=now_s,
+        **{**_PATIENT, **times},
+    )  # fmt: skip
     routes = router(access, hub, config, now_s=now_s)
     app = create_app(
         [Module("realtime", routers=[routes])],

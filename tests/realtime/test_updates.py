@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from evpower.api import messages
 from evpower.charging import SESSION_CHANGED, SessionView
 from evpower.foundation.bus import EVERYTHING
 from evpower.foundation.db import Connection, Database
@@ -369,3 +370,30 @@ class TestWhileItCharges:
         assert (update["status"], update["state"], update["cost"]) == ("error", "cancelled", 0)
         assert update["start_failure"] == "cancelled_by_driver"
         assert update["message"]
+
+    @pytest.mark.parametrize(
+        ("header", "in_auth", "language"),
+        [
+            pytest.param(None, None, "ru", id="unknown"),
+            pytest.param("ky-KG,ru;q=0.8", None, "ky", id="handshake"),
+            pytest.param("ky", "en", "en", id="auth"),
+            pytest.param("fr", "de", "ru", id="none-of-ours"),
+            pytest.param("en", 5, "en", id="no-text"),
+        ],
+    )
+    async def test_its_message_is_in_the_language_of_the_app(
+        self, live: Live, db: Database, owner: Connection, header: str | None, in_auth: object,
+        language: str,
+    ) -> None:  # fmt: skip
+        site = Site(db, owner, now=live.clock())
+        await site.open()
+        client = await site.driver()
+        await site.start(client)
+        headers = {} if header is None else {"Accept-Language": header}
+        async with live.open(additional_headers=headers) as app, live.watching(client) as other:
+            await app.say({"type": "auth", "token": token(client), "language": in_auth})
+            await app.expect("connection")
+            for socket, read in ((app, language), (other, "ru")):
+                await socket.expect("balance_update")
+                update = await socket.expect("charging_update")
+                assert update["message"] == messages.LANGUAGES[read]["session_starting"]

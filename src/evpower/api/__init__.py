@@ -2,7 +2,15 @@
 
 from evpower.api.app import create_app
 from evpower.api.gateway import ConnectionBounds, HttpProtocol, WaitingLimit
-from evpower.api.messages import sentence
+from evpower.api.messages import choose_language, sentence
 from evpower.api.module import module
 
-__all__ = ["ConnectionBounds", "HttpProtocol", "WaitingLimit", "create_app", "module", "sentence"]
+__all__ = [
+    "ConnectionBounds",
+    "HttpProtocol",
+    "WaitingLimit",
+    "choose_language",
+    "create_app",
+    "module",
+    "sentence",
+]

@@ -35,6 +35,7 @@ class Socket:
         "expires_s",
         "had_version",
         "joined_at",
+        "language",
         "open",
         "received",
         "revision",
@@ -53,6 +54,7 @@ class Socket:
         self.client_id: UUID | None = None  # None: not signed in yet
         self.expires_s = 0  # its token's end, seconds since 1970
         self.had_version: int | None = None  # the version the app says it has
+        self.language = ""  # in which its app reads; set before it is signed in
         self.joined_at = 0  # the number of the last read begun before it signed in
         self.open = False  # the state of a read begun after it signed in was delivered
         self.revision = -1  # of the balance last sent

@@ -92,8 +92,13 @@ class _Live:
         if wire is None:
             raise RuntimeError("this server was not given SocketProtocol as its `ws`")
         connection_slot = self._admit(scope)
+        socket = Socket(wire, self._hub, connection_slot)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        accepted = headers.get(b"accept-language", b"").decode("latin-1")
+        socket.language = self._hub.choose_language(accepted)
+        del headers, accepted  # this stack frame lives as long as the socket
         try:
-            await self._serve(scope, receive, send, Socket(wire, self._hub, connection_slot))
+            await self._serve(scope, receive, send, socket)
         finally:
             connection_slot.leave()
 
@@ -190,6 +195,9 @@ class _Live:
 
     async def _handle_auth(self, socket: Socket, message: dict[str, Any]) -> None:
         token, version = message.get("token"), whole(message.get("version"))
+        language = message.get("language")
+        if isinstance(language, str) and socket.client_id is None:
+            socket.language = self._hub.choose_language(language)
         if not isinstance(token, str) or not token:
             socket.end(MISSING_TOKEN)
         elif version is None or (type(version) is int and 0 <= version <= _MAX_VERSION):

@@ -37,6 +37,7 @@ from evpower.realtime.model import (
     SUPERSEDED,
     TRY_LATER,
     BalanceState,
+    ChooseLanguage,
     Sentence,
 )
 from evpower.realtime.timers import Timers
@@ -63,6 +64,7 @@ class Hub:
         settings: Settings,
         clock: Clock,
         sentence: Sentence,
+        choose_language: ChooseLanguage,
         *,
         now_s: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
@@ -71,7 +73,7 @@ class Hub:
         slow_s: float = 20.0,
         auth_s: float = 10.0,
     ) -> None:
-        """`sentence` writes the message of a session.
+        """`sentence` writes the message of a session in the language that the app reads.
 
         `slow_s`: how long an app may not read before it is closed; `auth_s`: time to sign in.
         """
@@ -83,6 +85,7 @@ class Hub:
         self._sweep_s = settings.live_sweep_s
         self._clock = clock
         self._sentence = sentence
+        self.choose_language = choose_language
         self._now_s = now_s
         self._jitter = jitter
         self._timers = Timers(

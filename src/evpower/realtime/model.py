@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Final, TypeAlias
 from uuid import UUID
 
-# Returns the sentence of the first code that has one.
-Sentence: TypeAlias = Callable[[Sequence[str]], str]
+# Returns the sentence, in a language, of the first code that has one.
+Sentence: TypeAlias = Callable[[Sequence[str], str], str]
+# Returns the language of ours that an Accept-Language header likes best.
+ChooseLanguage: TypeAlias = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)

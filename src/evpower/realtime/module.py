@@ -5,14 +5,21 @@ from evpower.foundation.module import Job, Module, Shared
 from evpower.foundation.roles import SERVING
 from evpower.identity import Access
 from evpower.realtime.hub import Hub
-from evpower.realtime.model import Sentence
+from evpower.realtime.model import ChooseLanguage, Sentence
 
 
-def module(settings: Settings, shared: Shared, *, access: Access, sentence: Sentence) -> Module:
-    """Returns the slice; `sentence` writes the message of a session."""
+def module(
+    settings: Settings,
+    shared: Shared,
+    *,
+    access: Access,
+    sentence: Sentence,
+    choose_language: ChooseLanguage,
+) -> Module:
+    """Returns the slice; `sentence` writes the message of a session in the app's language."""
     from evpower.realtime.endpoints import router
 
-    hub = Hub(shared.db, shared.bus, settings, shared.clock, sentence)
+    hub = Hub(shared.db, shared.bus, settings, shared.clock, sentence, choose_language)
     return Module(
         "realtime",
         routers=[router(access, hub, settings)],

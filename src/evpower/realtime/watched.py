@@ -1,6 +1,6 @@
 """A client with open sockets: its newest state, stored once for all of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -17,10 +17,19 @@ _RECENT: Final = timedelta(hours=1)  # sessions that ended within it are sent to
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A session and its frame."""
+    """A session as it stood at a moment, and its frame in each language that is read."""
 
     session: SessionView
-    frame: bytes
+    at: datetime
+    sentence: Sentence
+    frames: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+    def frame(self, language: str) -> bytes:
+        frame = self.frames.get(language)
+        if frame is None:
+            message = self.sentence(self.session.message_codes(self.at), language)
+            frame = self.frames[language] = protocol.session(self.session, self.at, message)
+        return frame
 
 
 class Watched:
@@ -49,8 +58,10 @@ class Watched:
             self.sessions = {}
         known = self.sessions.get(session.id)
         if known is None or session.revision > known.session.revision:
-            message = sentence(session.message_codes(now))
-            self.sessions[session.id] = _Shown(session, protocol.session(session, now, message))
+            shown = _Shown(session, now, sentence)
+            for language in {socket.language for socket in self.sockets}:
+                shown.frame(language)  # raised here, not while others are sent theirs
+            self.sessions[session.id] = shown
 
     def delete_old_sessions(self) -> None:
         """Deletes all but the newest sessions; those the sweep compares are among them."""
@@ -97,7 +108,7 @@ class Watched:
         return True
 
     def _send_session(self, socket: Socket, shown: _Shown) -> bool:
-        if not socket.write(shown.frame):
+        if not socket.write(shown.frame(socket.language)):
             return False
         if socket.sent_sessions is None:
             socket.sent_sessions = {}
