@@ -414,10 +414,25 @@ end
 $$;
 revoke all on function foundation.keep_partitions(text, text, date, int, int) from public;
 
+-- Values of sessions that wait in quarantine, copied before their day is dropped: the operator decides by them.
+create table charging.quarantined_meter_values (
+  session_id uuid not null references charging.sessions,
+  like charging.meter_values
+);
+create index quarantined_meter_values_by_session on charging.quarantined_meter_values (session_id, received_at);
+grant select on charging.quarantined_meter_values to evpower_app;
+
 -- Makes and drops the partitions of the meter values: the processes themselves may create and drop nothing.
 create function charging.keep_meter_values(today date, keep_days int) returns table (outcome text, day date)
-language sql security definer set search_path = pg_catalog, pg_temp as $$
-  select * from foundation.keep_partitions('charging', 'meter_values', today, keep_days, 7)
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into charging.quarantined_meter_values
+  select t.session_id, v.*
+    from charging.sessions s join charging.transactions t on t.session_id = s.id
+    join charging.meter_values v on v.transaction_id = t.id
+   where s.quarantined_at is not null and v.received_at < (today - keep_days)::timestamp at time zone 'UTC';
+  return query select * from foundation.keep_partitions('charging', 'meter_values', today, keep_days, 7);
+end
 $$;
 revoke all on function charging.keep_meter_values(date, int) from public;
 grant execute on function charging.keep_meter_values(date, int) to evpower_app;

@@ -16,10 +16,27 @@ create index frames_by_station on ocpp.frames (station_id, received_at);
 create table ocpp.frames_default partition of ocpp.frames default;
 grant select, insert on ocpp.frames to evpower_app;
 
+-- Frames of sessions that wait in quarantine, copied before their day is dropped: the operator decides by them.
+create table ocpp.quarantined_frames (
+  session_id uuid not null,
+  like ocpp.frames,
+  copied_at timestamptz not null default now()
+);
+create index quarantined_frames_by_session on ocpp.quarantined_frames (session_id, received_at);
+grant select on ocpp.quarantined_frames to evpower_app;
+
 -- Makes and drops the partitions of the frames: the processes themselves may create and drop nothing.
 create function ocpp.keep_frames(today date, keep_days int) returns table (outcome text, day date)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  insert into ocpp.quarantined_frames
+    (session_id, station_id, received_at, direction, message_type, message_id, action, frame)
+  select s.id, f.station_id, f.received_at, f.direction, f.message_type, f.message_id, f.action, f.frame
+    from charging.sessions s
+    join ocpp.frames f on f.station_id = s.station_id and f.received_at >= s.created_at - interval '1 minute'
+     and f.received_at < coalesce(s.ended_at, f.received_at) + interval '5 minutes'
+   where s.quarantined_at is not null and s.created_at < (today - keep_days)::timestamp at time zone 'UTC'
+     and f.received_at < (today - keep_days)::timestamp at time zone 'UTC';
   return query select * from foundation.keep_partitions('ocpp', 'frames', today, keep_days, 7);
   delete from ocpp.frames_default f where f.received_at < (today - keep_days)::timestamp at time zone 'UTC';
 end
@@ -56,7 +73,8 @@ create table ocpp.forwarded_charges (
   version int,
   constraint forwarded_charges_end_after_they_start check (ended_at >= started_at),
   constraint forwarded_charges_are_priced_at_their_end check (ended_at is not null or (energy_wh is null and cost_minor is null)),
-  constraint forwarded_charges_have_a_price_with_a_tariff check (cost_minor is null or (plan is not null and currency is not null))
+  constraint forwarded_charges_have_a_price_with_a_tariff check (
+    num_nulls(currency, plan, version) in (0, 3) and (cost_minor is null or num_nulls(energy_wh, plan) = 0))
 );
 create index forwarded_charges_by_station on ocpp.forwarded_charges (station_id, id desc);
 grant select, insert,

@@ -278,10 +278,17 @@ end
 $$;
 
 CREATE FUNCTION charging.keep_meter_values(today date, keep_days integer) RETURNS TABLE(outcome text, day date)
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-  select * from foundation.keep_partitions('charging', 'meter_values', today, keep_days, 7)
+begin
+  insert into charging.quarantined_meter_values
+  select t.session_id, v.*
+    from charging.sessions s join charging.transactions t on t.session_id = s.id
+    join charging.meter_values v on v.transaction_id = t.id
+   where s.quarantined_at is not null and v.received_at < (today - keep_days)::timestamp at time zone 'UTC';
+  return query select * from foundation.keep_partitions('charging', 'meter_values', today, keep_days, 7);
+end
 $$;
 
 CREATE FUNCTION charging.refuse_change() RETURNS trigger
@@ -384,6 +391,14 @@ CREATE FUNCTION ocpp.keep_frames(today date, keep_days integer) RETURNS TABLE(ou
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
+  insert into ocpp.quarantined_frames
+    (session_id, station_id, received_at, direction, message_type, message_id, action, frame)
+  select s.id, f.station_id, f.received_at, f.direction, f.message_type, f.message_id, f.action, f.frame
+    from charging.sessions s
+    join ocpp.frames f on f.station_id = s.station_id and f.received_at >= s.created_at - interval '1 minute'
+     and f.received_at < coalesce(s.ended_at, f.received_at) + interval '5 minutes'
+   where s.quarantined_at is not null and s.created_at < (today - keep_days)::timestamp at time zone 'UTC'
+     and f.received_at < (today - keep_days)::timestamp at time zone 'UTC';
   return query select * from foundation.keep_partitions('ocpp', 'frames', today, keep_days, 7);
   delete from ocpp.frames_default f where f.received_at < (today - keep_days)::timestamp at time zone 'UTC';
 end
@@ -2217,6 +2232,32 @@ CREATE VIEW charging.progress_public AS
     revision
    FROM charging.progress p;
 
+CREATE TABLE charging.quarantined_meter_values (
+    session_id uuid NOT NULL,
+    received_at timestamp with time zone CONSTRAINT meter_values_received_at_not_null NOT NULL,
+    at timestamp with time zone,
+    priced_at timestamp with time zone,
+    transaction_id integer,
+    session_wh integer,
+    power_w integer,
+    current_ma integer,
+    voltage_mv integer,
+    ev_current_ma integer,
+    ev_voltage_mv integer,
+    connector smallint CONSTRAINT meter_values_connector_not_null NOT NULL,
+    soc_percent smallint,
+    body_temperature smallint,
+    outlet_temperature smallint,
+    inlet_temperature smallint,
+    is_parked boolean,
+    is_timed boolean,
+    energy_wh numeric,
+    station_id text,
+    station_time text,
+    context text,
+    outcome text
+);
+
 CREATE TABLE charging.session_tariffs (
     session_id uuid NOT NULL,
     plan text NOT NULL,
@@ -2658,7 +2699,7 @@ CREATE TABLE ocpp.forwarded_charges (
     CONSTRAINT forwarded_charges_currency_check CHECK ((length(currency) = 3)),
     CONSTRAINT forwarded_charges_end_after_they_start CHECK ((ended_at >= started_at)),
     CONSTRAINT forwarded_charges_energy_wh_check CHECK ((energy_wh >= 0)),
-    CONSTRAINT forwarded_charges_have_a_price_with_a_tariff CHECK (((cost_minor IS NULL) OR ((plan IS NOT NULL) AND (currency IS NOT NULL)))),
+    CONSTRAINT forwarded_charges_have_a_price_with_a_tariff CHECK (((num_nulls(currency, plan, version) = ANY (ARRAY[0, 3])) AND ((cost_minor IS NULL) OR (num_nulls(energy_wh, plan) = 0)))),
     CONSTRAINT forwarded_charges_id_tag_check CHECK ((length(id_tag) <= 255)),
     CONSTRAINT forwarded_charges_start_key_check CHECK ((octet_length(start_key) = 16)),
     CONSTRAINT forwarded_charges_station_id_check CHECK (((length(station_id) >= 1) AND (length(station_id) <= 50))),
@@ -2704,6 +2745,18 @@ CREATE TABLE ocpp.frames_default (
     CONSTRAINT frames_message_id_check CHECK ((length(message_id) <= 255)),
     CONSTRAINT frames_message_type_check CHECK ((message_type = ANY (ARRAY[2, 3, 4]))),
     CONSTRAINT frames_station_id_check CHECK (((length(station_id) >= 1) AND (length(station_id) <= 50)))
+);
+
+CREATE TABLE ocpp.quarantined_frames (
+    session_id uuid NOT NULL,
+    station_id text CONSTRAINT frames_station_id_not_null NOT NULL,
+    received_at timestamp with time zone CONSTRAINT frames_received_at_not_null NOT NULL,
+    direction text CONSTRAINT frames_direction_not_null NOT NULL,
+    message_type smallint,
+    message_id text,
+    action text,
+    frame text CONSTRAINT frames_frame_not_null NOT NULL,
+    copied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 CREATE TABLE payments.events (
@@ -4008,6 +4061,8 @@ CREATE INDEX meter_values_default_transaction_id_idx ON charging.meter_values_de
 
 CREATE INDEX progress_rebills ON charging.progress USING btree (transaction_id) WHERE (rebill_due_at IS NOT NULL);
 
+CREATE INDEX quarantined_meter_values_by_session ON charging.quarantined_meter_values USING btree (session_id, received_at);
+
 CREATE INDEX sessions_by_client ON charging.sessions USING btree (client_id, created_at DESC, id DESC);
 
 CREATE INDEX sessions_by_start ON charging.sessions USING btree (client_id, COALESCE(started_at, created_at) DESC, id DESC);
@@ -4085,6 +4140,8 @@ CREATE INDEX forwarded_charges_by_station ON ocpp.forwarded_charges USING btree 
 CREATE INDEX frames_by_station ON ONLY ocpp.frames USING btree (station_id, received_at);
 
 CREATE INDEX frames_default_station_id_received_at_idx ON ocpp.frames_default USING btree (station_id, received_at);
+
+CREATE INDEX quarantined_frames_by_session ON ocpp.quarantined_frames USING btree (session_id, received_at);
 
 CREATE INDEX events_by_payment ON payments.events USING btree (payment_id);
 
@@ -4390,6 +4447,9 @@ ALTER TABLE ONLY charging.progress
 
 ALTER TABLE ONLY charging.progress
     ADD CONSTRAINT progress_transaction_id_fkey FOREIGN KEY (transaction_id) REFERENCES charging.transactions(id);
+
+ALTER TABLE ONLY charging.quarantined_meter_values
+    ADD CONSTRAINT quarantined_meter_values_session_id_fkey FOREIGN KEY (session_id) REFERENCES charging.sessions(id);
 
 ALTER TABLE ONLY charging.session_tariffs
     ADD CONSTRAINT session_tariffs_session_id_fkey FOREIGN KEY (session_id) REFERENCES charging.sessions(id);
@@ -4751,6 +4811,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE charging.progress TO evpower_app;
 
 GRANT SELECT ON TABLE charging.progress_public TO evpower_app;
 
+GRANT SELECT ON TABLE charging.quarantined_meter_values TO evpower_app;
+
 GRANT SELECT,INSERT ON TABLE charging.session_tariffs TO evpower_app;
 
 GRANT SELECT ON TABLE charging.sessions_public TO evpower_app;
@@ -4828,6 +4890,8 @@ GRANT UPDATE(plan) ON TABLE ocpp.forwarded_charges TO evpower_app;
 GRANT UPDATE(version) ON TABLE ocpp.forwarded_charges TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE ocpp.frames TO evpower_app;
+
+GRANT SELECT ON TABLE ocpp.quarantined_frames TO evpower_app;
 
 GRANT SELECT ON TABLE payments.events TO evpower_app;
 

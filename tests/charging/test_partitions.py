@@ -78,3 +78,28 @@ async def test_a_partition_has_the_indexes_of_its_table(place: ChargingPlace) ->
         "select count(*) from pg_indexes where tablename = 'meter_values_20260308'"
     )
     assert indexes == 1
+
+
+async def test_values_of_a_session_in_quarantine_are_copied_before_their_day_is_dropped(
+    place: ChargingPlace,
+) -> None:
+    await keep(place)
+    sessions = {}
+    for connector in (1, 2):
+        session = await place.start(await place.driver(), connector)
+        transaction = await place.begin(session, connector=connector)
+        await place.values(transaction, 0, connector=connector)
+        sessions[connector] = session
+    await place.owner.execute(
+        "update charging.sessions set quarantined_at = now(), quarantine_reason = 'a jump'"
+        " where id = $1",
+        sessions[1],
+    )
+    place.now += timedelta(days=401)
+    for _ in range(2):
+        await keep(place)
+    rows = await place.owner.fetch(
+        "select session_id, energy_wh from charging.quarantined_meter_values"
+    )
+    assert [tuple(row) for row in rows] == [(sessions[1], 0)]
+    assert await place.owner.fetchval("select count(*) from charging.meter_values") == 0

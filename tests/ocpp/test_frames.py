@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -97,3 +98,27 @@ async def test_a_session_bounds_the_time(
 async def test_unknown_names_are_refused(stored: Database) -> None:
     with pytest.raises(NotFound):
         await listed(stored, "EV-3")
+
+
+async def test_frames_of_a_session_in_quarantine_outlive_their_day(
+    stored: Database, owner: Connection
+) -> None:
+    session = uuid4()
+    await owner.execute("set session_replication_role = replica")
+    await owner.execute(
+        """
+        insert into charging.sessions (id, client_id, station_id, connector_id, state, source,
+          created_at, started_at, ended_at, quarantined_at, quarantine_reason)
+        values ($1, gen_random_uuid(), 'EV-1', 1, 'settled', 'evpower', $2, $2, $3, $3, 'a jump')
+        """,
+        session, at(5), at(12),
+    )  # fmt: skip
+    await owner.execute("reset session_replication_role")
+    for _ in range(2):
+        async with stored.transaction() as connection:
+            await store.keep_frames(connection, (NOW + timedelta(days=91)).date(), 90)
+    assert await owner.fetchval("select count(*) from ocpp.frames") == 0
+    assert await listed(stored, session_id=session) == texts(0, 1, 2, 3, 4)
+    assert await listed(stored, session_id=session, action="reset") == texts(2)
+    assert await listed(stored, session_id=session, limit=2) == texts(0, 1)
+    assert await listed(stored) == []

@@ -20,6 +20,7 @@ OUTBOX: Final = "sync: a change stands in the outbox from its own transaction on
 CLAIMS: Final = "sync: who verifies a contact sends those who only claim it to wait"
 MIGRATION: Final = "a user that a migration created may go while no money has moved"
 A_STATION: Final = "what a station reports belongs to it"
+EVIDENCE: Final = "frames of a session that waits for an operator outlive their day"
 PARTITIONS: Final = "partitions are made and dropped by one function, for tables that grow by day"
 # The reasons for which what stands below may name what stands above it.
 UPWARD: Final = {MONEY, WALLET_OF_A_CLIENT, OUTBOX, CLAIMS}
@@ -72,6 +73,7 @@ BODIES: Final = {
     "charging.guard_settlement -> wallet.debts": MONEY,
     "charging.keep_meter_values -> foundation.keep_partitions": PARTITIONS,
     "ocpp.keep_frames -> foundation.keep_partitions": PARTITIONS,
+    "ocpp.keep_frames -> charging.sessions": EVIDENCE,
     "client_migration.is_untouched -> charging.sessions": MIGRATION,
     "client_migration.is_untouched -> payments.payments": MIGRATION,
     "client_migration.is_untouched -> wallet.wallets": MIGRATION,

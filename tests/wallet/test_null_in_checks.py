@@ -18,6 +18,7 @@ from evpower.payments.confirm import Confirmer
 from tests.payments.conftest import payment
 from tests.payments.test_confirm import event
 from tests.wallet.charging_rows import fill_charging
+from tests.wallet.other_rows import fill_others
 from tests.wallet.scenario import NOON, Scenario
 
 NULLABLE: Final = """
@@ -25,7 +26,7 @@ select distinct k.conrelid::regclass::text as table_name, a.attname::text as col
   from pg_constraint k
   join pg_attribute a on a.attrelid = k.conrelid and a.attnum = any (k.conkey) and not a.attnotnull
  where k.contype = 'c' and a.attgenerated = '' and cardinality(k.conkey) > 1
-   and k.connamespace::regnamespace::text in ('payments', 'charging', 'wallet')
+   and k.connamespace::regnamespace::text not in ('pg_catalog', 'information_schema')
    and not (select c.relispartition from pg_class c where c.oid = k.conrelid) -- it has its parent's
 """
 # The state of a row, as the table below names it.
@@ -50,6 +51,22 @@ STATE: Final = {
     "wallet.debts": "case when refund_id is null then 'of a bill' else 'of a return' end",
     "wallet.holds": "state",
     "wallet.transactions": "kind::text",
+    "alerts.alerts": "'closed'",
+    "client_migration.run_rows": "plan",
+    "client_migration.runs": "state",
+    "foundation.idempotency_keys": "'answered'",
+    "identity.clients": "case when email_verified then 'verified' else 'claimed' end",
+    "ocpp.forwarded_charges": (
+        "case when cost_minor is not null then 'priced'"
+        " when energy_wh is not null then 'metered' else 'ended' end"
+    ),
+    "stations.commands": "state",
+    "stations.connections": "'closed'",
+    "stations.connectors": "'reported'",
+    "stations.locations": "'placed'",
+    "sync.cursors": "'moved'",
+    "sync.run_leases": "'leased'",
+    "sync.runs": "kind",
 }
 # (table, column): the states in which NULL is allowed in place of a value.
 ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
@@ -118,6 +135,35 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
     ("wallet.transactions", "payment_id"): set(),
     ("wallet.transactions", "settlement_id"): set(),
     ("wallet.transactions", "refund_id"): set(),
+    ("alerts.alerts", "closed_at"): {"closed"},  # it is open then
+    ("client_migration.run_rows", "client_id"): {"conflict", "invalid"},
+    ("client_migration.runs", "confirmed_at"): set(),
+    ("client_migration.runs", "reverted_at"): set(),
+    ("foundation.idempotency_keys", "status"): set(),
+    ("foundation.idempotency_keys", "body"): set(),
+    ("identity.clients", "email"): {"claimed"},
+    ("identity.clients", "phone"): {"claimed"},
+    ("ocpp.forwarded_charges", "ended_at"): {"ended"},  # it still runs then
+    ("ocpp.forwarded_charges", "energy_wh"): {"metered"},  # a register is missing
+    ("ocpp.forwarded_charges", "cost_minor"): {"priced"},  # no tariff applied
+    ("ocpp.forwarded_charges", "currency"): set(),
+    ("ocpp.forwarded_charges", "plan"): set(),
+    ("ocpp.forwarded_charges", "version"): set(),
+    ("stations.commands", "sent_at"): set(),
+    ("stations.commands", "epoch"): set(),
+    ("stations.commands", "ended_at"): set(),
+    ("stations.commands", "response"): {"accepted", "refused"},
+    ("stations.connections", "closed_at"): set(),
+    ("stations.connections", "close_reason"): set(),
+    ("stations.connectors", "reported_status"): set(),
+    ("stations.connectors", "reported_at"): set(),
+    ("stations.locations", "latitude"): set(),
+    ("stations.locations", "longitude"): set(),
+    ("sync.cursors", "xid"): set(),
+    ("sync.cursors", "seq"): set(),
+    ("sync.run_leases", "leased_by"): set(),
+    ("sync.run_leases", "leased_until"): set(),
+    ("sync.runs", "since"): set(),
 }
 
 
@@ -176,6 +222,7 @@ async def rows_in_each_state(db: Database, owner: Connection, scenario: Scenario
         await owner.execute("select wallet.hold($1, 5)", session)
     await owner.execute("select wallet.release_hold($1)", session)
     await fill_charging(owner, client)
+    await fill_others(owner)
     await scenario.finished(client, 7)
     corrected = await scenario.settled(client, 1_000)
     await scenario.correct(corrected, 900)

@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from evpower import stations
-from evpower.foundation.db import Connection
+from evpower.foundation.db import Connection, Record
 from evpower.foundation.errors import Conflict, NotFound
 from evpower.ocpp import store_frames
 from evpower.ocpp.model import Direction
@@ -66,8 +66,15 @@ async def list_frames(
         if times.ended_at is not None:
             until = min(until, times.ended_at + _AFTER_SESSION)
     limit = min(limit, FRAMES_AT_MOST)
-    rows = await store_frames.frames_between(
-        connection, stored.id, since, until, action=action, direction=direction, limit=limit + 1
-    )
+    rows: list[Record] = []
+    if session_id is not None:  # those of a day that was dropped meanwhile
+        rows += await store_frames.quarantined_frames(
+            connection, session_id, since, until,
+            action=action, direction=direction, limit=limit + 1,
+        )  # fmt: skip
+    rows += await store_frames.frames_between(
+        connection, stored.id, since, until,
+        action=action, direction=direction, limit=max(0, limit + 1 - len(rows)),
+    )  # fmt: skip
     frames = tuple(StoredFrame(**dict(row)) for row in rows[:limit])
     return FramePage(stored.id, frames, len(rows) > limit)

@@ -30,6 +30,35 @@ async def session_times(connection: Connection, session_id: UUID) -> SessionTime
     return None if row is None else SessionTimes(**dict(row))
 
 
+async def quarantined_frames(
+    connection: Connection,
+    session_id: UUID,
+    since: datetime,
+    until: datetime,
+    *,
+    action: str | None,
+    direction: str | None,
+    limit: int,
+) -> Sequence[Record]:
+    """Returns the frames that were copied for a session in quarantine, oldest first."""
+    return await connection.fetch(
+        """
+        select f.received_at, f.direction, f.message_type, f.message_id, f.action, f.frame
+          from ocpp.quarantined_frames f
+         where f.session_id = $1 and f.received_at >= $2 and f.received_at < $3
+           and ($4::text is null or f.direction = $4)
+           and ($5::text is null or lower(f.action) = lower($5))
+         order by f.received_at, f.message_type limit $6
+        """,
+        session_id,
+        since,
+        until,
+        direction,
+        action,
+        limit,
+    )
+
+
 async def frames_between(
     connection: Connection,
     station_id: str,
