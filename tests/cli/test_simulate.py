@@ -69,6 +69,39 @@ async def test_the_rated_power_is_an_option() -> None:
         assert [float(power) for power in powers] == [45_000]
 
 
+async def test_values_come_at_the_interval_of_the_option() -> None:
+    async with running_csms() as csms:
+        words = ("--id", "EV-8", "--url", csms.url, "--sample-s", "1")
+        async with simulating(*words):
+            await until(lambda: csms.count("StatusNotification") >= 2)
+            await csms.station.call(call.RemoteStartTransaction(id_tag=TAG, connector_id=1))
+            await until(lambda: csms.count("MeterValues") >= 2)
+
+
+async def test_what_happens_from_outside_is_an_option() -> None:
+    async with running_csms() as csms:
+        words = (
+            "--id", "EV-9", "--url", csms.url, "--at", "0.5 card A1B2C3D4E5F6",
+            "--at", "2 lose-network", "--at", "2.5 restore-network", "--at", "4 stop",
+            "--at", "4.5 second-socket", "--at", "4.6 reboot",
+        )  # fmt: skip
+        async with simulating(*words) as process:
+            await until(lambda: csms.count("BootNotification") >= 2)
+            process.send_signal(signal.SIGINT)
+            out, _ = await process.communicate()
+        assert [start["idTag"] for start in csms.payloads("StartTransaction")] == ["A1B2C3D4E5F6"]
+        assert csms.count("StopTransaction") == 1
+        assert csms.handshakes >= 3
+        assert "EV-9 act lose-network" in out.decode().splitlines()
+
+
+@pytest.mark.parametrize("plan", ["lose-network", "x reboot", "-1 reboot", "1 explode", "1 card"])
+def test_a_plan_that_cannot_be_read_is_refused(plan: str) -> None:
+    done = evpower("station", "simulate", "--id", "E", "--url", "ws://127.0.0.1:1", "--at", plan)
+    assert done.returncode == 1
+    assert "cut-power" in done.stderr
+
+
 async def test_many_stations_show_how_many_are_online() -> None:
     async with running_csms() as csms:
         async with simulating("--id", "EV", "--url", csms.url, "--count", "12") as process:

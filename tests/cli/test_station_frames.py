@@ -97,3 +97,8 @@ async def test_what_makes_no_sense_is_refused(
     done = run("EV-1", *words)
     assert done.exit_code == 1
     assert problem in done.stderr
+
+
+async def test_an_action_that_ocpp_has_not_is_named(run: Command) -> None:
+    assert "OCPP 1.6 has no action 'Foo'" in run("ev-1", "--action", "Foo").stderr
+    assert "has no action" not in run("ev-1", "--action", "ClearCache").stderr

@@ -18,6 +18,7 @@ _QUIET: Final = frozenset({"command", "transaction_known"})
 _HINTS: Final = {
     "refused": "is the server running, and is the port right?",
     "unauthorized": "--password takes the station's key",
+    "speed": "evpower station add ... --simulator makes one that may have a speed",
     "unknown_station": "add the station to the server first, or check the path of --url",
     "no_host": "check the name in --url",
 }
@@ -61,12 +62,22 @@ def simulate(  # noqa: PLR0913, PLR0917 - a command's options
         help="A station in the field, with its faults; `list` names them.",
     ),
     seed: int = typer.Option(0, "--seed", help="Of all random choices."),
+    sample_s: int | None = typer.Option(
+        None, "--sample-s", min=1, max=86_400, help="Seconds between meter values; 60 by default."
+    ),
+    at: list[str] = typer.Option(
+        [], "--at", help="What happens when: '30 lose-network', '60 card A1B2C3D4E5F6'. Repeatable."
+    ),
 ) -> None:
     """Run stations of OCPP 1.6J; a car comes with each remote start. Ctrl-C ends."""
-    from evpower.simulator import PERSONAS, ConnectFailed, StationConfig, make_fleet
+    from evpower.simulator import ACTS, PERSONAS, ConnectFailed, StationConfig, make_fleet, read_act
 
     if persona not in PERSONAS:
         fail(f"no persona {persona}", f"there are: {', '.join(PERSONAS)}")
+    try:
+        plan = [read_act(text) for text in at]
+    except ValueError as error:
+        fail(f"--at {error}", f"seconds and an act: {', '.join(ACTS)}")
     config = StationConfig(
         id=station_id,
         url=url,
@@ -87,7 +98,10 @@ def simulate(  # noqa: PLR0913, PLR0917 - a command's options
                 (online.add if event.name == "online" else online.discard)(event.station)
                 show(len(online), total)
 
-        fleet = make_fleet(config, count=count, persona=persona, seed=seed, on_event=on_event)
+        fleet = make_fleet(
+            config, count=count, persona=persona, seed=seed, sample_s=sample_s, plan=plan,
+            on_event=on_event,
+        )  # fmt: skip
         return fleet, asyncio.run(_run_until_signal(fleet))
 
     try:

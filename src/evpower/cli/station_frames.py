@@ -69,6 +69,14 @@ def frames(
         errors.print(f"there are more: --since {last} goes on, --limit is {limit}")
     elif not page.frames:
         errors.print(f"no frame between {to_z(after)} and {to_z(before)}")
+        if action and not _is_known(action):
+            errors.print(f"OCPP 1.6 has no action {action!a:.80}")
+
+
+def _is_known(action: str) -> bool:
+    from evpower import ocpp
+
+    return action in ocpp.known_actions()
 
 
 def _row(station_id: str, frame: "StoredFrame") -> dict[str, object]:

@@ -21,9 +21,11 @@ from evpower.simulator.model import (
     StationEvent,
 )
 from evpower.simulator.personas import PERSONAS, Persona
+from evpower.simulator.plan import ACTS, PlannedAct, read_act
 from evpower.simulator.station import SimulatedStation
 
 __all__ = [
+    "ACTS",
     "PERSONAS",
     "CallRefused",
     "Car",
@@ -33,6 +35,7 @@ __all__ = [
     "NoReply",
     "NotPossible",
     "Persona",
+    "PlannedAct",
     "SimulatedConnector",
     "SimulatedStation",
     "SimulatedTransaction",
@@ -42,4 +45,5 @@ __all__ = [
     "StationOffline",
     "make_fleet",
     "make_station",
+    "read_act",
 ]
