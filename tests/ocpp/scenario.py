@@ -166,10 +166,12 @@ async def running(
     *,
     times: Times | None = None,
     bus: LocalBus | None = None,
+    clock: Any = None,
     **settings: Any,
 ) -> AsyncIterator[Central]:
+    """`clock`: a clock that the test turns, in place of the real time and what was added."""
     config = Settings(_env_file=None, env="development", **settings)  # pyright: ignore[reportCallIssue]
-    bus, clock = bus or LocalBus(), Clock()
+    bus, clock = bus or LocalBus(), clock or Clock()
     shared = Shared(db, HttpClient(), bus, clock)
     parts = build(config, shared, times or Times(silent_s=3600, ping_s=3600))
     module = ocpp.module(config, shared, parts=parts)

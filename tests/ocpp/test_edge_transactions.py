@@ -1,0 +1,213 @@
+"""What goes wrong with messages and registers and costs money, each on a real socket.
+
+The numbers are those of `tests/snapshots/test_edge_cases.py`, which says what each is.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from evpower.foundation.db import Connection, Database
+from evpower.simulator import Car, Faults
+from tests.ocpp.edge_rig import BALANCE, edge_rig, is_billed_right
+from tests.ocpp.scenario import running
+from tests.waiting import until
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param({}, id="edge-01-same-message"),
+        pytest.param({"new_id_on_repeat": True}, id="edge-02-new-message"),
+        pytest.param(
+            {"new_id_on_repeat": True, "new_stamp_on_repeat": True}, id="edge-03-new-stamp"
+        ),
+    ],
+)
+async def test_edge_01_02_03_a_repeated_start_is_one_transaction(
+    db: Database, owner: Connection, faults: dict[str, Any]
+) -> None:
+    switches = Faults(lose_replies={"StartTransaction": 2}, **faults)
+    async with edge_rig(db, owner, switches, reply_timeout_s=30) as rig:
+        rig.station.plug_in()
+        session = await rig.request()
+        for left in (1, 0):
+            await until(lambda left=left: switches.lose_replies["StartTransaction"] == left)
+            await rig.clock.advance(46)  # no reply in 30 s, and the pause before it is sent again
+        await until(lambda: rig.station.transactions[0].id)
+        assert await rig.value("select count(*) from charging.transactions") == 1
+        await rig.advance(120)
+        await rig.ask_to_stop(session)
+        await is_billed_right(rig)
+
+
+async def test_edge_03_a_start_after_its_stop_is_recorded_and_not_billed(
+    db: Database, owner: Connection
+) -> None:
+    async with edge_rig(db, owner) as rig:
+        session = await rig.charge()
+        start = await owner.fetchrow("select * from charging.transactions")
+        assert start is not None
+        await rig.ask_to_stop(session)
+        payload = {
+            "connectorId": 1, "idTag": start["id_tag"], "meterStart": 0,
+            "timestamp": start["start_station_time"],
+        }  # fmt: skip
+        answer = await rig.send("StartTransaction", payload)
+        assert answer["idTagInfo"]["status"] == "Invalid"
+        assert answer["transactionId"] != start["id"]
+        assert "start_after_stop" in await rig.alerts()
+        await is_billed_right(rig)
+
+
+@pytest.mark.parametrize("number", [-1, 0])
+async def test_edge_04_a_stop_without_our_id_ends_what_runs(
+    db: Database, owner: Connection, number: int
+) -> None:
+    async with edge_rig(db, owner, Faults(transaction_id=number)) as rig:
+        session = await rig.charge()
+        await rig.ask_to_stop(session)
+        rig.station.unplug()
+        await rig.settled()
+        await is_billed_right(rig)
+
+
+async def test_edge_05_a_lost_stop_is_billed_by_the_last_register_and_corrected(
+    db: Database, owner: Connection
+) -> None:
+    async with edge_rig(db, owner, Faults(skip={"StopTransaction"})) as rig:
+        session = await rig.charge()
+        await rig.clock.advance(20)
+        rig.station.unplug()
+        await rig.advance(120)
+        row = await rig.session(session)
+        assert (row["state"], row["is_estimated"]) == ("settled", True)
+        [estimated_wh] = await rig.bills()
+        assert 0 < estimated_wh < rig.delivered_wh
+        transaction = rig.station.transactions[0]
+        payload = {
+            "transactionId": transaction.id, "meterStop": transaction.meter_stop_wh,
+            "timestamp": rig.stamp(timedelta(minutes=2)), "idTag": transaction.id_tag,
+        }  # fmt: skip
+        await rig.send("StopTransaction", payload)
+        assert await rig.bills() == [estimated_wh, rig.delivered_wh]
+        assert await rig.money() == (BALANCE - rig.delivered_wh, 0)
+
+
+@pytest.mark.parametrize("new_id", [False, True])
+async def test_edge_06_a_repeated_stop_bills_once(
+    db: Database, owner: Connection, *, new_id: bool
+) -> None:
+    faults = Faults(repeat={"StopTransaction": 3}, new_id_on_repeat=new_id)
+    async with edge_rig(db, owner, faults) as rig:
+        await rig.ask_to_stop(await rig.charge())
+        await rig.settled()
+        await is_billed_right(rig)
+        assert await rig.value("select count(*) from charging.stops") == 1
+
+
+async def test_edge_07_a_stop_that_is_not_known_is_answered(
+    db: Database, owner: Connection
+) -> None:
+    async with edge_rig(db, owner) as rig:
+        payload = {"transactionId": 4711, "meterStop": 5000, "timestamp": rig.stamp()}
+        assert await rig.send("StopTransaction", payload) == {}
+        assert await rig.bills() == []
+        assert await rig.value("select count(*) from charging.stops") == 1
+
+
+async def test_edge_07_a_stop_after_a_restart_of_the_server_is_billed(
+    db: Database, owner: Connection
+) -> None:
+    async with edge_rig(db, owner) as rig:
+        await rig.charge()
+        rig.station.lose_network()
+        rig.station.unplug()
+        transaction = rig.station.transactions[0]
+        stop = {
+            "transactionId": transaction.id, "meterStop": transaction.meter_stop_wh,
+            "timestamp": rig.stamp(),
+        }  # fmt: skip
+        await until(rig.central.all_closed)
+        async with running(db, owner, clock=rig.clock) as restarted, restarted.open() as again:
+            assert await again.call("StopTransaction", stop) == {}
+        await is_billed_right(rig)
+
+
+async def test_edge_08_a_queue_of_hours_is_billed_by_its_own_time(
+    db: Database, owner: Connection
+) -> None:
+    async with edge_rig(db, owner) as rig:
+        session = await rig.charge()
+        rig.station.lose_network()
+        await rig.advance(1800)
+        rig.station.unplug()
+        ended_at = rig.clock()
+        await rig.advance(5 * 3600)
+        rig.station.restore_network()
+        await rig.online()
+        await is_billed_right(rig)
+        assert (await rig.session(session))["ended_at"] == ended_at
+
+
+async def test_edge_08_more_than_the_wallet_has_is_a_debt(db: Database, owner: Connection) -> None:
+    async with edge_rig(db, owner, rated_power_w=22_000) as rig:
+        await rig.charge()
+        rig.station.connectors[1].car = Car(battery_wh=500_000, soc_percent=0)
+        rig.station.lose_network()
+        await rig.clock.advance(6 * 3600)
+        rig.station.unplug()
+        rig.station.restore_network()
+        await rig.online()
+        assert rig.delivered_wh > BALANCE
+        assert await rig.bills() == [rig.delivered_wh]
+        assert await rig.money() == (0, 0)
+        owed = await rig.value("select debt_minor from wallet.wallets")
+        assert owed == rig.delivered_wh - BALANCE
+
+
+async def test_edge_09_a_register_that_jumps_to_0_changes_nothing(
+    db: Database, owner: Connection
+) -> None:
+    async with edge_rig(db, owner, meter_start_wh=250_000) as rig:
+        session = await rig.charge()
+        before = await rig.value("select energy_wh from charging.progress")
+        rig.station.faults.zero_samples = 1
+        await rig.advance(60)
+        assert await rig.value("select energy_wh from charging.progress") >= before > 0
+        await rig.advance(120)
+        await rig.ask_to_stop(session)
+        await is_billed_right(rig)
+
+
+async def test_edge_10_a_lifetime_register_is_no_energy_of_the_session(
+    db: Database, owner: Connection
+) -> None:
+    async with edge_rig(db, owner, Faults(stop_offset_wh=7_783_000)) as rig:
+        session = await rig.charge()
+        await rig.ask_to_stop(session)
+        row = await rig.session(session)
+        assert row["quarantine_reason"] == "implausible_energy"
+        [billed_wh] = await rig.bills()
+        assert billed_wh <= rig.delivered_wh
+
+
+async def test_edge_11_kwh_and_wh_are_told_apart(db: Database, owner: Connection) -> None:
+    async with edge_rig(db, owner, Faults(kwh_samples=True), meter_start_wh=251_500) as rig:
+        session = await rig.charge()
+        shown = await rig.value("select energy_wh from charging.progress")
+        assert 900 < shown < 1_200  # 3 minutes of 22 kW
+        await rig.ask_to_stop(session)
+        await is_billed_right(rig)
+
+
+async def test_edge_12_without_values_a_limit_is_kept_by_time(
+    db: Database, owner: Connection
+) -> None:
+    async with edge_rig(db, owner, Faults(skip={"MeterValues"})) as rig:
+        session = await rig.charge(minutes=10, energy_wh=1_000)
+        assert (await rig.session(session))["stop_reason"] == "energy_limit"
+        await rig.settled()
+        assert rig.delivered_wh < 1_600  # 1 kWh takes 164 s, and the clock is turned by 30 s
+        await is_billed_right(rig)
