@@ -54,6 +54,21 @@ async def test_edge_10_a_lifetime_register_after_a_start_of_0_is_alerted(
     assert "register_jumped" in await place.alerts()
 
 
+async def test_two_values_above_the_rated_power_are_alerted_and_one_is_not(
+    place: ChargingPlace,
+) -> None:
+    """Mostly the rated power was entered too low: the operator hears of it while it charges."""
+    _, transaction = await place.charging(await place.driver())
+    place.later(1)
+    await place.values(transaction, 5_000)
+    assert await place.alerts() == []
+    place.later(1)
+    await place.values(transaction, 10_000)
+    assert await place.alerts() == ["register_above_power"]
+    subject = await place.owner.fetchval("select subject from alerts.alerts")
+    assert subject == f"transaction {transaction}"
+
+
 async def test_edge_11_wh_with_decimals_are_summed_exactly(place: ChargingPlace) -> None:
     _, transaction = await place.charging(await place.driver(), meter_wh=251_500)
     place.later(1)

@@ -7,15 +7,23 @@ from typing import Any
 import pytest
 
 from evpower import charging, stations
-from evpower.charging import StartedSession
+from evpower.charging import StartedSession, StartRequest
 from evpower.foundation.errors import EvPowerError
+from evpower.stations import Touch
 from tests.charging.site import STATION, Site
+from tests.stations.scenario import draft
+from tests.waiting import until
 
 
 async def refusal(site: Site, client: Any, connector: int = 1, **limits: Any) -> str:
     with pytest.raises(EvPowerError) as caught:
         await site.start(client, connector, **limits)
     return caught.value.code
+
+
+async def _waits_for_a_lock(site: Site) -> bool:
+    async with site.db.connection() as connection:
+        return await connection.fetchval("select exists (select from pg_locks where not granted)")
 
 
 async def test_a_start_holds_money_and_asks_the_station(site: Site) -> None:
@@ -231,6 +239,46 @@ class TestRepeats:
         made = {result.session_id for result in results if isinstance(result, StartedSession)}
         refused = {result.code for result in results if isinstance(result, EvPowerError)}
         assert (len(made), refused) == (1, {"session_already_active"})
+
+    async def test_one_that_begins_to_charge_while_another_is_made_is_the_only_one(
+        self, site: Site
+    ) -> None:
+        """At another station: nothing that both lock is between the look and the insert."""
+        async with site.db.transaction() as connection:
+            await stations.add_station(
+                connection, draft("EVP-002", no_auth=True), now=site.now, actor="aida"
+            )
+            opened = await stations.open_connection(
+                connection, "EVP-002", address="10.0.0.2", version="ocpp1.6",
+                is_authenticated=False, node="here", now=site.now,
+            )  # fmt: skip
+            await stations.touch(connection, [Touch("EVP-002", opened.epoch, site.now)])
+        client, other = await site.driver(), await site.driver()
+        await site.start(other, 2, station="EVP-002")
+        held = site.sql.transaction()
+        await held.start()
+        await site.sql.execute(
+            "select from charging.sessions where station_id = 'EVP-002' for update"
+        )
+        second = asyncio.create_task(site.start(client, 1, station="EVP-002"))
+        await until(lambda: _waits_for_a_lock(site))
+        async with site.db.transaction() as connection:
+            request = StartRequest(client, STATION, 1)
+            first = await charging.start(connection, request, now=site.now)
+        async with site.db.connection() as connection:
+            tag = await connection.fetchval(
+                "select id_tag from charging.sessions where id = $1", first.session_id
+            )
+        await site.begin(tag)
+        await held.rollback()
+        with pytest.raises(EvPowerError) as caught:
+            await second
+        assert caught.value.code == "session_already_active"
+        assert await site.state(first.session_id) == "charging"
+        assert await site.sql.fetchval(
+            "select count(*) from charging.sessions where client_id = $1", client
+        ) == 1  # fmt: skip
+        assert len(await site.holds(first.session_id)) == 1
 
     async def test_another_client_waits_for_the_connector(self, site: Site) -> None:
         await site.start(await site.driver())

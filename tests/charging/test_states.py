@@ -91,6 +91,12 @@ async def test_what_a_session_began_with_stays(site: Site) -> None:
             )
 
 
+END = """
+update charging.sessions set state = 'finished', ended_at = started_at,
+  end_reason = 'stopped_by_driver'
+"""
+
+
 class TestAtCommit:
     """What the database refuses when a transaction ends."""
 
@@ -136,6 +142,47 @@ class TestAtCommit:
                 select wallet.charge('{session_id}');
                 """
             )
+
+    async def test_a_session_that_ended_while_its_transaction_runs(self, site: Site) -> None:
+        answer = await site.started(await site.driver())
+        session_id = await site.session_of(answer.transaction_id)
+        with pytest.raises(asyncpg.CheckViolationError, match="no tariff or transaction"):
+            await site.sql.execute(f"{END} where id = '{session_id}'")
+
+    @pytest.mark.parametrize(
+        ("energy", "ended_at"),
+        [("energy_wh + 1", "ended_at"), ("energy_wh", "ended_at + interval '1 s'")],
+    )
+    async def test_a_bill_whose_record_says_something_else(
+        self, site: Site, energy: str, ended_at: str
+    ) -> None:
+        answer = await site.started(await site.driver())
+        session_id = await site.session_of(answer.transaction_id)
+        bill = f"""
+        update charging.transactions set ended_at = started_at, end_kind = 'stop';
+        {END} where id = '{session_id}';
+        select wallet.charge('{session_id}');
+        insert into charging.cdrs
+          (settlement_id, session_id, is_estimated, energy_wh, ended_at, periods, parts)
+        select id, session_id, false, {{}}, {{}}, '[]', '[]' from charging.settlements
+        """
+        with pytest.raises(asyncpg.CheckViolationError, match="no record of what it rests on"):
+            await site.sql.execute(bill.format(energy, ended_at))
+        await site.sql.execute(bill.format("energy_wh", "ended_at"))
+
+
+@pytest.mark.parametrize("state", ["charging", "stopping"])
+async def test_while_it_charges_a_session_keeps_its_start(site: Site, state: str) -> None:
+    client = await site.driver()
+    session_id = await site.session_of((await site.started(client)).transaction_id)
+    if state == "stopping":
+        await site.stop(session_id, client)
+    assert await site.state(session_id) == state
+    with pytest.raises(asyncpg.CheckViolationError, match="keeps its connector and start"):
+        await site.sql.execute(
+            "update charging.sessions set started_at = started_at - interval '1 s' where id = $1",
+            session_id,
+        )
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,17 @@ class TestAvailable:
         await place.watch()
         assert await place.value("state", session) == "settled"
 
+    async def test_at_a_retired_station_it_waits_for_no_connection(
+        self, place: ChargingPlace
+    ) -> None:
+        _, session, _ = await used(place)
+        await place.status("available")
+        await place.owner.execute("update stations.stations set retired_at = now()")
+        place.later(10)
+        await place.watch()
+        assert await place.bill(session) == ("settled", 7_500, 90)
+        assert await place.value("end_reason", session) == "became_available"
+
     async def test_a_stop_that_is_not_answered_waits_for_no_connection(
         self, place: ChargingPlace
     ) -> None:
