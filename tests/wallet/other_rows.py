@@ -5,8 +5,18 @@ from typing import Final
 from evpower.foundation.db import Connection
 
 _ROWS: Final = """
-insert into alerts.alerts (kind, subject, opened_at, last_seen_at, closed_at)
-values ('a_kind', 'S1', now(), now(), now());
+insert into alerts.alerts
+  (kind, subject, opened_at, last_seen_at, closed_at, acknowledged_at, acknowledged_by, note)
+values ('a_kind', 'S1', now(), now(), now(), now(), 'aida', 'seen');
+insert into alerts.messages
+  (alert_id, channel, event, count, created_at, due_at, sent_at, given_up_at)
+values (1, 'email', 'opened', 1, now(), now(), now(), null),
+       (1, 'email', 'closed', 1, now(), now(), null, now());
+
+insert into stations.setups
+  (station_id, vendor, model, firmware, actor, command_id, failure, started_at, ended_at)
+values ('S1', 'v', 'm', 'f', 'aida', 1, null, now(), now()),
+       ('S2', 'v', 'm', 'f', 'aida', 2, 'refused', now(), now());
 
 insert into client_migration.runs (source, actor, state, confirmed_at, reverted_at)
 values ('file', 'aida', 'confirmed', now(), null), ('file', 'aida', 'reverted', null, now());

@@ -52,6 +52,8 @@ STATE: Final = {
     "wallet.holds": "state",
     "wallet.transactions": "kind::text",
     "alerts.alerts": "'closed'",
+    "alerts.messages": "case when sent_at is null then 'given up' else 'sent' end",
+    "stations.setups": "case when failure is null then 'done' else 'failed' end",
     "client_migration.run_rows": "plan",
     "client_migration.runs": "state",
     "foundation.idempotency_keys": "'answered'",
@@ -136,6 +138,13 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
     ("wallet.transactions", "settlement_id"): set(),
     ("wallet.transactions", "refund_id"): set(),
     ("alerts.alerts", "closed_at"): {"closed"},  # it is open then
+    ("alerts.alerts", "acknowledged_at"): set(),
+    ("alerts.alerts", "acknowledged_by"): set(),
+    ("alerts.alerts", "note"): {"closed"},
+    ("alerts.messages", "sent_at"): {"sent"},  # it waits then
+    ("alerts.messages", "given_up_at"): {"given up"},
+    ("stations.setups", "ended_at"): {"done"},  # it still runs then
+    ("stations.setups", "failure"): {"failed"},
     ("client_migration.run_rows", "client_id"): {"conflict", "invalid"},
     ("client_migration.runs", "confirmed_at"): set(),
     ("client_migration.runs", "reverted_at"): set(),
