@@ -9,7 +9,7 @@ from evpower import identity
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Invalid
 from evpower.foundation.text import flaw
-from evpower.stations import store, store_changes
+from evpower.stations import store, store_changes, store_commands
 from evpower.stations.commands import queue_command
 from evpower.stations.find import lock_station
 from evpower.stations.model import Availability, Command, Station
@@ -97,6 +97,9 @@ async def restore_availability(
     ]
     if stored.wanted_availability == "inoperative":
         wanted = wanted[:1]
+    queued = await store_commands.queued_connectors(
+        connection, stored.id, "change_availability", now
+    )
     return [
         await queue_command(
             connection,
@@ -109,7 +112,7 @@ async def restore_availability(
             now=now,
         )
         for number, availability, is_out in wanted
-        if availability == "inoperative" or is_out
+        if (availability == "inoperative" or is_out) and number not in queued
     ]
 
 

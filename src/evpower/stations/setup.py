@@ -31,6 +31,7 @@ from evpower.stations.setup_keys import NEEDED, compare_keys
 ACTOR: Final = "set-up"
 ALERT: Final = "station_setup_failed"
 _EXPIRES: Final = timedelta(minutes=10)
+_LATELY: Final = timedelta(days=1)  # within it so many set-ups of a station, and no more
 _AT_ONCE: Final = 100
 _REBOOT: Final = "rebootrequired"
 
@@ -67,7 +68,7 @@ async def set_up_stations(db: Database, bus: Bus, now: datetime) -> int:
     One that fails does not keep the others from it: its error is raised at the end.
     """
     async with db.connection() as connection:
-        new = await store_setups.stations_without(connection, _AT_ONCE)
+        new = await store_setups.stations_without(connection, now - _LATELY, _AT_ONCE)
         answered = await store_setups.stations_answered(connection, _AT_ONCE)
     failures: list[Exception] = []
     for station_id in dict.fromkeys([*answered, *new]):
@@ -89,7 +90,7 @@ async def _advance(connection: Connection, station_id: str, now: datetime) -> No
     running = await store_setups.running(connection, station_id)
     if running is not None:
         await _go_on(connection, running, now)
-    elif station_id in await store_setups.stations_without(connection, 1, station_id):
+    elif await store_setups.stations_without(connection, now - _LATELY, 1, station_id):
         await _begin(connection, station_id, now, ACTOR)
 
 

@@ -16,6 +16,8 @@ _SOC: Final = "SoC"
 _MEASURANDS: Final = "MeterValuesSampledData"
 _HEARTBEAT_S: Final = 60  # of a station that takes no pings
 _VALUE_MAX: Final = 500
+_MOST_READ: Final = 5_000  # keys of one answer
+_MOST_SHOWN: Final = 100
 _KEY_MAX: Final = 50
 _TRUTHS: Final = {"true": "true", "1": "true", "false": "false", "0": "false"}
 # Parts of the names that vendors give to charging without any authorisation.
@@ -114,7 +116,9 @@ def compare_keys(
             keys.append(_with(known, value, "read_only" if known.is_readonly else "to_write"))
     shown = {key.casefold() for key in _SHOWN}
     own = {key.casefold() for key in profile.autostart_keys}
-    for name, known in actual.items():
+    for name, known in list(actual.items())[:_MOST_READ]:
+        if len(keys) >= _MOST_SHOWN:
+            break
         if name in own or any(part in name for part in _AUTOSTART):
             keys.append(_with(known, None, "autostart"))
         elif name in shown:

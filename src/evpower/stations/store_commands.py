@@ -191,6 +191,22 @@ async def stations_that_wait(connection: Connection, now: datetime) -> list[str]
     return [row["station_id"] for row in rows]
 
 
+async def queued_connectors(
+    connection: Connection, station_id: str, action: str, now: datetime
+) -> set[int]:
+    """Returns for which connectors a command of this kind is queued; 0: the station."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select coalesce(q.connector, 0) as connector from stations.commands q
+         where q.station_id = $1 and q.state = 'queued' and q.action = $2 and q.expires_at > $3
+        """,
+        station_id,
+        action,
+        now,
+    )
+    return {row["connector"] for row in rows}
+
+
 async def command_by_id(connection: Connection, command_id: int) -> Command | None:
     """Returns a command."""
     row = await connection.fetchrow(

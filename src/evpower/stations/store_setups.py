@@ -8,6 +8,7 @@ from typing import Any, Final
 from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.stations.model import SetupKey, StationSetup
 
+_MOST_LATELY: Final = 5
 _SETUP: Final = """
   s.id, s.station_id, s.vendor, s.model, s.firmware, s.actor, s.command_id, s.keys, s.failure,
   s.started_at, s.ended_at
@@ -92,11 +93,12 @@ async def latest(connection: Connection, station_id: str) -> StationSetup | None
 
 
 async def stations_without(
-    connection: Connection, at_most: int, station_id: str | None = None
+    connection: Connection, since: datetime, at_most: int, station_id: str | None = None
 ) -> list[str]:
     """Returns connected stations that were not set up with the firmware that they booted with.
 
-    One that was not delivered counts until the station connects again. None while a car charges.
+    One that was not delivered counts until the station connects again. None while a car charges,
+    and none that was set up several times since then: some name another firmware at each boot.
     """
     rows: list[Record] = await connection.fetch(
         """
@@ -112,6 +114,9 @@ async def stations_without(
                 and (s.failure is distinct from 'not_delivered' or s.started_at >= c.opened_at))
            and not exists (
              select from stations.setups s where s.station_id = t.id and s.ended_at is null)
+           and (select count(*) from stations.setups s
+                 where s.station_id = t.id and s.started_at > $3
+                   and s.failure is distinct from 'not_delivered') < $4
            and not exists (
              select from stations.connectors o
               where o.station_id = t.id
@@ -120,6 +125,8 @@ async def stations_without(
         """,
         at_most,
         station_id,
+        since,
+        _MOST_LATELY,
     )
     return [row["id"] for row in rows]
 

@@ -158,6 +158,23 @@ async def test_q62_few_measurands_are_written_once_and_never_read_again(drive: D
     assert len(configured.written) == 1, "it did not differ"
 
 
+async def test_q62_another_firmware_at_each_boot_is_no_loop(drive: Driving) -> None:
+    """Some stations have their uptime in it."""
+    configured = Configured(drive, {"Other": "1"})
+    for number in range(8):
+        async with drive.central.open() as station:
+            await station.boot(firmwareVersion=f"1 up {number}")
+            if number < 5:
+                await configured.set_up(station)
+            await configured.pump()
+            await station.call("Heartbeat")
+    assert configured.reads == 5
+    drive.later(25)
+    async with drive.central.open() as station:
+        await station.boot(firmwareVersion="1 up 9")
+        await configured.set_up(station)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -271,6 +288,21 @@ async def test_q65_what_the_operator_wants_is_sent_again_after_a_boot(drive: Dri
         view = await stations.get_station(connection, "EVP-001")
     assert view.station.wanted_availability == "inoperative"
     assert view.station.reported_availability == "operative"
+
+
+async def test_q65_a_station_that_boots_without_end_is_told_once(drive: Driving) -> None:
+    async with drive.central.open() as station:
+        await station.boot()
+    await change(drive, availability="inoperative")
+    for _ in range(5):
+        async with drive.central.open() as station:
+            await station.send([2, "b", "BootNotification", {}])  # it hears nothing
+    async with drive.central.open() as station:
+        await station.boot()
+        await accept(station, "ChangeAvailability")
+        await station.call("Heartbeat")
+    sent = "select count(*) from stations.commands where action = 'change_availability'"
+    assert await drive.value(sent + " and sent_at is null") == 0
 
 
 @pytest.mark.parametrize("answer", ["late", "rejected"])
