@@ -5,6 +5,7 @@ import re
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from evpower.devstack import children
 from evpower.devstack.postgres.server import EmbeddedPostgres
@@ -61,7 +62,7 @@ async def median_ms(
 
     What is read first by gset is not counted. Raises RuntimeError.
     """
-    path, prefix = folder / "median.pgbench", folder / "median-log"
+    path, prefix = folder / "median.pgbench", folder / f"median-{uuid4().hex[:8]}"
     path.write_text(script)
     argv: list[str | Path] = [postgres.bin_dir / "pgbench", "-n", "-M", "prepared", "-r", "-l"]
     argv += ["--log-prefix", prefix, "-c", "1", "-t", str(times), "-f", path]

@@ -18,6 +18,8 @@ from asyncpg.connection import LoggedQuery
 from evpower.foundation.db import Connection, Database
 
 Statement = tuple[str, tuple[object, ...]]
+# What asyncpg asks once of a connection, about types.
+_OF_THE_DRIVER: Final = ("typeinfo_tree", "current_setting('jit')")
 _PARAMETER: Final = re.compile(r"\$(\d+)")
 
 
@@ -33,7 +35,8 @@ class RecordingDatabase(Database):
         """Yields one transaction, and records it."""
 
         def record(query: LoggedQuery) -> None:
-            self.statements.append((query.query, tuple(query.args)))
+            if not any(text in query.query for text in _OF_THE_DRIVER):
+                self.statements.append((query.query, tuple(query.args)))
 
         async with self.connection() as connection:
             connection.add_query_logger(record)
@@ -96,10 +99,12 @@ def _text(value: object) -> str | None:
         return "\\x" + value.hex()
     if isinstance(value, datetime | date):
         return value.isoformat()
+    if isinstance(value, list | tuple):
+        values = list(cast("Iterable[object]", value))
+        is_json = any(isinstance(item, dict) for item in values)
+        return json.dumps(values) if is_json else _array(values)
     if isinstance(value, dict):
         return json.dumps(value)
-    if isinstance(value, list | tuple):
-        return _array(cast("Iterable[object]", value))
     if isinstance(value, bool | int | str | float | Decimal | UUID):
         return str(value)  # PostgreSQL reads True, too
     raise RuntimeError(f"a value of {type(value)} can't be replayed")
