@@ -29,16 +29,21 @@ class Sharing:
 
     async def charging(self, station: str, som: int = 1_000, **limits: int) -> tuple[UUID, int]:
         """Add a station where a driver charges; return session and transaction."""
+        await self.place.build(station, tariff=None)
+        return await self.charge(await self.place.driver(som=som), station, **limits)
+
+    async def charge(
+        self, client: UUID, station: str, *, connector: int = 1, **limits: int
+    ) -> tuple[UUID, int]:
+        """Let a driver charge; return session and transaction."""
         place = self.place
-        await place.build(station, tariff=None)
-        client = await place.driver(som=som)
         await place.frame(station)
         async with place.db.transaction() as connection:
-            request = StartRequest(client, station, 1, **limits)
+            request = StartRequest(client, station, connector, **limits)
             started = await charging.start(connection, request, now=place.now, rules=place.rules)
         tag = await place.value("id_tag", started.session_id)
         time = StationTime(place.now, place.now.isoformat())
-        report = StationStart(station, 1, tag, Decimal(0), None, time, place.now)
+        report = StationStart(station, connector, tag, Decimal(0), None, time, place.now)
         async with place.db.transaction() as connection:
             begun = await charging.start_transaction(
                 connection, report, now=place.now, rules=place.rules
@@ -53,15 +58,20 @@ class Sharing:
         self, station: str, transaction: int | None, *energies: int | None, **facts: Any
     ) -> ValuesFrame:
         """A frame with these registers."""
+        connector = facts.pop("connector", 1)
         readings = tuple(read(energy, self.place.now, **facts) for energy in energies)
-        return self.frame_of(station, transaction, readings)
+        return self.frame_of(station, transaction, readings, connector)
 
     def frame_of(
-        self, station: str, transaction: int | None, readings: tuple[Reading, ...]
+        self,
+        station: str,
+        transaction: int | None,
+        readings: tuple[Reading, ...],
+        connector: int = 1,
     ) -> ValuesFrame:
         now = self.place.now
-        text = f"{station} {transaction} {readings}"
-        event = StationReadings(station, 1, transaction, None, readings, (), now)
+        text = f"{station} {connector} {transaction} {readings}"
+        event = StationReadings(station, connector, transaction, None, readings, (), now)
         rows = [
             FrameRow(station, now, "in", 2, "m", "MeterValues", text),
             FrameRow(station, now, "out", 3, "m", "MeterValues", "{}"),

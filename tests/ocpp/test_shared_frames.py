@@ -192,6 +192,27 @@ async def test_a_limit_that_changed_meanwhile_counts_at_once(sharing: Sharing) -
     assert await place.held(client) > 20
 
 
+async def test_an_id_of_two_transactions_means_the_one_on_the_connector(sharing: Sharing) -> None:
+    """Alfen's: both connectors under one id."""
+    place = sharing.place
+    fleet = await sharing.fleet(2)
+    _, first = await sharing.charging("BOTH")
+    _, second = await sharing.charge(await place.driver(), "BOTH", connector=2)
+    for number in (first, second):
+        await place.owner.execute(
+            "insert into charging.transaction_aliases values ('BOTH', '777000', $1, $2, $2)",
+            number,
+            place.now,
+        )
+    for connector, wh in ((1, 300), (2, 500)):
+        place.later(1)
+        frames = [sharing.frame(name, number, wh) for name, number in fleet.items()]
+        both = sharing.frame("BOTH", 777_000, wh, connector=connector)
+        await sharing.take(*frames, both)
+    assert (await place.progress(first))["energy_wh"] == 300
+    assert (await place.progress(second))["energy_wh"] == 500
+
+
 async def test_values_of_no_transaction_and_of_one_that_ended_are_stored(
     sharing: Sharing,
 ) -> None:

@@ -157,6 +157,8 @@ def for_progress(readings: Sequence[Reading]) -> list[Reading]:
 
     The value at a transaction's begin is never progress.
     """
+    if len(readings) == 1:
+        return [reading for reading in readings if reading.context != "Transaction.Begin"]
     if all(reading.time.at is not None for reading in readings):
         readings = sorted(readings, key=attrgetter("time.at"))
     merged: list[Reading] = []

@@ -304,20 +304,21 @@ def _span_s(earlier: MeterPoint | None, later: MeterPoint) -> int:
 
 def _measured(known: Facts, reading: Reading) -> Facts:
     body, outlet, inlet = reading.temperatures
-    newest = {
-        "power_w": reading.power_w,
-        "soc_percent": reading.soc_percent,
-        "current_ma": reading.current_ma,
-        "voltage_mv": reading.voltage_mv,
-        "ev_current_ma": reading.ev_current_ma,
-        "ev_voltage_mv": reading.ev_voltage_mv,
-        "body_temperature": body,
-        "outlet_temperature": outlet,
-        "inlet_temperature": inlet,
-    }
-    return replace(
-        known, **{name: as_int4(value) for name, value in newest.items() if value is not None}
+    return Facts(
+        _newer(reading.power_w, known.power_w),
+        _newer(reading.soc_percent, known.soc_percent),
+        _newer(reading.current_ma, known.current_ma),
+        _newer(reading.voltage_mv, known.voltage_mv),
+        _newer(reading.ev_current_ma, known.ev_current_ma),
+        _newer(reading.ev_voltage_mv, known.ev_voltage_mv),
+        _newer(body, known.body_temperature),
+        _newer(outlet, known.outlet_temperature),
+        _newer(inlet, known.inlet_temperature),
     )
+
+
+def _newer(value: int | None, known: int | None) -> int | None:
+    return known if value is None else as_int4(value)
 
 
 @overload
@@ -339,10 +340,10 @@ def as_int2(value: int | None) -> int | None:
 
 
 def write_register(register: MeterRegister) -> dict[str, Any]:
-    """Returns a register as JSON."""
+    """Returns a register as JSON, its times as they are."""
     return {
         "format": 1,
-        "since": None if register.since is None else register.since.isoformat(),
+        "since": register.since,
         "begun": _write_point(register.begun),
         "last": _write_point(register.last),
         "closed_wh": str(register.closed_wh),
@@ -365,11 +366,10 @@ def read_register(stored: Mapping[str, Any]) -> MeterRegister:
     )
 
 
-def _write_point(value: MeterPoint | None) -> list[str | None] | None:
+def _write_point(value: MeterPoint | None) -> list[object] | None:
     if value is None:
         return None
-    station_at = None if value.station_at is None else value.station_at.isoformat()
-    return [str(value.wh), value.at.isoformat(), station_at, str(value.resolution_wh)]
+    return [str(value.wh), value.at, value.station_at, str(value.resolution_wh)]
 
 
 def _read_point(raw: Sequence[str | None] | None) -> MeterPoint | None:

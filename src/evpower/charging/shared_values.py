@@ -9,8 +9,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple, cast
 
-import orjson
-
 from evpower.charging import bind
 from evpower.charging import store_shared as store
 from evpower.charging.events import Changes, StationReadings
@@ -23,7 +21,6 @@ from evpower.foundation.db import Connection
 from evpower.foundation.failpoints import Failpoint, hit
 
 _MOST_KNOWN: Final = 4_096
-_TALLY: Final = 4  # its place in a progress
 
 
 class ValuesDraft(NamedTuple):
@@ -61,7 +58,8 @@ class SharedValues:
         charge for money only. Nothing is written yet.
         """
         places = [place for place, event in enumerate(events) if _is_usual(event)]
-        wanted = [(events[place].station_id, events[place].transaction_id or 0) for place in places]
+        named = [events[place] for place in places]
+        wanted = [(event.station_id, event.transaction_id or 0, event.connector) for event in named]
         drafts: list[ValuesDraft | None] = [None] * len(events)
         listed = await store.find_open(connection, wanted) if wanted else []
         running = await self._load(connection, [stored for stored in listed if stored is not None])
@@ -120,14 +118,12 @@ class SharedValues:
             if writes.progress is None:
                 return None
             number, progress, columns = writes.progress
-            register, tally = (orjson.dumps(columns[place]).decode() for place in (0, _TALLY))
         except NeedsOwnTransaction:
             return None
         except Exception:  # noqa: BLE001 - alone it fails again, and only itself
             return None
-        stored = (number, register, *columns[1:_TALLY], tally, *columns[_TALLY + 1 :])
         after = replace(running, progress=progress)
-        return ValuesDraft(after, versions, writes.values, stored, changes)
+        return ValuesDraft(after, versions, writes.values, (number, *columns), changes)
 
 
 def _is_usual(event: StationReadings) -> bool:

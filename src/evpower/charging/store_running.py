@@ -1,10 +1,13 @@
 """The SQL of running transactions: their progress, meter values and stops."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Final
+
+import orjson
 
 from evpower import tariffs
 from evpower.charging.events import StationReadings, StationStatus, StationStop, StationTime
@@ -36,6 +39,9 @@ _PROGRESS: Final = (
 WRITTEN: Final = (
     "register", "register_wh", "energy_wh", "cost_minor", "tally", *_FACTS, *_PROGRESS,
 )  # fmt: skip
+JSON_COLUMNS: Final = frozenset({"register", "tally"})  # written as texts
+_facts_of: Final = attrgetter(*_FACTS)
+_others_of: Final = attrgetter(*_PROGRESS)
 VALUE_COLUMNS: Final = (
     "received_at", "at", "priced_at", "transaction_id", "session_wh", "power_w", "current_ma",
     "voltage_mv", "ev_current_ma", "ev_voltage_mv", "connector", "soc_percent", "body_temperature",
@@ -127,14 +133,18 @@ def progress_values(progress: Progress) -> tuple[object, ...]:
     """Returns the columns `WRITTEN` of a progress."""
     last = progress.register.last
     return (
-        write_register(progress.register),
+        _json(write_register(progress.register)),
         None if last is None else last.wh,
         progress.energy_wh,
         progress.cost_minor,
-        tariffs.write_tally(progress.tally),
-        *astuple(progress.facts),
-        *(getattr(progress, name) for name in _PROGRESS),
+        _json(tariffs.write_tally(progress.tally)),
+        *_facts_of(progress.facts),
+        *_others_of(progress),
     )
+
+
+def _json(value: dict[str, Any]) -> str:
+    return orjson.dumps(value).decode()
 
 
 async def update_progress(
@@ -144,7 +154,10 @@ async def update_progress(
     if isinstance(connection, SharedWrites):
         connection.progress = (transaction_id, progress, progress_values(progress))
         return
-    changes = ", ".join(f"{name} = ${number}" for number, name in enumerate(WRITTEN, 2))
+    changes = ", ".join(
+        f"{name} = ${number}" + "::text::jsonb" * (name in JSON_COLUMNS)
+        for number, name in enumerate(WRITTEN, 2)
+    )
     await connection.execute(
         f"""
         update charging.progress set revision = revision + 1, {changes}

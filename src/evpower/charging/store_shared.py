@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from evpower.charging.running import Facts, RunningTransaction
 from evpower.charging.store_running import (
+    JSON_COLUMNS,
     RUNNING,
     UNKNOWN_POWER_W,
     VALUE_COLUMNS,
@@ -28,7 +29,6 @@ _PROGRESS_TYPES: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys((field.name for field in fields(Facts)), "int"),
 }  # fmt: skip
-_JSON: Final = frozenset({"register", "tally"})  # texts in the arrays
 
 
 class RowVersions(NamedTuple):
@@ -51,13 +51,17 @@ class OpenTransaction(NamedTuple):
 
 
 async def find_open(
-    connection: Connection, wanted: Sequence[tuple[str, int]]
+    connection: Connection, wanted: Sequence[tuple[str, int, int]]
 ) -> list[OpenTransaction | None]:
-    """Returns the newest open transaction of each station that has a number, or is called so."""
+    """Returns the open transaction of each station, number and connector, as `bind` would.
+
+    It has the number; or it is called so, and is on the connector.
+    """
     rows = await connection.fetch(
         """
         select w.place, o.*
-          from unnest($2::text[], $3::int[]) with ordinality as w (station_id, number, place)
+          from unnest($2::text[], $3::int[], $4::int[])
+               with ordinality as w (station_id, number, connector, place)
          cross join lateral (
           select t.id, t.xmin as t_xmin, p.xmin as p_xmin, s.xmin as s_xmin,
                  coalesce(h.amount_minor, 0) as held_minor,
@@ -75,15 +79,15 @@ async def find_open(
             left join wallet.holds_public h on h.session_id = t.session_id and h.state = 'open'
             left join wallet.balances b on b.client_id = s.client_id
            where t.station_id = w.station_id and t.ended_at is null
-             and (t.id = w.number or t.text_id = w.number::text
+             and (t.id = w.number or t.connector = w.connector and (
+                  t.text_id = w.number::text
                   or exists (select from charging.transaction_aliases a
                               where a.station_id = w.station_id and a.alias = w.number::text
-                                and a.transaction_id = t.id))
+                                and a.transaction_id = t.id)))
            order by t.id desc limit 1) o
         """,
         UNKNOWN_POWER_W,
-        [station_id for station_id, _ in wanted],
-        [number for _, number in wanted],
+        *(list(column) for column in zip(*wanted, strict=True)),
     )
     listed: list[OpenTransaction | None] = [None] * len(wanted)
     for place, number, t_xmin, p_xmin, s_xmin, *facts in rows:
@@ -134,7 +138,7 @@ with stored as (
   select * from unnest({_arrays(_VALUE_TYPES, 1)})
 ), counted as (
   update charging.progress p set revision = p.revision + 1,
-         {", ".join(f"{name} = u.{name}" + "::jsonb" * (name in _JSON) for name in WRITTEN)}
+         {", ".join(f"{name} = u.{name}" + "::jsonb" * (name in JSON_COLUMNS) for name in WRITTEN)}
     from unnest({_arrays(_TYPES, _FIRST)}) as u (id, {", ".join(WRITTEN)})
    where p.transaction_id = u.id and p.transaction_id = any (${_FIRST})
   returning p.xmin as version

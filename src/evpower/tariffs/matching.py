@@ -65,6 +65,11 @@ class Matcher:
         self._known: dict[tuple[object, ...], Elements] = {}
         self._local = LocalTime(0, 1, 1)
         self._local_from_s, self._local_until_s = 0, 0 if self._has_local else FOREVER
+        edges = (self._elapsed, self._energy, self.power_edges, self.current_edges)
+        self._always: Match | None = None  # of a tariff without conditions
+        if not self._has_local and not any(edges):
+            moment = Moment(None, None, 0, None, None)
+            self._always = Match(self._elements((), moment), FOREVER, FOREVER)
 
     def match(
         self,
@@ -77,6 +82,8 @@ class Matcher:
         is_timed: bool,
     ) -> Match:
         """Returns the elements that apply at a moment; `at_s` counts only where `is_timed`."""
+        if self._always is not None:
+            return self._always
         energy_band = bisect_right(self._energy, energy_mwh)
         until_mwh = self._energy[energy_band] if energy_band < len(self._energy) else FOREVER
         bands = (
