@@ -42,12 +42,13 @@ class Call:
 class Receiver:
     """Answers each POST with the next of `answers`, and 200 when none is left.
 
-    0 hangs up without an answer; -1 never answers.
+    0 hangs up without an answer; -1 waits for the gate.
     """
 
     answers: list[int] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     url: str = ""
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -59,7 +60,8 @@ class Receiver:
                 self.calls.append(Call(headers, body))
                 status = self.answers.pop(0) if self.answers else 200
                 if status == -1:
-                    await asyncio.sleep(3600)
+                    await self.gate.wait()
+                    status = 200
                 if status <= 0:
                     break
                 writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)

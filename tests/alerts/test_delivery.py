@@ -241,6 +241,7 @@ class Dying:
     """A channel whose process ends after the message left, or before."""
 
     gathers = False
+    batch = 50
 
     def __init__(self, receiver: list[AlertMessage]) -> None:
         self.receiver = receiver
@@ -251,6 +252,20 @@ class Dying:
         if self.dies:
             raise asyncio.CancelledError
         return [Attempt(message, None) for message in messages]
+
+
+async def test_a_webhook_that_hangs_delays_no_mail(
+    db: Database, clock: TurnedClock, receiver: Receiver, mailbox: Mailbox
+) -> None:
+    await opened(db, clock, GRAVE)
+    receiver.answers = [-1]
+    settings = webhook_settings(receiver) | mail_settings(mailbox)
+    async with running_sender(db, clock, **settings) as sender:
+        sending = asyncio.create_task(sender.send())
+        await until(lambda: receiver.calls and mailbox.mails)
+        assert not sending.done()
+        receiver.gate.set()
+        assert await sending == 2
 
 
 class TestCrashes:

@@ -21,12 +21,16 @@ _MIN_SECRET: Final = 24  # bytes
 
 
 class Channel(Protocol):
-    """A way on which alerts are sent. `gathers`: what comes within a minute is sent together."""
+    """A way on which alerts are sent. `gathers`: what comes within a minute is sent together.
+
+    `batch`: how many messages it takes at once.
+    """
 
     gathers: bool
+    batch: int
 
     async def send(self, messages: Sequence[AlertMessage]) -> list[Attempt]:
-        """Sends messages, in a bounded time, and returns how each of them ended."""
+        """Sends messages, in 90 s at most, and returns how each of them ended."""
         ...
 
 

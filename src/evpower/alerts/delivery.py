@@ -1,5 +1,6 @@
 """Sends the messages that wait: crash-safe, at least once, with a lease and a back-off."""
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -19,9 +20,8 @@ from evpower.foundation.failpoints import Failpoint, hit
 from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
 
 POLL_S: Final = 5.0
-BATCH: Final = 50
 GATHER_FOR: Final = timedelta(seconds=60)  # in one mail, unless it is grave
-LEASE: Final = timedelta(minutes=10)  # longer than a batch: 50 calls of 10 s of one alert
+LEASE: Final = timedelta(minutes=2)  # longer than a batch may take, on any channel
 GIVE_UP_AFTER: Final = timedelta(days=3)
 _BACKOFF: Final = Backoff(10.0, 3600.0)
 _MOST_ERROR: Final = 500
@@ -50,24 +50,28 @@ class MessageDelivery:
         """Returns the loop that sends them."""
 
         async def work(current: Round) -> Pause | None:
-            return AT_ONCE if await self.send_due(current) >= BATCH else None
+            return AT_ONCE if await self.send_due(current) else None
 
         return Loop("alert_delivery", work, period_s=POLL_S)
 
     async def send_due(self, current: Round | None = None) -> int:
-        """Sends a batch by each channel; returns the size of the largest.
+        """Sends a batch by each channel, all at the same time; returns how many messages.
 
         What waits for a channel that is not configured is deleted.
         """
         current = current or Round()
         async with self._db.transaction() as connection:
             await store_messages.drop_of_others(connection, list(self._channels))
-        largest = 0
-        for name, channel in self._channels.items():
-            if not current.stopping:
-                largest = max(largest, await self._send_by(name, channel))
-                current.progress()
-        return largest
+        if current.stopping:
+            return 0
+        counts = await asyncio.gather(
+            *(self._send_by(name, channel) for name, channel in self._channels.items()),
+            return_exceptions=True,  # one that fails ends no other
+        )
+        for count in counts:
+            if isinstance(count, BaseException):
+                raise count
+        return sum(count for count in counts if isinstance(count, int))
 
     async def _send_by(self, name: ChannelName, channel: Channel) -> int:
         now = self._clock()
@@ -80,7 +84,7 @@ class MessageDelivery:
                 grave=GRAVE,
                 only_grave=self._quiet_hours is not None and self._quiet_hours.has(now),
                 gather_for=GATHER_FOR if channel.gathers else timedelta(),
-                limit=BATCH,
+                limit=channel.batch,
             )
         if not messages:
             return 0

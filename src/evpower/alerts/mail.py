@@ -59,6 +59,7 @@ class EmailChannel:
     """Hands one mail with all messages to the SMTP server: it has all of them, or none."""
 
     gathers = True
+    batch = 200
 
     def __init__(
         self, server: SmtpServer, tls: SSLContext, letterhead: Letterhead, clock: Clock

@@ -14,6 +14,7 @@ from evpower.foundation.http import HttpClient, HttpError
 from evpower.foundation.standard_webhooks import key_bytes, sign
 
 TIMEOUT_S: Final = 10.0  # of one call
+_LAST_BEGINS_S: Final = 60.0  # no later call of a batch begins
 _MAX_RESPONSE_BYTES: Final = 65_536  # an answer is read to its end, and not looked at
 
 
@@ -24,6 +25,7 @@ class WebhookChannel:
     """
 
     gathers = False
+    batch = 50
 
     def __init__(
         self, http: HttpClient, url: str, keys: Sequence[bytes], language: Language, clock: Clock
@@ -40,14 +42,19 @@ class WebhookChannel:
         by_alert: dict[int, list[AlertMessage]] = {}
         for message in messages:
             by_alert.setdefault(message.alert_id, []).append(message)
-        done = await asyncio.gather(*map(self._send_in_order, by_alert.values()))
+        until = asyncio.get_running_loop().time() + _LAST_BEGINS_S
+        done = await asyncio.gather(
+            *(self._send_in_order(same, until) for same in by_alert.values())
+        )
         return [attempt for attempts in done for attempt in attempts]
 
-    async def _send_in_order(self, messages: Sequence[AlertMessage]) -> list[Attempt]:
+    async def _send_in_order(self, messages: Sequence[AlertMessage], until: float) -> list[Attempt]:
         attempts: list[Attempt] = []
         error: str | None = None
         for message in messages:
-            if error is None:
+            if error is None and asyncio.get_running_loop().time() > until:
+                error = "the receiver is slow"
+            elif error is None:
                 error = await self._post(message)
             attempts.append(Attempt(message, error))
         return attempts
