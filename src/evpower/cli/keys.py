@@ -74,12 +74,12 @@ def revoke(name: str, actor: str = _ACTOR, reason: str = typer.Option("", "--rea
 def add(
     user_id: UUID,
     name: str,
-    role: str = typer.Option("viewer", "--role", help="viewer (reads) or operator (also acts)."),
+    role: str = typer.Option("viewer", "--role", help=f"{', '.join(identity.ROLES)}: docs/roles.md"),
     actor: str = _ACTOR,
 ) -> None:
-    """Let a Supabase user read every client, and with --role operator block and close them."""
-    if role not in {"viewer", "operator"}:
-        fail(f"there is no role {role!r}", "viewer or operator")
+    """Let a Supabase user read every client, and act as the role allows."""
+    if role not in identity.ROLES:
+        fail(f"there is no role {role!r}", f"one of {', '.join(identity.ROLES)}")
 
     async def work(database: Database) -> bool:
         async with database.transaction() as connection:

@@ -45,6 +45,7 @@ from evpower.identity.module import configured_access, configured_admin, module
 from evpower.identity.operators import add_operator, list_operators, remove_operator
 from evpower.identity.profile import profile_of, profile_of_row
 from evpower.identity.register import UNVERIFIED
+from evpower.identity.roles import HELP_ACTIONS, RIGHTS, ROLES, Grant, Right, operator_call, role_table
 from evpower.identity.service_keys import create_service_key, list_service_keys, revoke_service_key
 from evpower.identity.store import set_status as set_client_status
 from evpower.identity.store_aliases import (
@@ -65,7 +66,10 @@ PUBLIC_VIEWS = ("identity.clients_public",)
 __all__ = [
     "CLIENT_CHANGED",
     "DOCTOR_USER_ID",
+    "HELP_ACTIONS",
     "PUBLIC_VIEWS",
+    "RIGHTS",
+    "ROLES",
     "UNVERIFIED",
     "Access",
     "AuthBusy",
@@ -79,12 +83,14 @@ __all__ = [
     "Contact",
     "CreatedKey",
     "ImportedUser",
+    "Grant",
     "NewAlias",
     "NewUser",
     "Operator",
     "OperatorRole",
     "Principal",
     "Profile",
+    "Right",
     "ServiceKey",
     "SupabaseAdmin",
     "WaitingConfirmations",
@@ -112,6 +118,7 @@ __all__ = [
     "may_read",
     "module",
     "normal_email",
+    "operator_call",
     "phone_as_typed",
     "phone_from_auth",
     "profile_of",
@@ -126,6 +133,7 @@ __all__ = [
     "resolve",
     "resolve_id_tag",
     "revoke_service_key",
+    "role_table",
     "set_ban",
     "set_client_status",
     "set_unmapped_status",

@@ -1,6 +1,6 @@
 """Identifies the caller from the verified token or service key, never from the body or the path."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -14,7 +14,8 @@ from evpower.foundation.errors import EvPowerError, Forbidden, Unauthenticated
 from evpower.identity import store_access
 from evpower.identity.aliases import OldIds
 from evpower.identity.clients import ensure_client
-from evpower.identity.model import Claims, Operator, Principal
+from evpower.identity.model import Claims, Operator, OperatorRole, Principal
+from evpower.identity.roles import RIGHTS, ROLES, Right
 from evpower.identity.service_keys import PREFIX, check_service_key
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.identity.tokens import TokenVerifier
@@ -115,8 +116,16 @@ class Access:
             raise Forbidden("forbidden", "only a service key may do this")
         return principal
 
-    async def require_viewer(self, request: Request) -> Principal:
-        """Only an operator of any role may call. Raises Forbidden("forbidden")."""
+    def may(self, right: Right) -> Callable[[Request], Awaitable[Principal]]:
+        """Returns the dependency of a call: only operators whose role has the right pass."""
+
+        async def principal(request: Request) -> Principal:
+            return await self.require_role(request, *RIGHTS[right].roles)
+
+        return principal
+
+    async def require_role(self, request: Request, *roles: OperatorRole) -> Principal:
+        """Only an operator of one of these roles may call. Raises Forbidden("forbidden")."""
         principal = await self.principal(request)
         if principal.kind == "client" and principal.user_id is not None:
             operator = await self._operators.read_current(principal.user_id)
@@ -124,13 +133,9 @@ class Access:
                 principal = request.state.principal = _operator(operator, principal.expires_at)
         if principal.kind != "operator":
             raise Forbidden("forbidden", "only an operator may do this")
-        return principal
-
-    async def require_operator(self, request: Request) -> Principal:
-        """Only an operator who may act on clients may call. Raises Forbidden("forbidden")."""
-        principal = await self.require_viewer(request)
-        if principal.role != "operator":
-            raise Forbidden("forbidden", "this requires the role operator")
+        if principal.role not in roles:
+            needed = " or ".join(role for role in ROLES if role in roles)
+            raise Forbidden("forbidden", f"this requires the role {needed}")
         return principal
 
     async def resolve(self, caller: Principal, raw: str | UUID) -> UUID:

@@ -18,8 +18,8 @@ ClientStatus = Literal["active", "blocked", "closed"]
 Contact = Literal["email", "phone"]
 Origin = Literal["register", "token", "supabase", "import"]
 Confirm = Literal["auto", "email"]
-# viewer: reads every client. operator: also blocks, unblocks and closes clients.
-OperatorRole = Literal["viewer", "operator"]
+# What each may do is in roles.py.
+OperatorRole = Literal["viewer", "support", "operator", "finance", "admin"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ class CreatedKey:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A Supabase user who may read every client, and act on clients as the role allows."""
+    """A Supabase user who may read every client, and act as the role allows."""
 
     user_id: UUID
     name: str

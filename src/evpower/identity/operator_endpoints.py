@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -16,6 +16,7 @@ from evpower.identity.access import Access
 from evpower.identity.clients import block_client, close_client, unblock_client
 from evpower.identity.find import MAX_QUERY, find_clients
 from evpower.identity.model import CLIENT_CHANGED, Client, ClientStatus, Principal
+from evpower.identity.roles import operator_call
 
 _Act = Callable[..., Awaitable[Client]]
 OperatedClientId = Annotated[str, Path(max_length=200, description="UUID, or an id from before")]
@@ -63,9 +64,6 @@ _REFUSALS: Final[Responses] = {
 }
 
 
-_OPERATORS_ONLY: Final[dict[str, Any]] = {"security": [{"supabaseToken": []}]}
-
-
 def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
     """Builds the routes."""
     routes = APIRouter(
@@ -75,9 +73,9 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
         route_class=SegmentRoute,
     )
 
-    @routes.get("", summary="Find clients", openapi_extra=_OPERATORS_ONLY)
+    @routes.get("", summary="Find clients", openapi_extra=operator_call("read"))
     async def find(  # pyright: ignore[reportUnusedFunction]
-        _: Annotated[Principal, Depends(access.require_viewer)],
+        _: Annotated[Principal, Depends(access.may("read"))],
         q: Annotated[
             str, Query(min_length=1, max_length=MAX_QUERY, description="id, old id, email or phone")
         ],
@@ -99,18 +97,24 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
         bus.publish(CLIENT_CHANGED, client.id)
         return OperatorsClient.model_validate(client)
 
-    @routes.post("/{client_id}/block", summary="Block a client", openapi_extra=_OPERATORS_ONLY)
+    @routes.post("/{client_id}/block",
+        summary="Block a client",
+        openapi_extra=operator_call("client.block"),
+    )
     async def block(  # pyright: ignore[reportUnusedFunction]
-        caller: Annotated[Principal, Depends(access.require_operator)],
+        caller: Annotated[Principal, Depends(access.may("client.block"))],
         client_id: OperatedClientId,
         body: Reason,
     ) -> OperatorsClient:
         """Keep a client from moving money; reading stays, and a running charge is billed."""
         return await act(block_client, caller, client_id, body.reason)
 
-    @routes.post("/{client_id}/unblock", summary="Unblock a client", openapi_extra=_OPERATORS_ONLY)
+    @routes.post("/{client_id}/unblock",
+        summary="Unblock a client",
+        openapi_extra=operator_call("client.block"),
+    )
     async def unblock(  # pyright: ignore[reportUnusedFunction]
-        caller: Annotated[Principal, Depends(access.require_operator)],
+        caller: Annotated[Principal, Depends(access.may("client.block"))],
         client_id: OperatedClientId,
         body: Reason,
     ) -> OperatorsClient:
@@ -118,10 +122,12 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
         return await act(unblock_client, caller, client_id, body.reason)
 
     @routes.post(
-        "/{client_id}/close", summary="Close a client for good", openapi_extra=_OPERATORS_ONLY
+        "/{client_id}/close",
+        summary="Close a client for good",
+        openapi_extra=operator_call("client.close"),
     )
     async def close(  # pyright: ignore[reportUnusedFunction]
-        caller: Annotated[Principal, Depends(access.require_operator)],
+        caller: Annotated[Principal, Depends(access.may("client.close"))],
         client_id: OperatedClientId,
         body: Reason,
     ) -> OperatorsClient:

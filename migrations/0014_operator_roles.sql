@@ -1,0 +1,12 @@
+-- Roles of operators. Who acted on clients before becomes a viewer until an administrator gives a new role: the word
+-- operator now also means stations, commands and sessions, which nobody has granted yet.
+alter table identity.operators drop constraint operators_role_check;
+with changed as (
+  update identity.operators set role = 'viewer' where role = 'operator' returning user_id, name, revoked_at
+)
+insert into identity.audit (actor, action, subject, reason, details)
+select 'evpower migrate', 'operator.add', user_id::text, 'roles were divided: an administrator gives a new one',
+       jsonb_build_object('name', name, 'role', 'viewer', 'role_before', 'operator')
+  from changed where revoked_at is null;
+alter table identity.operators add constraint operators_role_check
+  check (role in ('viewer', 'support', 'operator', 'finance', 'admin')); -- what each may do: docs/roles.md

@@ -1,0 +1,90 @@
+"""Which role of an operator may do what: the one table that calls, documents and tests read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, Literal, get_args
+
+from evpower.identity.model import OperatorRole
+
+ROLES: Final[tuple[OperatorRole, ...]] = get_args(OperatorRole)
+Right = Literal[
+    "read",
+    "export",
+    "audit.read",
+    "client.block",
+    "client.close",
+    "session.stop",
+    "station.help",
+    "station.command",
+    "station.change",
+    "card.change",
+    "tariff.change",
+    "session.bill",
+    "operator.change",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Who has a right, and what it is in words."""
+
+    roles: frozenset[OperatorRole]
+    text: str
+
+
+_EVERYONE: Final = frozenset(ROLES)
+_HELP: Final[frozenset[OperatorRole]] = frozenset({"support", "operator", "admin"})
+_STATIONS: Final[frozenset[OperatorRole]] = frozenset({"operator", "admin"})
+# An administrator gives roles, and so does not move money: two persons are needed, or a second
+# role that the audit shows.
+_MONEY: Final[frozenset[OperatorRole]] = frozenset({"finance"})
+# What support may send: it ends no contract and changes no setting.
+HELP_ACTIONS: Final = frozenset({"get_configuration", "reset", "trigger", "unlock"})
+
+RIGHTS: Final[Mapping[Right, Grant]] = MappingProxyType({
+    "read": Grant(
+        _EVERYONE,
+        "read clients, stations, sessions, bills, tariffs, cards, alerts, commands and the "
+        "message log",
+    ),
+    "export": Grant(
+        frozenset({"operator", "finance", "admin"}), "export the charge detail records"
+    ),
+    "audit.read": Grant(frozenset({"finance", "admin"}), "read who did what"),
+    "client.block": Grant(_HELP, "block and unblock a client"),
+    "client.close": Grant(_STATIONS, "close a client for good"),
+    "session.stop": Grant(_HELP, "stop a session with a reason"),
+    "station.help": Grant(_HELP, "send a station reset, unlock, trigger or get_configuration"),
+    "station.command": Grant(
+        _STATIONS, "send any other command, or one command to many stations"
+    ),
+    "station.change": Grant(
+        _STATIONS,
+        "add, accept, change, secure and retire stations, and take them out of service",
+    ),
+    "card.change": Grant(_STATIONS, "register and remove cards"),
+    "tariff.change": Grant(_MONEY, "save, activate and assign tariffs"),
+    "session.bill": Grant(_MONEY, "decide a quarantine and correct a bill"),
+    "operator.change": Grant(frozenset({"admin"}), "give and take roles"),
+})  # fmt: skip
+
+
+def operator_call(right: Right) -> dict[str, Any]:
+    """Returns what the OpenAPI document says of an operator's call: token, right and roles."""
+    roles = RIGHTS[right].roles
+    return {
+        "security": [{"supabaseToken": []}],
+        "x-evpower-right": right,
+        "x-evpower-roles": [role for role in ROLES if role in roles],
+    }
+
+
+def role_table() -> str:
+    """Returns the table of docs/roles.md."""
+    head = f"| Right | What | {' | '.join(ROLES)} |"
+    lines = [head, f"|---|---|{'---|' * len(ROLES)}"]
+    for right, grant in RIGHTS.items():
+        cells = " | ".join("yes" if role in grant.roles else "" for role in ROLES)
+        lines.append(f"| `{right}` | {grant.text} | {cells} |")
+    return "\n".join(lines)
