@@ -25,6 +25,7 @@ from bench.live import live_idle, live_push, live_reconnect
 from bench.memory import memory
 from bench.meter_values import meter_values
 from bench.migrate import migrate_clients
+from bench.operator_sessions import operator_sessions
 from bench.reads import balance, history
 from bench.reconcile import reconcile
 from bench.relay import relay, relay_lag
@@ -64,6 +65,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "stop_to_balance": stop_to_balance,
     "start_to_remote": start_to_remote,
     "station_reads": station_reads,
+    "operator_sessions": operator_sessions,
     "station_idle": station_idle,
     "meter_value_bytes": meter_value_bytes,
     "tariff_price": tariff_price,

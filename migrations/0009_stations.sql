@@ -302,6 +302,7 @@ create table stations.commands (
   epoch bigint,                                      -- of the socket it was sent on
   ended_at timestamptz,
   response jsonb,
+  bulk_id uuid,                                      -- of those given to many stations at once
   foreign key (epoch, station_id) references stations.connections (id, station_id),
   constraint commands_are_sent_on_a_socket check ((sent_at is null) = (epoch is null)),
   constraint commands_are_sent_before_they_expire check (sent_at < expires_at),
@@ -317,6 +318,7 @@ create index commands_that_expire on stations.commands (expires_at) where state 
 create index commands_by_station on stations.commands (station_id, created_at desc, id desc);
 create index commands_with_settings on stations.commands (station_id, id desc)
   where action = 'get_configuration' and state = 'accepted';
+create index commands_by_bulk on stations.commands (bulk_id, id) where bulk_id is not null;
 create index commands_by_socket on stations.commands (epoch) where epoch is not null;
 grant select, insert, update (state, sent_at, epoch, ended_at, response) on stations.commands to evpower_app;
 
@@ -331,9 +333,11 @@ begin
   end if;
   -- A reply may come after the time-out: a time-out says that the outcome is unknown.
   if tg_op = 'UPDATE'
-     and (new.id, new.station_id, new.connector, new.action, new.payload, new.actor, new.created_at, new.expires_at)
+     and (new.id, new.station_id, new.connector, new.action, new.payload, new.actor, new.created_at, new.expires_at,
+          new.bulk_id)
          is not distinct from
-         (old.id, old.station_id, old.connector, old.action, old.payload, old.actor, old.created_at, old.expires_at)
+         (old.id, old.station_id, old.connector, old.action, old.payload, old.actor, old.created_at, old.expires_at,
+          old.bulk_id)
      and (old.sent_at is null or (new.sent_at, new.epoch) is not distinct from (old.sent_at, old.epoch))
      and (old.state, new.state) in (
        ('queued', 'sent'), ('queued', 'timed_out'), ('sent', 'accepted'), ('sent', 'refused'), ('sent', 'timed_out'),
@@ -395,6 +399,8 @@ select c.station_id, c.number, c.evse_number, c.evse_connector, c.standard, c.fo
        round(c.rated_power_w / 1000.0, 3) as rated_power_kw, c.wanted_availability, c.reported_status, c.reported_error,
        c.reported_at
   from stations.connectors c;
+create view stations.evses_public as
+select e.station_id, e.number, e.evse_id from stations.evses e;
 create view stations.sockets_public as
 select s.station_id, s.epoch, s.node, s.last_frame_at from stations.sockets s;
 -- What a station was, and when: for reports.
@@ -403,7 +409,7 @@ select c.id, c.station_id, c.opened_at, c.closed_at, c.close_reason from station
 create view stations.status_log_public as
 select l.id, l.station_id, l.connector, l.status, l.received_at, l.is_applied from stations.status_log l;
 grant select on stations.locations_public, stations.stations_public, stations.connectors_public, stations.sockets_public,
-  stations.connections_public, stations.status_log_public to evpower_app;
+  stations.connections_public, stations.status_log_public, stations.evses_public to evpower_app;
 
 -- Stations are retired, never deleted, and a name stays with its station: sessions and bills point at both.
 create function stations.guard_station() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$

@@ -41,6 +41,18 @@ create unique index sessions_one_start_per_client on charging.sessions (client_i
 create unique index sessions_by_tag on charging.sessions (id_tag) where id_tag is not null;
 create index sessions_running_by_client on charging.sessions (client_id)
   where source = 'evpower' and state in ('charging', 'stopping');
+-- The operator's list of sessions, the newest first. A session changes its state four times, and each time all its entries
+-- are written anew: so the whole list has one index, and what is rare has partial ones.
+create index sessions_by_creation on charging.sessions (created_at desc, id desc) where source = 'evpower';
+create index sessions_by_station on charging.sessions (station_id, created_at desc, id desc) where source = 'evpower';
+create index sessions_by_state on charging.sessions (state, created_at desc, id desc)
+  where source = 'evpower' and state <> 'settled';
+create index sessions_by_end on charging.sessions (end_reason, created_at desc, id desc)
+  where source = 'evpower' and state = 'settled';
+create index sessions_by_failure on charging.sessions (start_failure, created_at desc, id desc)
+  where source = 'evpower' and start_failure is not null;
+create index sessions_in_quarantine on charging.sessions (created_at desc, id desc)
+  where source = 'evpower' and quarantined_at is not null;
 create index sessions_waiting on charging.sessions (start_window_ends_at)
   where source = 'evpower' and state in ('requested', 'starting');
 
@@ -162,6 +174,7 @@ create table charging.transactions (
 create unique index transactions_one_open_per_connector on charging.transactions (station_id, connector)
   where ended_at is null;
 create index transactions_by_station on charging.transactions (station_id, id desc);
+create index transactions_unattributed on charging.transactions (id desc) where purpose = 'unattributed';
 create index transactions_by_text_id on charging.transactions (station_id, text_id) where text_id is not null;
 grant select, insert,
   update (text_id, meter_start_wh, meter_stop_wh, ended_at, stop_station_time, stop_reason, end_kind)
@@ -455,6 +468,7 @@ create table charging.cdrs (
   created_at timestamptz not null default now()
 );
 create index cdrs_by_session on charging.cdrs (session_id, settlement_id);
+create index cdrs_by_time on charging.cdrs using brin (created_at) with (autosummarize = on);
 grant select, insert on charging.cdrs to evpower_app;
 create trigger cdrs_stay before update or delete on charging.cdrs
   for each row execute function charging.refuse_change();

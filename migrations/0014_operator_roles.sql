@@ -1,5 +1,5 @@
 -- Roles of operators. Who acted on clients before becomes a viewer until an administrator gives a new role: the word
--- operator now also means stations, commands and sessions, which nobody has granted yet.
+-- operator now also means stations, commands and sessions, which was never granted.
 alter table identity.operators drop constraint operators_role_check;
 with changed as (
   update identity.operators set role = 'viewer' where role = 'operator' returning user_id, name, revoked_at
@@ -10,3 +10,5 @@ select 'evpower migrate', 'operator.add', user_id::text, 'roles were divided: an
   from changed where revoked_at is null;
 alter table identity.operators add constraint operators_role_check
   check (role in ('viewer', 'support', 'operator', 'finance', 'admin')); -- what each may do: docs/roles.md
+
+create index audit_by_subject on identity.audit (subject, id desc);

@@ -737,9 +737,11 @@ begin
   end if;
   -- A reply may come after the time-out: a time-out says that the outcome is unknown.
   if tg_op = 'UPDATE'
-     and (new.id, new.station_id, new.connector, new.action, new.payload, new.actor, new.created_at, new.expires_at)
+     and (new.id, new.station_id, new.connector, new.action, new.payload, new.actor, new.created_at, new.expires_at,
+          new.bulk_id)
          is not distinct from
-         (old.id, old.station_id, old.connector, old.action, old.payload, old.actor, old.created_at, old.expires_at)
+         (old.id, old.station_id, old.connector, old.action, old.payload, old.actor, old.created_at, old.expires_at,
+          old.bulk_id)
      and (old.sent_at is null or (new.sent_at, new.epoch) is not distinct from (old.sent_at, old.epoch))
      and (old.state, new.state) in (
        ('queued', 'sent'), ('queued', 'timed_out'), ('sent', 'accepted'), ('sent', 'refused'), ('sent', 'timed_out'),
@@ -2630,7 +2632,7 @@ CREATE TABLE identity.operators (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     revoked_at timestamp with time zone,
     CONSTRAINT operators_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
-    CONSTRAINT operators_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text])))
+    CONSTRAINT operators_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'support'::text, 'operator'::text, 'finance'::text, 'admin'::text])))
 );
 
 CREATE TABLE identity.registrations (
@@ -2890,6 +2892,7 @@ CREATE TABLE stations.commands (
     epoch bigint,
     ended_at timestamp with time zone,
     response jsonb,
+    bulk_id uuid,
     CONSTRAINT commands_action_check CHECK ((action = ANY (ARRAY['remote_start'::text, 'remote_stop'::text, 'reset'::text, 'unlock'::text, 'change_availability'::text, 'get_configuration'::text, 'change_configuration'::text, 'clear_cache'::text, 'trigger'::text, 'data_transfer'::text, 'set_charging_profile'::text, 'clear_charging_profile'::text]))),
     CONSTRAINT commands_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
     CONSTRAINT commands_are_sent_before_they_expire CHECK ((sent_at < expires_at)),
@@ -3031,6 +3034,12 @@ CREATE TABLE stations.evses (
     CONSTRAINT evses_evse_id_check CHECK ((evse_id ~ '^[A-Z]{2}\*?[A-Z0-9]{3}\*?E[A-Z0-9*]{1,31}$'::text)),
     CONSTRAINT evses_number_check CHECK (((number >= 1) AND (number <= 1000)))
 );
+
+CREATE VIEW stations.evses_public AS
+ SELECT station_id,
+    number,
+    evse_id
+   FROM stations.evses e;
 
 CREATE TABLE stations.locations (
     id text NOT NULL,
@@ -4055,6 +4064,8 @@ CREATE INDEX messages_waiting ON alerts.messages USING btree (channel, number) W
 
 CREATE INDEX cdrs_by_session ON charging.cdrs USING btree (session_id, settlement_id);
 
+CREATE INDEX cdrs_by_time ON charging.cdrs USING brin (created_at) WITH (autosummarize='on');
+
 CREATE INDEX meter_values_by_transaction ON ONLY charging.meter_values USING btree (transaction_id) WHERE (transaction_id IS NOT NULL);
 
 CREATE INDEX meter_values_default_transaction_id_idx ON charging.meter_values_default USING btree (transaction_id) WHERE (transaction_id IS NOT NULL);
@@ -4065,9 +4076,21 @@ CREATE INDEX quarantined_meter_values_by_session ON charging.quarantined_meter_v
 
 CREATE INDEX sessions_by_client ON charging.sessions USING btree (client_id, created_at DESC, id DESC);
 
+CREATE INDEX sessions_by_creation ON charging.sessions USING btree (created_at DESC, id DESC) WHERE (source = 'evpower'::text);
+
+CREATE INDEX sessions_by_end ON charging.sessions USING btree (end_reason, created_at DESC, id DESC) WHERE ((source = 'evpower'::text) AND (state = 'settled'::text));
+
+CREATE INDEX sessions_by_failure ON charging.sessions USING btree (start_failure, created_at DESC, id DESC) WHERE ((source = 'evpower'::text) AND (start_failure IS NOT NULL));
+
 CREATE INDEX sessions_by_start ON charging.sessions USING btree (client_id, COALESCE(started_at, created_at) DESC, id DESC);
 
+CREATE INDEX sessions_by_state ON charging.sessions USING btree (state, created_at DESC, id DESC) WHERE ((source = 'evpower'::text) AND (state <> 'settled'::text));
+
+CREATE INDEX sessions_by_station ON charging.sessions USING btree (station_id, created_at DESC, id DESC) WHERE (source = 'evpower'::text);
+
 CREATE UNIQUE INDEX sessions_by_tag ON charging.sessions USING btree (id_tag) WHERE (id_tag IS NOT NULL);
+
+CREATE INDEX sessions_in_quarantine ON charging.sessions USING btree (created_at DESC, id DESC) WHERE ((source = 'evpower'::text) AND (quarantined_at IS NOT NULL));
 
 CREATE UNIQUE INDEX sessions_one_open_per_connector ON charging.sessions USING btree (station_id, connector_id) WHERE ((source = 'evpower'::text) AND (state = ANY (ARRAY['requested'::text, 'starting'::text, 'charging'::text, 'stopping'::text])));
 
@@ -4097,6 +4120,8 @@ CREATE INDEX transactions_by_text_id ON charging.transactions USING btree (stati
 
 CREATE UNIQUE INDEX transactions_one_open_per_connector ON charging.transactions USING btree (station_id, connector) WHERE (ended_at IS NULL);
 
+CREATE INDEX transactions_unattributed ON charging.transactions USING btree (id DESC) WHERE (purpose = 'unattributed'::text);
+
 CREATE INDEX run_rows_client ON client_migration.run_rows USING btree (client_id) WHERE (client_id IS NOT NULL);
 
 CREATE INDEX run_rows_left ON client_migration.run_rows USING btree (run, state);
@@ -4112,6 +4137,8 @@ CREATE INDEX idempotency_keys_created_at ON foundation.idempotency_keys USING bt
 CREATE INDEX aliases_by_client ON identity.aliases USING btree (client_id);
 
 CREATE INDEX aliases_by_run ON identity.aliases USING btree (run);
+
+CREATE INDEX audit_by_subject ON identity.audit USING btree (subject, id DESC);
 
 CREATE INDEX clients_by_email ON identity.clients USING btree (email) WHERE (email IS NOT NULL);
 
@@ -4158,6 +4185,8 @@ CREATE UNIQUE INDEX payments_credited_reference ON payments.payments USING btree
 CREATE INDEX payments_to_check ON payments.payments USING btree (next_check_at) WHERE (next_check_at IS NOT NULL);
 
 CREATE INDEX payments_to_review ON payments.payments USING btree (id) WHERE (review IS NOT NULL);
+
+CREATE INDEX commands_by_bulk ON stations.commands USING btree (bulk_id, id) WHERE (bulk_id IS NOT NULL);
 
 CREATE INDEX commands_by_socket ON stations.commands USING btree (epoch) WHERE (epoch IS NOT NULL);
 
@@ -4964,6 +4993,8 @@ GRANT UPDATE(last_seen_at) ON TABLE stations.deviations TO evpower_app;
 GRANT SELECT,INSERT ON TABLE stations.evses TO evpower_app;
 
 GRANT UPDATE(evse_id) ON TABLE stations.evses TO evpower_app;
+
+GRANT SELECT ON TABLE stations.evses_public TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE stations.locations TO evpower_app;
 

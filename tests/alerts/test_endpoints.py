@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-from evpower.alerts import AlertKind, close_alert, open_alert
+from evpower.alerts import AlertKind, CallGuard, close_alert, open_alert
 from evpower.alerts.endpoints import alert_router
 from evpower.foundation.db import Database
-from evpower.identity import Access
+from evpower.identity import Access, operator_call
 from evpower.identity.tokens import TokenVerifier
 from tests.api.scenario import ISSUER, SECRET, Api, bearer, running_api
 from tests.waiting import patient_http
@@ -26,7 +26,10 @@ async def api(db: Database) -> AsyncIterator[Api]:
         verifier = TokenVerifier(issuer_url=ISSUER, http=http, hs256_secret=SecretStr(SECRET))
         access = Access(db, verifier)
         router = alert_router(
-            db, lambda: NOON, may_read=access.require_viewer, may_act=access.require_operator
+            db,
+            lambda: NOON,
+            may_read=CallGuard(access.may("read"), operator_call("read")),
+            may_act=CallGuard(access.may("alert.act"), operator_call("alert.act")),
         )
         async with running_api(db, [router]) as api:
             yield api

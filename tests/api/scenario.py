@@ -20,16 +20,17 @@ from evpower.api import HttpProtocol, create_app
 from evpower.api.health import Overdue
 from evpower.api.legacy import PLAIN_ERRORS
 from evpower.api.legacy.charging import ChargingCalls, charging_fast_paths, charging_router
-from evpower.api.legacy.session_changes import SessionChanges
 from evpower.api.legacy.station_board import StationBoard
 from evpower.api.legacy.stations import StationCalls, stations_fast_paths, stations_router
 from evpower.bootstrap.modules import assemble
+from evpower.charging import SESSION_CHANGED
 from evpower.charging import endpoints as charging_endpoints
 from evpower.charging.estimate_endpoint import estimate_router
 from evpower.charging.rules import DEFAULT_RULES
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.key_watch import KeyWatch
 from evpower.foundation.module import Collector, Limit, Module, Probe, Readiness
 from evpower.foundation.websocket import SocketProtocol
 from evpower.identity import Access, add_operator, create_service_key
@@ -126,7 +127,7 @@ async def running_api(
     board = StationBoard(db, clock, now_s=now_s)
     stations = StationCalls(board, frozenset({"old.example"}))
     charging = ChargingCalls(
-        db, bus, access, SessionChanges(bus), DEFAULT_RULES, clock, wait_s=stop_wait_s
+        db, bus, access, KeyWatch(bus, SESSION_CHANGED), DEFAULT_RULES, clock, wait_s=stop_wait_s
     )
     chosen = {"env": "development", "rate_per_minute": 100_000, **settings}
     configured = Settings(_env_file=None, **chosen)

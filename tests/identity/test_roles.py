@@ -10,7 +10,8 @@ import pytest
 
 from evpower.foundation.db import Connection
 from evpower.foundation.migrations import load, migrate
-from evpower.identity import RIGHTS, ROLES, role_table
+from evpower.identity import RIGHTS, ROLES
+from evpower.identity.roles import role_table
 from tests.conftest import Server, as_owner
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ async def test_the_database_knows_the_same_roles(owner: Connection) -> None:
 
 
 class TestOldWords:
-    """Who had a role before it was divided has no right that nobody gave."""
+    """Who had a role before it was divided has no right that was not given."""
 
     @pytest.mark.parametrize(
         ("old", "acts"), [("viewer", []), ("operator", [("evpower migrate", "operator.add")])]
@@ -64,9 +65,7 @@ class TestOldWords:
             await server.command(f"drop database {name}")
 
     @staticmethod
-    async def _roles_after(
-        dsn: str, user: UUID, old: str
-    ) -> tuple[str, list[tuple[str, str]]]:
+    async def _roles_after(dsn: str, user: UUID, old: str) -> tuple[str, list[tuple[str, str]]]:
         owner: Connection = await asyncpg.connect(as_owner(dsn))
         try:
             await owner.execute(

@@ -2,7 +2,7 @@
 
 from evpower.alerts.channels import channel_problems, configured_channels
 from evpower.alerts.kinds import LANGUAGES, AlertKind, facts_of
-from evpower.alerts.model import Alert, ChannelName, ChannelState
+from evpower.alerts.model import Alert, CallGuard, ChannelName, ChannelState
 from evpower.alerts.module import module
 from evpower.alerts.open_close import (
     acknowledge_alert,
@@ -23,6 +23,7 @@ __all__ = [
     "PUBLIC_VIEWS",
     "Alert",
     "AlertKind",
+    "CallGuard",
     "ChannelName",
     "ChannelState",
     "acknowledge_alert",

@@ -1,16 +1,14 @@
 """Routes by which operators read alerts and take them up: /api/v1/operator/alerts."""
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Protocol
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import Request
 
 from evpower.alerts.kinds import KINDS, Severity, facts_of
-from evpower.alerts.model import Alert
+from evpower.alerts.model import Alert, CallGuard
 from evpower.alerts.open_close import acknowledge_alert, find_alert, list_alerts
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
@@ -32,8 +30,6 @@ class ActingOperator(Protocol):
         ...
 
 
-# Returns the operator of a request, or raises.
-Guard = Callable[[Request], Awaitable[Any]]
 AlertId = Annotated[int, Path(ge=1, le=_MAX_ID)]
 
 
@@ -80,16 +76,17 @@ _REFUSALS: Final[Responses] = {
     403: problem("`forbidden`: no operator, or the role does not allow it"),
     422: problem("`invalid_request`"),
 }
-_OPERATORS_ONLY: Final[dict[str, Any]] = {"security": [{"supabaseToken": []}]}
 
 
-def alert_router(db: Database, clock: Clock, *, may_read: Guard, may_act: Guard) -> APIRouter:
+def alert_router(
+    db: Database, clock: Clock, *, may_read: CallGuard, may_act: CallGuard
+) -> APIRouter:
     """Builds the routes."""
     routes = APIRouter(prefix="/api/v1/operator/alerts", tags=["operator"], responses=_REFUSALS)
 
-    @routes.get("", summary="List alerts", openapi_extra=_OPERATORS_ONLY)
+    @routes.get("", summary="List alerts", openapi_extra=may_read.document)
     async def list_all(  # pyright: ignore[reportUnusedFunction]
-        _: Annotated[object, Depends(may_read)],
+        _: Annotated[object, Depends(may_read.check)],
         state: Annotated[Literal["open", "all"], Query(description="`all`: also closed")] = "open",
         kind: Annotated[str | None, Query(max_length=64)] = None,
         severity: Annotated[Severity | None, Query()] = None,
@@ -113,11 +110,11 @@ def alert_router(db: Database, clock: Clock, *, may_read: Guard, may_act: Guard)
     @routes.get(
         "/{alert_id}",
         summary="Show an alert",
-        openapi_extra=_OPERATORS_ONLY,
+        openapi_extra=may_read.document,
         responses={404: problem("`alert_not_found`")},
     )
     async def show(  # pyright: ignore[reportUnusedFunction]
-        _: Annotated[object, Depends(may_read)], alert_id: AlertId
+        _: Annotated[object, Depends(may_read.check)], alert_id: AlertId
     ) -> OperatorsAlert:
         async with db.connection() as connection:
             return shown_alert(await find_alert(connection, alert_id))
@@ -125,11 +122,11 @@ def alert_router(db: Database, clock: Clock, *, may_read: Guard, may_act: Guard)
     @routes.post(
         "/{alert_id}/acknowledge",
         summary="Take an alert up",
-        openapi_extra=_OPERATORS_ONLY,
+        openapi_extra=may_act.document,
         responses={404: problem("`alert_not_found`"), 409: problem("`alert_closed`")},
     )
     async def acknowledge(  # pyright: ignore[reportUnusedFunction]
-        caller: Annotated[ActingOperator, Depends(may_act)],
+        caller: Annotated[ActingOperator, Depends(may_act.check)],
         alert_id: AlertId,
         body: Acknowledgement,
     ) -> OperatorsAlert:

@@ -1,10 +1,13 @@
 """Types of the alerts."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 ChannelName = Literal["webhook", "email"]
 AlertEvent = Literal["opened", "repeated", "closed", "test"]
@@ -63,3 +66,11 @@ class ChannelState:
     oldest_at: datetime | None
     error: str | None  # of the newest attempt that failed and is to be repeated
     given_up: int  # in the last day
+
+
+@dataclass(frozen=True, slots=True)
+class CallGuard:
+    """Who may call: `check` returns the operator of a request or raises; identity is above."""
+
+    check: "Callable[[Request], Awaitable[Any]]"
+    document: dict[str, Any]  # what the OpenAPI document says of it

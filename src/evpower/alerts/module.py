@@ -2,27 +2,26 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from evpower.alerts import metrics, store, store_messages
 from evpower.alerts.certificates import certificates_loop, read_tls_hosts
 from evpower.alerts.channels import configured_channels, configured_quiet_hours
 from evpower.alerts.delivery import MessageDelivery
 from evpower.alerts.kinds import facts_of
-from evpower.alerts.model import ChannelName
+from evpower.alerts.model import CallGuard, ChannelName
 from evpower.alerts.upkeep import upkeep_loop
 from evpower.config import Settings
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
 from evpower.foundation.module import Job, Module, Shared
 
-if TYPE_CHECKING:
-    from evpower.alerts.endpoints import Guard
-
 _DAY: Final = timedelta(days=1)
 
 
-def module(settings: Settings, shared: Shared, *, may_read: "Guard", may_act: "Guard") -> Module:
+def module(
+    settings: Settings, shared: Shared, *, may_read: CallGuard, may_act: CallGuard
+) -> Module:
     """Returns the slice. Raises ValueError for unusable settings of its channels.
 
     `may_read`, `may_act`: identify the operator of a request, or raise; identity is above.

@@ -84,6 +84,13 @@ _TAGS: Final = [
     {"name": "balance", "description": "Prepaid money: balance, history, top-ups"},
     {"name": "payment", "description": "Payments and their providers' webhooks"},
     {"name": "charging", "description": "Charging sessions and their history"},
+    {"name": "operator", "description": "Clients, as operators find and block them"},
+    {"name": "operator stations", "description": "Stations, their logs, what tries to connect"},
+    {"name": "operator commands", "description": "What stations are asked, and what they answered"},
+    {"name": "operator sessions", "description": "Sessions, bills, quarantine, the export"},
+    {"name": "operator cards", "description": "Cards of technicians, and cards that no client has"},
+    {"name": "operator tariffs", "description": "Plans, versions, and what they price"},
+    {"name": "operator staff", "description": "Roles, and who did what"},
     {"name": "sync", "description": "What Supabase tells us"},
     {"name": "service", "description": "Health, metrics"},
 ]
@@ -93,6 +100,7 @@ _EVERYWHERE: Final = {
     "500": "Our mistake: tell us the request id",
     "503": "A part we need does not answer: try again",
 }
+_WITH_BODY: Final = ("post", "put", "patch")
 _ON_POST: Final = {
     "408": "The body did not come in time",
     "409": "The state says otherwise, or the Idempotency-Key came with another request",
@@ -166,7 +174,9 @@ def _complete(
 ) -> None:
     responses: dict[str, Any] = operation.setdefault("responses", {})
     if path.startswith("/api/"):
-        for status, description in (_EVERYWHERE | (_ON_POST if method == "post" else {})).items():
+        for status, description in (
+            _EVERYWHERE | (_ON_POST if method in _WITH_BODY else {})
+        ).items():
             responses.setdefault(status, {"description": description})
         if not path.startswith(_PUBLIC):
             responses.setdefault("401", {"description": "No valid token or key"})

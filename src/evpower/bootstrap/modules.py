@@ -52,10 +52,13 @@ def assemble(
     modules = [
         identity.module(settings, shared, access=access, admin=admin),
         alerts.module(
-            settings, shared, may_read=access.require_viewer, may_act=access.require_operator
+            settings,
+            shared,
+            may_read=alerts.CallGuard(access.may("read"), identity.operator_call("read")),
+            may_act=alerts.CallGuard(access.may("alert.act"), identity.operator_call("alert.act")),
         ),
-        tariffs.module(),
-        stations.module(shared, commands_ended=commands_ended(settings)),
+        tariffs.module(shared, access=access),
+        stations.module(shared, access=access, commands_ended=commands_ended(settings)),
         payments.module(settings, shared, providers=providers),
         wallet.module(shared, access=access),
         realtime.module(
@@ -67,6 +70,7 @@ def assemble(
         ),
         charging.module(settings, shared, access=access),
         ocpp.module(settings, shared),
+        ocpp.message_log(shared, access=access),
         legacy.module(settings, shared, access=access, providers=providers),
         sync.module(settings, shared),
         reports.module(shared, access=access),

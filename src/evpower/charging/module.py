@@ -8,19 +8,29 @@ from evpower.charging.rules import configured_rules
 from evpower.charging.watch import watch_loop
 from evpower.config import Settings
 from evpower.foundation.module import Job, Module, Shared
-from evpower.identity import Access
+from evpower.identity import Access, OperatorCalls
 
 
 def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
     """Returns the module of charging."""
+    from evpower.charging.card_endpoints import cards_router
+    from evpower.charging.cdr_endpoints import cdrs_router
     from evpower.charging.endpoints import fast_paths, router
     from evpower.charging.estimate_endpoint import estimate_router
+    from evpower.charging.operator_endpoints import sessions_router
 
     db, bus, clock = shared.db, shared.bus, shared.clock
     rules = configured_rules(settings)
+    calls = OperatorCalls(access, db, bus, clock)
     return Module(
         "charging",
-        routers=[router(access, db, bus), estimate_router(access, db, clock=clock)],
+        routers=[
+            router(access, db, bus),
+            estimate_router(access, db, clock=clock),
+            sessions_router(calls, rules),
+            cdrs_router(calls),
+            cards_router(calls),
+        ],
         fast_paths=fast_paths(access, db),
         jobs=[
             Job(lambda: start_windows_loop(db, bus, clock, rules)),

@@ -11,8 +11,8 @@ from evpower.charging.model import EndKind, SessionState
 from evpower.foundation.db import Connection
 from evpower.foundation.rows import read_row
 
-OPEN: Final = ("requested", "starting", "charging", "stopping")
-_COLUMNS: Final = """
+OPEN: Final[tuple[SessionState, ...]] = ("requested", "starting", "charging", "stopping")
+SESSION_COLUMNS: Final = """
   s.id, s.client_id, s.station_id, s.connector_id as connector, s.state, s.started_by, s.started_at,
   s.ended_at,
   case when t.ended_at is null then coalesce(p.energy_wh, s.energy_wh) else s.energy_wh end
@@ -25,7 +25,7 @@ _COLUMNS: Final = """
   t.meter_start_wh, t.meter_stop_wh, p.register_wh, p.power_w, p.soc_percent, p.last_value_at,
   p.stop_due_at, p.close_due_at, p.close_reason, coalesce(p.tail_wh, 0) as tail_wh
 """
-_TABLES: Final = """
+SESSION_TABLES: Final = """
   charging.sessions s
   left join charging.transactions t on t.session_id = s.id
   left join charging.progress p on p.transaction_id = t.id
@@ -109,6 +109,35 @@ class UnattributedRow:
     energy_wh: int
 
 
+@dataclass(frozen=True, slots=True)
+class UnknownCard:
+    """A card that no client has, with what it took."""
+
+    id_tag: str
+    charges: int
+    energy_wh: int
+    last_station: str
+    last_seen_at: datetime
+
+
+async def unknown_cards(connection: Connection, limit: int) -> list[UnknownCard]:
+    """Returns the cards of the latest charges of no client, the one that charged last first."""
+    rows = await connection.fetch(
+        """
+        with latest as materialized (
+          select t.id, t.id_tag, t.station_id, t.started_at, p.energy_wh
+            from charging.transactions t join charging.progress p on p.transaction_id = t.id
+           where t.purpose = 'unattributed' order by t.id desc limit 10000)
+        select l.id_tag, count(*) as charges, sum(l.energy_wh)::bigint as energy_wh,
+               (array_agg(l.station_id order by l.id desc))[1] as last_station,
+               max(l.started_at) as last_seen_at
+          from latest l group by l.id_tag order by max(l.id) desc limit $1
+        """,
+        limit,
+    )
+    return [read_row(UnknownCard, row) for row in rows]
+
+
 async def list_unattributed(connection: Connection, limit: int) -> list[UnattributedRow]:
     """Returns the transactions of no client, the newest first."""
     rows = await connection.fetch(
@@ -135,7 +164,7 @@ async def list_sessions(
     """Returns sessions that EvPower ran or runs, the newest first."""
     rows = await connection.fetch(
         f"""
-        select {_COLUMNS} from {_TABLES}
+        select {SESSION_COLUMNS} from {SESSION_TABLES}
          where s.source = 'evpower'
            and ($1::text[] is null or s.state = any ($1))
            and ($2::text is null or s.station_id = $2)
@@ -155,9 +184,23 @@ async def list_sessions(
 async def find_session(connection: Connection, session_id: UUID) -> SessionRow | None:
     """Returns a session that EvPower ran or runs; None: there is none of this id."""
     row = await connection.fetchrow(
-        f"select {_COLUMNS} from {_TABLES} where s.source = 'evpower' and s.id = $1", session_id
+        f"select {SESSION_COLUMNS} from {SESSION_TABLES} where s.source = 'evpower' and s.id = $1",
+        session_id,
     )
     return None if row is None else read_row(SessionRow, row)
+
+
+async def sessions_by_id(connection: Connection, ids: Sequence[UUID]) -> list[SessionRow]:
+    """Returns these sessions that EvPower ran or runs, the newest first."""
+    rows = await connection.fetch(
+        f"""
+        select {SESSION_COLUMNS} from {SESSION_TABLES}
+         where s.source = 'evpower' and s.id = any ($1::uuid[])
+         order by s.created_at desc, s.id desc
+        """,
+        ids,
+    )
+    return [read_row(SessionRow, row) for row in rows]
 
 
 async def list_bills(connection: Connection, session_id: UUID) -> list[BillRow]:

@@ -1,7 +1,6 @@
 """`evpower keys` and `evpower operators`: who else may call the API."""
 
 import json
-from typing import cast
 from uuid import UUID
 
 import typer
@@ -74,7 +73,9 @@ def revoke(name: str, actor: str = _ACTOR, reason: str = typer.Option("", "--rea
 def add(
     user_id: UUID,
     name: str,
-    role: str = typer.Option("viewer", "--role", help=f"{', '.join(identity.ROLES)}: docs/roles.md"),
+    role: str = typer.Option(
+        "viewer", "--role", help=f"{', '.join(identity.ROLES)}: docs/roles.md"
+    ),
     actor: str = _ACTOR,
 ) -> None:
     """Let a Supabase user read every client, and act as the role allows."""
@@ -87,7 +88,7 @@ def add(
                 connection,
                 user_id=user_id,
                 name=name,
-                role=cast("identity.OperatorRole", role),
+                role=role,
                 actor=actor,
             )
             return await _is_client(connection, user_id)

@@ -30,6 +30,11 @@ def set_outcome(state: KeyState, outcome: RequestOutcome) -> None:
     state[_OUTCOME] = outcome
 
 
+def store_nothing(state: KeyState) -> None:
+    """Keeps the response out of the database, because it holds a secret: a repeat runs anew."""
+    state[_OUTCOME] = "refused"
+
+
 def outcome_of(state: KeyState, status: int) -> RequestOutcome:
     """Returns the outcome that the route set, else the one that the response's status means."""
     default: RequestOutcome = "unknown" if status >= 500 else "done" if status < 300 else "refused"  # noqa: PLR2004

@@ -2,7 +2,7 @@
 
 from evpower.identity.access import Access, may_read
 from evpower.identity.aliases import as_uuid, resolve, resolve_id_tag
-from evpower.identity.audit import record_act
+from evpower.identity.audit import list_acts, record_act
 from evpower.identity.clients import (
     block_client,
     close_client,
@@ -36,16 +36,25 @@ from evpower.identity.model import (
     ImportedUser,
     NewUser,
     Operator,
-    OperatorRole,
     Principal,
     Profile,
     ServiceKey,
 )
 from evpower.identity.module import configured_access, configured_admin, module
+from evpower.identity.operator_calls import (
+    ETAG_RESPONSES,
+    OPERATOR_PATH,
+    OPERATOR_REFUSALS,
+    ActReason,
+    OperatorCalls,
+    RowCursor,
+    RowLimit,
+    actor_of,
+)
 from evpower.identity.operators import add_operator, list_operators, remove_operator
 from evpower.identity.profile import profile_of, profile_of_row
 from evpower.identity.register import UNVERIFIED
-from evpower.identity.roles import HELP_ACTIONS, RIGHTS, ROLES, Grant, Right, operator_call, role_table
+from evpower.identity.roles import HELP_ACTIONS, RIGHTS, ROLES, operator_call
 from evpower.identity.service_keys import create_service_key, list_service_keys, revoke_service_key
 from evpower.identity.store import set_status as set_client_status
 from evpower.identity.store_aliases import (
@@ -66,12 +75,16 @@ PUBLIC_VIEWS = ("identity.clients_public",)
 __all__ = [
     "CLIENT_CHANGED",
     "DOCTOR_USER_ID",
+    "ETAG_RESPONSES",
     "HELP_ACTIONS",
+    "OPERATOR_PATH",
+    "OPERATOR_REFUSALS",
     "PUBLIC_VIEWS",
     "RIGHTS",
     "ROLES",
     "UNVERIFIED",
     "Access",
+    "ActReason",
     "AuthBusy",
     "AuthDenied",
     "AuthOutcomeUnknown",
@@ -83,17 +96,18 @@ __all__ = [
     "Contact",
     "CreatedKey",
     "ImportedUser",
-    "Grant",
     "NewAlias",
     "NewUser",
     "Operator",
-    "OperatorRole",
+    "OperatorCalls",
     "Principal",
     "Profile",
-    "Right",
+    "RowCursor",
+    "RowLimit",
     "ServiceKey",
     "SupabaseAdmin",
     "WaitingConfirmations",
+    "actor_of",
     "add_aliases",
     "add_operator",
     "as_uuid",
@@ -112,6 +126,7 @@ __all__ = [
     "find_clients",
     "find_verified",
     "get_client",
+    "list_acts",
     "list_operators",
     "list_service_keys",
     "lock_client",
@@ -133,7 +148,6 @@ __all__ = [
     "resolve",
     "resolve_id_tag",
     "revoke_service_key",
-    "role_table",
     "set_ban",
     "set_client_status",
     "set_unmapped_status",

@@ -1,4 +1,4 @@
-"""Writes the audit: acts of operators and administrators, stored for ever."""
+"""Writes and reads the audit: acts of operators and administrators, stored for ever."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -6,6 +6,7 @@ from typing import Final
 from evpower.foundation.db import Connection
 from evpower.foundation.text import checked
 from evpower.identity import store_access
+from evpower.identity.model import Act
 
 _ACTOR_MAX: Final = 200
 _REASON_MAX: Final = 500
@@ -35,3 +36,16 @@ async def record_act(
         reason=reason or None,
         details=details or {},
     )
+
+
+async def list_acts(
+    connection: Connection,
+    *,
+    subject: str | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+    before: int | None = None,
+    limit: int,
+) -> list[Act]:
+    """Returns acts, the newest first; of a subject, an actor or an action if it is given."""
+    return await store_access.acts_before(connection, subject, actor, action, before, limit)

@@ -199,3 +199,16 @@ class Operator:
     name: str
     role: OperatorRole
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """An entry of the audit."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    reason: str | None
+    details: Mapping[str, object]

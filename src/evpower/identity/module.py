@@ -10,6 +10,7 @@ from evpower.identity.access import Access
 from evpower.identity.confirmations import measure_confirmations, send_confirmations
 from evpower.identity.jobs import converge_registrations, purge_registrations
 from evpower.identity.model import CLIENT_CHANGED
+from evpower.identity.operator_calls import OperatorCalls
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.identity.tokens import configured_verifier
 
@@ -42,6 +43,7 @@ def module(settings: Settings, shared: Shared, *, access: Access, admin: Supabas
     """Returns the module of identity."""
     from evpower.identity import endpoints
     from evpower.identity.operator_endpoints import operator_router
+    from evpower.identity.staff_endpoints import staff_router
 
     db, bus, clock = shared.db, shared.bus, shared.clock
 
@@ -56,6 +58,7 @@ def module(settings: Settings, shared: Shared, *, access: Access, admin: Supabas
         routers=[
             endpoints.router(db, admin, bus, confirm=settings.register_confirm),
             operator_router(access, db, bus),
+            staff_router(OperatorCalls(access, db, bus, clock)),
         ],
         jobs=[
             Job(lambda: every(_CONVERGE_S, "converge_registrations", converge)),

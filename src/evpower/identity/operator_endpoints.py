@@ -97,7 +97,8 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
         bus.publish(CLIENT_CHANGED, client.id)
         return OperatorsClient.model_validate(client)
 
-    @routes.post("/{client_id}/block",
+    @routes.post(
+        "/{client_id}/block",
         summary="Block a client",
         openapi_extra=operator_call("client.block"),
     )
@@ -109,7 +110,8 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
         """Keep a client from moving money; reading stays, and a running charge is billed."""
         return await act(block_client, caller, client_id, body.reason)
 
-    @routes.post("/{client_id}/unblock",
+    @routes.post(
+        "/{client_id}/unblock",
         summary="Unblock a client",
         openapi_extra=operator_call("client.block"),
     )

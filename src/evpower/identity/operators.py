@@ -26,6 +26,7 @@ async def add_operator(
     clean = clean_name(name)
     if clean is None:
         raise Invalid("invalid_name", "an operator needs a name")
+    before = await store_access.active_operator(connection, user_id)
     await store_access.put_operator(connection, user_id, clean, role)
     await record_act(
         connection,
@@ -33,7 +34,7 @@ async def add_operator(
         action="operator.add",
         subject=str(user_id),
         reason=reason,
-        details={"name": clean, "role": role},
+        details={"name": clean, "role": role, "role_before": before and before.role},
     )
 
 

@@ -12,6 +12,7 @@ Right = Literal[
     "read",
     "export",
     "audit.read",
+    "alert.act",
     "client.block",
     "client.close",
     "session.stop",
@@ -52,6 +53,9 @@ RIGHTS: Final[Mapping[Right, Grant]] = MappingProxyType({
         frozenset({"operator", "finance", "admin"}), "export the charge detail records"
     ),
     "audit.read": Grant(frozenset({"finance", "admin"}), "read who did what"),
+    "alert.act": Grant(
+        frozenset({"support", "operator", "finance", "admin"}), "take, snooze and close alerts"
+    ),
     "client.block": Grant(_HELP, "block and unblock a client"),
     "client.close": Grant(_STATIONS, "close a client for good"),
     "session.stop": Grant(_HELP, "stop a session with a reason"),

@@ -6,7 +6,8 @@ from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record
-from evpower.identity.model import Operator, OperatorRole, ServiceKey
+from evpower.foundation.rows import columns, read_row
+from evpower.identity.model import Act, Operator, OperatorRole, ServiceKey
 
 _KEY: Final = "id, name, hint, created_at, last_used_at, revoked_at"
 
@@ -151,3 +152,28 @@ async def insert_audit(
         reason,
         dict(details),
     )
+
+
+async def acts_before(
+    connection: Connection,
+    subject: str | None,
+    actor: str | None,
+    action: str | None,
+    before: int | None,
+    limit: int,
+) -> list[Act]:
+    """Returns acts, the newest first."""
+    rows: list[Record] = await connection.fetch(
+        f"""
+        select {columns(Act)} from identity.audit
+         where ($1::text is null or subject = $1) and ($2::text is null or actor = $2)
+           and ($3::text is null or action = $3) and ($4::bigint is null or id < $4)
+         order by id desc limit $5
+        """,
+        subject,
+        actor,
+        action,
+        before,
+        limit,
+    )
+    return [read_row(Act, row) for row in rows]

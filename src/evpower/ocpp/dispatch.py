@@ -283,6 +283,8 @@ class Dispatcher:
                 return
             else:
                 changes.publish(self._bus)
+                key = stations.station_key(command.station_id)
+                self._bus.publish(stations.STATION_CHANGED, key)  # for who waits for the outcome
                 _count(command.action, outcome.state)
                 return
 

@@ -12,6 +12,7 @@ from evpower.foundation.loops import Round, every
 from evpower.foundation.module import Job, Module, Shared, SocketPaths
 from evpower.foundation.purge import purging
 from evpower.foundation.roles import STATIONS
+from evpower.identity import Access, OperatorCalls
 from evpower.ocpp import metrics, store
 from evpower.ocpp.admission import Admissions
 from evpower.ocpp.deviations import Deviations
@@ -141,3 +142,11 @@ def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) ->
         topics=[STATION_PING],
         close=close,
     )
+
+
+def message_log(shared: Shared, *, access: Access) -> Module:
+    """Returns the log as a module of its own: processes without stations' sockets serve it too."""
+    from evpower.ocpp.operator_endpoints import messages_router
+
+    calls = OperatorCalls(access, shared.db, shared.bus, shared.clock)
+    return Module("message_log", routers=[messages_router(calls)])

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
 from evpower.foundation.openapi import Responses, json_schema, problem
-from evpower.identity import Access, Principal
+from evpower.identity import Access, Principal, operator_call
 from evpower.reports.daily import daily_report, last_day
 from evpower.reports.shown import report_csv, report_json
 
@@ -81,7 +81,7 @@ def report_router(access: Access, db: Database, clock: Clock) -> APIRouter:
     @routes.get(
         "/daily",
         summary="Energy, revenue and uptime of a day",
-        openapi_extra={"security": [{"supabaseToken": []}]},
+        openapi_extra=operator_call("read"),
         response_class=Response,
         responses={
             200: {
@@ -94,7 +94,7 @@ def report_router(access: Access, db: Database, clock: Clock) -> APIRouter:
         },
     )
     async def daily(  # pyright: ignore[reportUnusedFunction]
-        _: Annotated[Principal, Depends(access.require_viewer)],
+        _: Annotated[Principal, Depends(access.may("read"))],
         day: Annotated[
             date | None, Query(alias="date", description="The last day that is over by default")
         ] = None,

@@ -100,6 +100,7 @@ PUBLIC_VIEWS = (
     "stations.locations_public",
     "stations.stations_public",
     "stations.connectors_public",
+    "stations.evses_public",
     "stations.sockets_public",
     "stations.connections_public",
     "stations.status_log_public",

@@ -48,6 +48,7 @@ async def change_station(
     Invalid("station_invalid" | "profile_invalid"), Conflict("station_retired").
     """
     stored = await lock_station(connection, station)
+    before = await _before(connection, stored, change)
     wanted = _changed(stored, change)
     await store_changes.set_decisions(connection, wanted)
     if change.profile is not None or change.members:
@@ -69,7 +70,8 @@ async def change_station(
             expires_in=_AVAILABILITY_EXPIRES,
             now=now,
         )
-    details = {name: value for name, value in asdict(change).items() if value is not None}
+    after = {name: value for name, value in asdict(change).items() if value is not None}
+    details = after | {"before": before}
     await identity.record_act(
         connection,
         actor=actor,
@@ -114,6 +116,25 @@ async def restore_availability(
         for number, availability, is_out in wanted
         if (availability == "inoperative" or is_out) and number not in queued
     ]
+
+
+async def _before(
+    connection: Connection, stored: Station, change: StationChange
+) -> dict[str, object]:
+    """Returns what the members of a change are until now, for the audit."""
+    availability: object = stored.wanted_availability
+    if change.connector is not None:
+        connectors = (await store.connectors_of(connection, [stored.id])).get(stored.id, [])
+        wanted = {row.number: row.wanted_availability for row in connectors}
+        availability = wanted.get(change.connector)
+    values = {
+        "owner": stored.owner,
+        "paid_only": stored.paid_only,
+        "cards_without_auth": stored.cards_without_auth,
+        "availability": availability,
+    }
+    given = asdict(change)
+    return {name: value for name, value in values.items() if given[name] is not None}
 
 
 def _changed(stored: Station, change: StationChange) -> Station:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Invalid, NotFound
@@ -16,7 +17,7 @@ REPLY_WITHIN: Final = timedelta(seconds=120)
 _BATCH: Final = 500
 
 
-async def queue_command(
+async def queue_command(  # noqa: PLR0913 - the facts of a command
     connection: Connection,
     station_id: str,
     action: CommandAction,
@@ -26,6 +27,7 @@ async def queue_command(
     connector: int | None = None,
     expires_in: timedelta,
     now: datetime,
+    bulk_id: UUID | None = None,
 ) -> Command:
     """Queues a command; the caller publishes STATION_CHANGED after the commit.
 
@@ -47,6 +49,7 @@ async def queue_command(
         actor=actor,
         created_at=now,
         expires_at=now + expires_in,
+        bulk_id=bulk_id,
     )
 
 

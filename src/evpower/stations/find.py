@@ -56,7 +56,7 @@ async def get_station(connection: Connection, name: str) -> StationView:
     station = await resolve_station(connection, name)
     if station is None:
         raise NotFound("station_not_found", f"there is no station {name!a:.80}")
-    [view] = await _views(connection, [station])
+    [view] = await with_parts(connection, [station])
     return view
 
 
@@ -78,7 +78,7 @@ async def list_stations(
     listed = await store.all_stations(
         connection, with_retired=with_retired, location_id=location_id
     )
-    return await _views(connection, listed)
+    return await with_parts(connection, listed)
 
 
 async def list_locations(connection: Connection) -> list[LocationView]:
@@ -98,7 +98,8 @@ async def list_unknown(connection: Connection) -> list[UnknownStation]:
     return await store_credentials.all_unknown(connection)
 
 
-async def _views(connection: Connection, stations: Sequence[Station]) -> list[StationView]:
+async def with_parts(connection: Connection, stations: Sequence[Station]) -> list[StationView]:
+    """Returns stations with everything that belongs to them, in the same order."""
     ids = [station.id for station in stations]
     locations = {location.id: location for location in await store.all_locations(connection)}
     names = await store.names_of(connection, ids)

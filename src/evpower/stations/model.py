@@ -295,6 +295,7 @@ class Command:
     epoch: int | None  # of the socket it was sent on
     ended_at: datetime | None
     response: Mapping[str, object] | None
+    bulk_id: UUID | None = None  # of the commands that were given to many stations at once
 
 
 @dataclass(frozen=True, slots=True)

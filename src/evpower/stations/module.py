@@ -1,10 +1,11 @@
-"""Builds the slice: its jobs and its topic."""
+"""Builds the slice: its routes, jobs and topic."""
 
 from typing import Final
 
 from evpower.foundation.loops import Round, every
 from evpower.foundation.module import Job, Module, Shared
 from evpower.foundation.purge import purging
+from evpower.identity import Access, OperatorCalls
 from evpower.stations.jobs import CommandsEnded, end_commands, purge_logs
 from evpower.stations.lost import measure, watch_lost
 from evpower.stations.model import STATION_CHANGED
@@ -17,12 +18,18 @@ _PURGE_S: Final = 3600.0
 _LOST_S: Final = 30.0
 
 
-def module(shared: Shared, *, commands_ended: CommandsEnded | None = None) -> Module:
+def module(
+    shared: Shared, *, access: Access, commands_ended: CommandsEnded | None = None
+) -> Module:
     """Returns the slice. `commands_ended` is called with commands that ended without a reply.
 
     Raises InvalidProfile.
     """
+    from evpower.stations.operator_commands import commands_router
+    from evpower.stations.operator_endpoints import stations_router
+
     db, bus, clock = shared.db, shared.bus, shared.clock
+    calls = OperatorCalls(access, db, bus, clock)
     vendor_profiles()  # a wrong one fails the start
 
     async def end(_: Round) -> None:
@@ -37,6 +44,7 @@ def module(shared: Shared, *, commands_ended: CommandsEnded | None = None) -> Mo
 
     return Module(
         "stations",
+        routers=[stations_router(calls), commands_router(calls)],
         jobs=[
             Job(lambda: every(_LOST_S, "stations_lost", watch)),
             Job(lambda: every(_END_S, "end_station_commands", end)),

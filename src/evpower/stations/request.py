@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final, Literal
+from uuid import UUID
 
 from evpower import identity
 from evpower.foundation.db import Connection
@@ -61,7 +62,7 @@ PARAMETERS: Final[Mapping[CommandAction, Mapping[str, Parameter]]] = MappingProx
 })  # fmt: skip
 
 
-async def request_command(
+async def request_command(  # noqa: PLR0913 - the facts of a command, and who asks why
     connection: Connection,
     *,
     station: str,
@@ -71,6 +72,7 @@ async def request_command(
     now: datetime,
     actor: str,
     reason: str | None = None,
+    bulk_id: UUID | None = None,
 ) -> Command:
     """Queues an operator's command, its arguments given as texts.
 
@@ -94,6 +96,7 @@ async def request_command(
         connector=connector if isinstance(connector, int) else None,
         expires_in=expires_in,
         now=now,
+        bulk_id=bulk_id,
     )
     await identity.record_act(
         connection,
@@ -101,7 +104,8 @@ async def request_command(
         action="station.command",
         subject=stored.id,
         reason=reason,
-        details={"command": command.id, "action": action, "arguments": sorted(arguments)},
+        details={"command": command.id, "action": action, "arguments": sorted(arguments)}
+        | ({} if bulk_id is None else {"bulk": str(bulk_id)}),
     )
     return command
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.foundation.rows import columns, read_row
@@ -11,7 +12,7 @@ from evpower.stations.model import Command
 _COMMAND: Final = columns(Command, "c")
 
 
-async def insert_command(
+async def insert_command(  # noqa: PLR0913 - the columns of a command
     connection: Connection,
     station_id: str,
     action: str,
@@ -21,14 +22,15 @@ async def insert_command(
     actor: str,
     created_at: datetime,
     expires_at: datetime,
+    bulk_id: UUID | None,
 ) -> Command:
     """Queues a command."""
     row = await fetch_one(
         connection,
         f"""
         insert into stations.commands as c
-          (station_id, action, payload, connector, actor, created_at, expires_at)
-        values ($1, $2, $3, $4, $5, $6, $7) returning {_COMMAND}
+          (station_id, action, payload, connector, actor, created_at, expires_at, bulk_id)
+        values ($1, $2, $3, $4, $5, $6, $7, $8) returning {_COMMAND}
         """,
         station_id,
         action,
@@ -37,6 +39,7 @@ async def insert_command(
         actor,
         created_at,
         expires_at,
+        bulk_id,
     )
     return read_row(Command, row)
 

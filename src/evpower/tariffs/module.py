@@ -1,8 +1,12 @@
-"""What the tariffs give to a process: nothing runs and nothing is served here yet."""
+"""What the tariffs give to a process: the operator's routes."""
 
-from evpower.foundation.module import Module
+from evpower.foundation.module import Module, Shared
+from evpower.identity import Access, OperatorCalls
 
 
-def module() -> Module:
+def module(shared: Shared, *, access: Access) -> Module:
     """Returns the slice."""
-    return Module("tariffs")
+    from evpower.tariffs.operator_endpoints import tariffs_router
+
+    calls = OperatorCalls(access, shared.db, shared.bus, shared.clock)
+    return Module("tariffs", routers=[tariffs_router(calls)])

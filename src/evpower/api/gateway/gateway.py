@@ -47,7 +47,14 @@ _CSP: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors
 _HANG_UP: Final = (b"connection", b"close")
 _NO_STORE: Final = (b"cache-control", b"no-store")
 _HSTS: Final = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
-_EXPOSED: Final = b"X-Request-ID, Link, Retry-After, Idempotent-Replayed, Content-Language"
+_EXPOSED: Final = (
+    b"X-Request-ID, Link, Retry-After, Idempotent-Replayed, Content-Language, ETag,"
+    b" Content-Disposition"
+)
+_ALLOWED: Final = (
+    b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-ID,"
+    b" X-Service-Key"
+)
 _JSON: Final = (b"content-type", b"application/json")
 
 
@@ -329,7 +336,7 @@ class Gateway:
         return [
             (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE"),
             (b"access-control-allow-headers",
-             b"Authorization, Content-Type, Idempotency-Key, X-Request-ID, X-Service-Key"),
+             _ALLOWED),
             (b"access-control-max-age", b"600"),
         ]  # fmt: skip
 

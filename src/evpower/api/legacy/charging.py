@@ -20,7 +20,6 @@ from evpower.api.legacy.charging_request import (
     parse_stop,
 )
 from evpower.api.legacy.respond import language_of, refused, spoken
-from evpower.api.legacy.session_changes import SessionChanges
 from evpower.charging import Changes, Rules, SessionView, StopRequest
 from evpower.foundation import idempotency
 from evpower.foundation.body import read_body
@@ -29,6 +28,7 @@ from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, EvPowerError, Forbidden, NotFound
 from evpower.foundation.fast_path import FastPath, plain_uuid
+from evpower.foundation.key_watch import KeyWatch
 from evpower.foundation.money import to_minor, to_som, to_text
 from evpower.identity import Access, Principal, may_read
 from evpower.wallet import get_wallet
@@ -56,7 +56,7 @@ class ChargingCalls:
     db: Database
     bus: Bus
     access: Access
-    changes: SessionChanges
+    changes: KeyWatch
     rules: Rules
     clock: Clock = utc_now
     wait_s: float = _WAIT_S

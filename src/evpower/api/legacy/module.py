@@ -20,7 +20,6 @@ from evpower.api.legacy.payments import (
     TOP_UP_PATHS,
     payments_router,
 )
-from evpower.api.legacy.session_changes import SessionChanges
 from evpower.api.legacy.station_board import StationBoard
 from evpower.api.legacy.stations import (
     LOCATION_PATH,
@@ -32,10 +31,11 @@ from evpower.api.legacy.stations import (
     stations_fast_paths,
     stations_router,
 )
-from evpower.charging import configured_rules
+from evpower.charging import SESSION_CHANGED, configured_rules
 from evpower.config import Settings
 from evpower.foundation.addresses import parse_networks
 from evpower.foundation.connection_limits import parse_origins
+from evpower.foundation.key_watch import KeyWatch
 from evpower.foundation.module import Job, Limit, Module, Shared
 from evpower.foundation.roles import SERVING
 from evpower.identity import Access
@@ -58,7 +58,7 @@ def module(settings: Settings, shared: Shared, *, access: Access, providers: Pro
         shared.db,
         shared.bus,
         access,
-        SessionChanges(shared.bus),
+        KeyWatch(shared.bus, SESSION_CHANGED),
         configured_rules(settings),
         shared.clock,
     )

@@ -1,0 +1,154 @@
+"""Routes by which operators see unknown cards and register those of technicians."""
+
+from datetime import datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import BaseModel, ConfigDict, Field
+
+from evpower.charging.search import list_unknown_cards
+from evpower.charging.technicians import add_technician, list_technicians, remove_technician
+from evpower.foundation.openapi import problem
+from evpower.foundation.paging import LIMIT_DEFAULT
+from evpower.foundation.segments import SegmentRoute
+from evpower.identity import (
+    OPERATOR_PATH,
+    OPERATOR_REFUSALS,
+    ActReason,
+    OperatorCalls,
+    Principal,
+    RowLimit,
+    actor_of,
+    operator_call,
+)
+
+_CREATED: Final = 201
+_TAG_MAX: Final = 200
+
+
+class UnknownCardShown(BaseModel):
+    """A card that no client has and that charged: what it took is in `/unattributed`."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id_tag: str
+    charges: int
+    energy_kwh: float
+    last_station: str
+    last_seen_at: datetime
+
+
+class TechnicianCard(BaseModel):
+    """A card of the operator's own: it charges anywhere without a session or a bill."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    tag: str
+    name: str
+    created_at: datetime
+
+
+class NewTechnicianCard(BaseModel):
+    """A card, and whose it is."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"tag": "04A2B3C4", "name": "Bek", "reason": "new card"}},
+    )
+
+    tag: Annotated[str, Field(min_length=1, max_length=_TAG_MAX)]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    reason: ActReason
+
+
+class RemovedCard(BaseModel):
+    """Why a card may no more."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"reason": "card was lost"}}
+    )
+
+    reason: ActReason
+
+
+def cards_router(calls: OperatorCalls) -> APIRouter:
+    """Returns the routes."""
+    routes = APIRouter(prefix=OPERATOR_PATH, tags=["operator cards"], route_class=SegmentRoute)
+    may_read = calls.access.may("read")
+    may_change = calls.access.may("card.change")
+
+    @routes.get(
+        "/unknown-cards", summary="Cards that no client has", responses=OPERATOR_REFUSALS,
+        openapi_extra=operator_call("read"),
+    )  # fmt: skip
+    async def unknown(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(may_read)], limit: RowLimit = LIMIT_DEFAULT
+    ) -> list[UnknownCardShown]:
+        """With what they took, the one that charged last first."""
+        async with calls.db.connection() as connection:
+            rows = await list_unknown_cards(connection, limit=limit)
+        return [
+            UnknownCardShown(
+                id_tag=row.id_tag, charges=row.charges, energy_kwh=row.energy_wh / 1000,
+                last_station=row.last_station, last_seen_at=row.last_seen_at,
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    @routes.get(
+        "/technicians", summary="Cards of technicians", responses=OPERATOR_REFUSALS,
+        openapi_extra=operator_call("read"),
+    )  # fmt: skip
+    async def technicians(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(may_read)],
+    ) -> list[TechnicianCard]:
+        """By name."""
+        async with calls.db.connection() as connection:
+            rows = await list_technicians(connection)
+        return [TechnicianCard.model_validate(row) for row in rows]
+
+    @routes.post(
+        "/technicians",
+        summary="Register a technician's card",
+        status_code=_CREATED,
+        responses={
+            **OPERATOR_REFUSALS,
+            409: problem("`id_tag_taken`: it is a client's, or registered; `idempotency_conflict`"),
+        },
+        openapi_extra=operator_call("card.change"),
+    )
+    async def add(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(may_change)], body: NewTechnicianCard
+    ) -> TechnicianCard:
+        """It charges without a session and without a bill."""
+        async with calls.db.transaction() as connection:
+            added = await add_technician(
+                connection,
+                tag=body.tag,
+                name=body.name,
+                actor=actor_of(caller),
+                reason=body.reason,
+            )
+        return TechnicianCard.model_validate(added)
+
+    @routes.post(
+        "/technicians/{tag}/remove",
+        summary="Remove a technician's card",
+        status_code=204,
+        responses={
+            **OPERATOR_REFUSALS,
+            404: problem("`technician_not_found`"),
+            409: problem("`idempotency_conflict`"),
+        },
+        openapi_extra=operator_call("card.change"),
+    )
+    async def remove(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(may_change)],
+        tag: Annotated[str, Path(min_length=1, max_length=_TAG_MAX)],
+        body: RemovedCard,
+    ) -> None:
+        """What it began goes on."""
+        async with calls.db.transaction() as connection:
+            await remove_technician(connection, tag=tag, actor=actor_of(caller), reason=body.reason)
+
+    return routes

@@ -1,0 +1,285 @@
+"""Routes by which operators ask stations for something: one, or many at once."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated, Final, NamedTuple
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from evpower.foundation.errors import EvPowerError, Invalid, NotFound
+from evpower.foundation.ids import new_uuid
+from evpower.foundation.key_watch import KeyWatch
+from evpower.foundation.openapi import Responses, problem
+from evpower.foundation.paging import LIMIT_DEFAULT, Page, cut, read_cursor, write_cursor
+from evpower.foundation.segments import SegmentRoute
+from evpower.identity import (
+    HELP_ACTIONS,
+    OPERATOR_PATH,
+    OPERATOR_REFUSALS,
+    RIGHTS,
+    OperatorCalls,
+    Principal,
+    RowCursor,
+    RowLimit,
+    actor_of,
+    operator_call,
+)
+from evpower.stations.commands import get_command
+from evpower.stations.filters import CommandFilter, StationFilter
+from evpower.stations.find import get_station, resolve_station
+from evpower.stations.model import (
+    STATION_CHANGED,
+    Command,
+    CommandAction,
+    CommandState,
+    station_key,
+)
+from evpower.stations.operator_command_schemas import (
+    BulkCommand,
+    BulkResult,
+    NewBulkCommand,
+    NewCommand,
+    OperatedCommand,
+)
+from evpower.stations.operator_endpoints import StationName
+from evpower.stations.outcomes import CommandOutcomes, StationOutcome
+from evpower.stations.request import read_arguments, request_command
+from evpower.stations.search import search_commands, search_stations
+
+BULK_MOST: Final = 500
+_ACCEPTED: Final = 202
+# By a transaction's id, or beside what the operator wants of the station: other calls do these.
+_ELSEWHERE: Final[dict[CommandAction, str]] = {
+    "remote_stop": "stop the session: POST /api/v1/operator/sessions/{session_id}/stop",
+    "set_charging_profile": "it names a transaction: there is no call for it yet",
+    "change_availability": "PUT /api/v1/operator/stations/{station}/availability stores it too",
+}
+_QUEUED: Final[Responses] = {
+    **OPERATOR_REFUSALS,
+    200: {"model": OperatedCommand, "description": "It has its outcome"},
+    202: {"model": OperatedCommand, "description": "Queued or sent: no outcome yet"},
+    404: problem("`station_not_found`"),
+    409: problem("`station_retired`, `station_forwarded`, `idempotency_conflict`"),
+    422: problem("`invalid_request`, `command_invalid`"),
+}
+
+
+class CommandPlace(NamedTuple):
+    """Where a page of commands ended."""
+
+    id: int
+
+
+def commands_router(calls: OperatorCalls) -> APIRouter:
+    """Returns the routes."""
+    routes = APIRouter(prefix=OPERATOR_PATH, tags=["operator commands"], route_class=SegmentRoute)
+    outcomes = CommandOutcomes(calls.db, KeyWatch(calls.bus, STATION_CHANGED), calls.clock)
+    _add_reads(routes, calls)
+    _add_one(routes, calls, outcomes)
+    _add_bulk(routes, calls, outcomes)
+    return routes
+
+
+def _add_reads(routes: APIRouter, calls: OperatorCalls) -> None:
+    may_read = calls.access.may("read")
+
+    @routes.get(
+        "/commands",
+        summary="Commands, the newest first",
+        responses={**OPERATOR_REFUSALS, 404: problem("`station_not_found`")},
+        openapi_extra=operator_call("read"),
+    )
+    async def commands(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(may_read)],
+        station: Annotated[str | None, Query(min_length=1, max_length=255)] = None,
+        state: CommandState | None = None,
+        action: CommandAction | None = None,
+        limit: RowLimit = LIMIT_DEFAULT,
+        cursor: RowCursor = None,
+    ) -> Page[OperatedCommand]:
+        """Each with its outcome, also those that EvPower itself sent (starts, stops)."""
+        place = read_cursor(cursor, CommandPlace)
+        async with calls.db.connection() as connection:
+            view = None if station is None else await get_station(connection, station)
+            wanted = CommandFilter(view and view.station.id, state, action)
+            rows = await search_commands(
+                connection, wanted, before=place and place.id, limit=limit + 1
+            )
+        page, last = cut(rows, limit)
+        return Page(
+            items=[OperatedCommand.model_validate(row) for row in page],
+            next=None if last is None else write_cursor(CommandPlace(last.id)),
+        )
+
+    @routes.get(
+        "/commands/{command}",
+        summary="A command with its outcome",
+        responses={**OPERATOR_REFUSALS, 404: problem("`command_not_found`")},
+        openapi_extra=operator_call("read"),
+    )
+    async def one_command(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(may_read)],
+        command: Annotated[int, Path(ge=1, le=2**63 - 1)],
+    ) -> OperatedCommand:
+        async with calls.db.connection() as connection:
+            return OperatedCommand.model_validate(await get_command(connection, command))
+
+
+def _add_one(routes: APIRouter, calls: OperatorCalls, outcomes: CommandOutcomes) -> None:
+    @routes.post(
+        "/stations/{station}/commands",
+        summary="Ask a station for something",
+        responses=_QUEUED,
+        openapi_extra=operator_call("station.help"),
+    )
+    async def command(  # pyright: ignore[reportUnusedFunction]
+        request: Request,
+        response: Response,
+        caller: Annotated[Principal, Depends(calls.access.may("station.help"))],
+        station: StationName,
+        body: NewCommand,
+    ) -> OperatedCommand:
+        """Queue it, and wait for its outcome if `wait_s` says so.
+
+        Support may reset, unlock, trigger and read the configuration; the rest takes the role
+        operator. A session is stopped by its id, never by a transaction's.
+        """
+        if body.action not in HELP_ACTIONS:
+            await calls.access.require_role(request, *RIGHTS["station.command"].roles)
+        _refuse_elsewhere(body.action)
+        async with calls.db.transaction() as connection:
+            queued = await request_command(
+                connection,
+                station=station,
+                action=body.action,
+                arguments=body.texts(),
+                expires_in=timedelta(seconds=body.expires_in_s),
+                now=calls.clock(),
+                actor=actor_of(caller),
+                reason=body.reason,
+            )
+        calls.bus.publish(STATION_CHANGED, station_key(queued.station_id))
+        [(present, _)] = await outcomes.wait([queued], body.wait_s)
+        if present.ended_at is None:
+            response.status_code = _ACCEPTED
+        return OperatedCommand.model_validate(present)
+
+
+def _add_bulk(routes: APIRouter, calls: OperatorCalls, outcomes: CommandOutcomes) -> None:
+    @routes.post(
+        "/bulk-commands",
+        summary="Ask many stations for the same",
+        responses={
+            **OPERATOR_REFUSALS,
+            422: problem("`invalid_request`, `command_invalid`: no stations, or more than 500"),
+        },
+        openapi_extra=operator_call("station.command"),
+    )
+    async def bulk(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(calls.access.may("station.command"))],
+        body: NewBulkCommand,
+    ) -> BulkCommand:
+        """Each station has a result of its own; one that is not there is not waited for."""
+        _refuse_elsewhere(body.action)
+        read_arguments(body.action, body.texts())
+        names = await _names(calls, body)
+        bulk_id = new_uuid()
+        queued: list[Command] = []
+        refused: list[BulkResult] = []
+        for name in names:
+            try:
+                queued.append(await _queue(calls, caller, body, name, bulk_id))
+            except EvPowerError as error:
+                refused.append(
+                    BulkResult(
+                        station=name, outcome="refused", command=None, error=error.code,
+                        response=None,
+                    )
+                )  # fmt: skip
+        listed = await outcomes.wait(queued, body.wait_s)
+        return _bulk(bulk_id, body.action, listed, refused)
+
+    @routes.get(
+        "/bulk-commands/{bulk}",
+        summary="A bulk command with a result for each station",
+        responses={**OPERATOR_REFUSALS, 404: problem("`command_not_found`")},
+        openapi_extra=operator_call("read"),
+    )
+    async def one_bulk(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(calls.access.may("read"))], bulk: UUID
+    ) -> BulkCommand:
+        """Of the stations that were asked; who was refused at once is in the first answer only."""
+        async with calls.db.connection() as connection:
+            commands = await search_commands(
+                connection, CommandFilter(bulk_id=bulk), before=None, limit=BULK_MOST
+            )
+        if not commands:
+            raise NotFound("command_not_found", f"there is no bulk command {bulk}")
+        return _bulk(bulk, commands[0].action, await outcomes.wait(commands, 0), [])
+
+
+async def _names(calls: OperatorCalls, body: NewBulkCommand) -> Sequence[str]:
+    """Returns the stations of a bulk command, each once. Raises Invalid("command_invalid")."""
+    if body.location is not None and body.stations:
+        raise Invalid("command_invalid", "name stations or a location, not both")
+    async with calls.db.connection() as connection:
+        if body.location is not None:
+            listed = await search_stations(
+                connection,
+                StationFilter(location=body.location),
+                after=None,
+                limit=BULK_MOST + 1,
+                now=calls.clock(),
+            )
+            names = [view.station.id for view in listed]
+        else:  # two names may be one station
+            stored = [(name, await resolve_station(connection, name)) for name in body.stations]
+            names = list(dict.fromkeys(name if row is None else row.id for name, row in stored))
+    if not 1 <= len(names) <= BULK_MOST:
+        raise Invalid("command_invalid", f"1 to {BULK_MOST} stations, not {len(names)}")
+    return names
+
+
+async def _queue(
+    calls: OperatorCalls, caller: Principal, body: NewBulkCommand, name: str, bulk_id: UUID
+) -> Command:
+    """Queues the command of one station, in a transaction of its own."""
+    async with calls.db.transaction() as connection:
+        queued = await request_command(
+            connection,
+            station=name,
+            action=body.action,
+            arguments=body.texts(),
+            expires_in=timedelta(seconds=body.expires_in_s),
+            now=calls.clock(),
+            actor=actor_of(caller),
+            reason=body.reason,
+            bulk_id=bulk_id,
+        )
+    calls.bus.publish(STATION_CHANGED, station_key(queued.station_id))
+    return queued
+
+
+def _bulk(
+    bulk_id: UUID,
+    action: CommandAction,
+    listed: Sequence[tuple[Command, StationOutcome]],
+    refused: Sequence[BulkResult],
+) -> BulkCommand:
+    results = [
+        BulkResult(
+            station=command.station_id, outcome=outcome, command=command.id, error=None,
+            response=command.response,
+        )
+        for command, outcome in listed
+    ]  # fmt: skip
+    results = sorted([*results, *refused], key=lambda result: result.station)
+    counts: Counter[StationOutcome] = Counter(result.outcome for result in results)
+    return BulkCommand(id=bulk_id, action=action, counts=dict(counts), results=results)
+
+
+def _refuse_elsewhere(action: CommandAction) -> None:
+    if action in _ELSEWHERE:
+        raise Invalid("command_invalid", f"{action}: {_ELSEWHERE[action]}")

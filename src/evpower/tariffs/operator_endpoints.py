@@ -1,0 +1,186 @@
+"""Routes by which operators read and set tariffs: /api/v1/operator/tariffs."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Path
+
+from evpower.foundation.openapi import Responses, problem
+from evpower.foundation.segments import SegmentRoute
+from evpower.identity import (
+    OPERATOR_PATH,
+    OPERATOR_REFUSALS,
+    OperatorCalls,
+    Principal,
+    actor_of,
+    operator_call,
+)
+from evpower.tariffs import operator_schemas as schemas
+from evpower.tariffs.assign import assign
+from evpower.tariffs.find import get_plan, list_assignments, list_plans, list_versions
+from evpower.tariffs.quote import cost_document, quote_even, read_energy_wh
+from evpower.tariffs.save import activate, save
+
+_CREATED: Final = 201
+_KNOWN: Final[Responses] = {**OPERATOR_REFUSALS, 404: problem("`tariff_not_found`")}
+_CHANGED: Final[Responses] = {
+    **_KNOWN,
+    409: problem("`tariff_already_active`, `tariff_not_in_force`, `idempotency_conflict`"),
+    422: problem(
+        "`invalid_request`, `tariff_starts_in_past`, `tariff_scope_invalid`, or what is wrong in "
+        "the document: `tariff_hole`, `tariff_field_unknown`, ..."
+    ),
+}
+_Plan = Annotated[str, Path(min_length=1, max_length=64)]
+_Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
+
+
+def tariffs_router(calls: OperatorCalls) -> APIRouter:
+    """Returns the routes."""
+    routes = APIRouter(prefix=OPERATOR_PATH, tags=["operator tariffs"], route_class=SegmentRoute)
+    _add_reads(routes, calls)
+    _add_changes(routes, calls)
+    return routes
+
+
+def _add_reads(routes: APIRouter, calls: OperatorCalls) -> None:
+    may_read = calls.access.may("read")
+
+    @routes.get(
+        "/tariffs", summary="Tariffs of every plan", responses=OPERATOR_REFUSALS,
+        openapi_extra=operator_call("read"),
+    )  # fmt: skip
+    async def plans(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(may_read)],
+    ) -> list[schemas.OperatedTariff]:
+        """What is in force now, what comes later, and newer drafts."""
+        async with calls.db.connection() as connection:
+            listed = await list_plans(connection, calls.clock())
+        return [schemas.OperatedTariff.model_validate(version) for version in listed]
+
+    @routes.get(
+        "/tariffs/{plan}", summary="Every version of a plan", responses=_KNOWN,
+        openapi_extra=operator_call("read"),
+    )  # fmt: skip
+    async def versions(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(may_read)], plan: _Plan
+    ) -> list[schemas.OperatedTariff]:
+        """The newest first."""
+        async with calls.db.connection() as connection:
+            listed = await list_versions(connection, plan)
+        return [schemas.OperatedTariff.model_validate(version) for version in listed]
+
+    @routes.get(
+        "/tariff-assignments",
+        summary="Which plan prices what",
+        responses=OPERATOR_REFUSALS,
+        openapi_extra=operator_call("read"),
+    )
+    async def assignments(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(may_read)],
+    ) -> list[schemas.OperatedAssignment]:
+        """Now and later, the widest scope first."""
+        async with calls.db.connection() as connection:
+            listed = await list_assignments(connection, calls.clock())
+        return [schemas.OperatedAssignment.model_validate(row) for row in listed]
+
+    @routes.post(
+        "/tariffs/{plan}/quote",
+        summary="Price an example by a plan",
+        responses={**_KNOWN, 422: problem("`invalid_request`, `tariff_example_invalid`")},
+        openapi_extra=operator_call("read"),
+    )
+    async def quote(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(may_read)], plan: _Plan, body: schemas.TariffExample
+    ) -> schemas.QuotedCost:
+        """By the price function that bills: a draft by its version, else what is in force then."""
+        async with calls.db.connection() as connection:
+            snapshot = await get_plan(connection, plan, at=body.started_at, number=body.version)
+        priced = quote_even(
+            snapshot.tariff,
+            started_at=body.started_at,
+            energy_wh=read_energy_wh(body.energy_kwh),
+            minutes=body.minutes,
+        )
+        cost = cost_document(snapshot.tariff, priced)
+        return schemas.QuotedCost(plan=snapshot.plan, version=snapshot.version, **cost)
+
+
+def _add_changes(routes: APIRouter, calls: OperatorCalls) -> None:
+    may_change = calls.access.may("tariff.change")
+
+    @routes.post(
+        "/tariffs/{plan}/versions",
+        summary="Save a version of a plan",
+        status_code=_CREATED,
+        responses=_CHANGED,
+        openapi_extra=operator_call("tariff.change"),
+    )
+    async def save_version(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(may_change)], plan: _Plan, body: schemas.NewTariff
+    ) -> schemas.SavedVersion:
+        """A new code makes a new plan. A tariff with a hole is refused."""
+        async with calls.db.transaction() as connection:
+            saved = await save(
+                connection,
+                plan=plan,
+                document=body.document,
+                valid_from=body.valid_from,
+                now=calls.clock(),
+                actor=actor_of(caller),
+                reason=body.reason,
+            )
+        return schemas.SavedVersion(
+            tariff=schemas.OperatedTariff.model_validate(saved.version),
+            is_new=saved.is_new,
+            warnings=[schemas.TariffWarning.model_validate(flaw) for flaw in saved.warnings],
+        )
+
+    @routes.post(
+        "/tariffs/{plan}/versions/{version}/activate",
+        summary="Put a draft in force",
+        responses=_CHANGED,
+        openapi_extra=operator_call("tariff.change"),
+    )
+    async def activate_version(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(may_change)],
+        plan: _Plan,
+        version: _Number,
+        body: schemas.ActivatedTariff,
+    ) -> schemas.OperatedTariff:
+        """From a time on, in the future. Sessions that run keep the tariff they began with."""
+        async with calls.db.transaction() as connection:
+            active = await activate(
+                connection,
+                plan=plan,
+                number=version,
+                valid_from=body.valid_from,
+                now=calls.clock(),
+                actor=actor_of(caller),
+                reason=body.reason,
+            )
+        return schemas.OperatedTariff.model_validate(active)
+
+    @routes.post(
+        "/tariff-assignments",
+        summary="Let a plan price a place",
+        status_code=_CREATED,
+        responses=_CHANGED,
+        openapi_extra=operator_call("tariff.change"),
+    )
+    async def assign_plan(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(may_change)], body: schemas.NewAssignment
+    ) -> list[schemas.OperatedAssignment]:
+        """Everything, a location, a station or a connector; answers all of them as they are now."""
+        async with calls.db.transaction() as connection:
+            await assign(
+                connection,
+                scope=body.scope,
+                scope_id=body.scope_id,
+                plan=body.plan,
+                valid_from=body.valid_from,
+                now=calls.clock(),
+                actor=actor_of(caller),
+                reason=body.reason,
+            )
+            listed = await list_assignments(connection, calls.clock())
+        return [schemas.OperatedAssignment.model_validate(row) for row in listed]

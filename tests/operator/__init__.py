@@ -1,0 +1,1 @@
+"""The operator API over every slice, as an operator calls it."""

@@ -1,0 +1,63 @@
+"""Tariffs: saved as a draft, activated, assigned, quoted; refused with what is wrong."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from tests.api.operator_scenario import OperatorApi
+
+WHY = {"reason": "winter prices"}
+DAY: dict[str, Any] = {"name": "Day", "elements": [{"prices": {"energy_per_kwh": "13.5"}}]}
+
+
+def soon(operators: OperatorApi, **delta: float) -> str:
+    later: datetime = operators.clock() + timedelta(**delta)
+    return later.isoformat()
+
+
+async def test_a_draft_is_saved_quoted_activated_and_assigned(operators: OperatorApi) -> None:
+    saved = await operators.call(
+        "POST", "/tariffs/city/versions", "finance", json={"document": DAY, **WHY}, expect=201
+    )
+    assert (saved["tariff"]["version"], saved["tariff"]["valid_from"]) == (1, None)
+    example = {"started_at": soon(operators), "energy_kwh": "24", "minutes": 60, "version": 1}
+    quoted = await operators.call("POST", "/tariffs/city/quote", "viewer", json=example)
+    assert (quoted["total"], quoted["version"]) == ("324.00", 1)
+    active = await operators.call(
+        "POST", "/tariffs/city/versions/1/activate", "finance",
+        json={"valid_from": soon(operators, hours=1), **WHY},
+    )  # fmt: skip
+    assert active["valid_from"] is not None
+    assignment = {"scope": "everything", "plan": "city", "valid_from": soon(operators, hours=2)}
+    [assigned] = await operators.call(
+        "POST", "/tariff-assignments", "finance", json=assignment | WHY, expect=201
+    )
+    assert (assigned["scope"], assigned["plan"]) == ("everything", "city")
+    assert [assigned] == await operators.call("GET", "/tariff-assignments", "viewer")
+    [listed] = await operators.call("GET", "/tariffs", "viewer")
+    assert listed["plan"] == "city"
+    assert await operators.acts("city") == ["tariff.save", "tariff.activate"]
+    assert await operators.acts("everything") == ["tariff.assign"]
+
+
+async def test_a_tariff_with_a_hole_is_refused_with_its_place(operators: OperatorApi) -> None:
+    night = {"prices": {"energy_per_kwh": "9"}, "if": {"from": "23:00", "to": "07:00"}}
+    body = {"document": {"name": "Night", "elements": [night]}, **WHY}
+    refused = await operators.call(
+        "POST", "/tariffs/city/versions", "finance", json=body, expect=422
+    )
+    assert refused["error"] == "tariff_hole"
+    await operators.call("GET", "/tariffs/city", expect=404)
+
+
+async def test_a_price_does_not_begin_in_the_past(operators: OperatorApi) -> None:
+    body = {"document": DAY, "valid_from": soon(operators, hours=-1), **WHY}
+    refused = await operators.call(
+        "POST", "/tariffs/city/versions", "finance", json=body, expect=422
+    )
+    assert refused["error"] == "tariff_starts_in_past"
+
+
+async def test_an_operator_sets_no_price(operators: OperatorApi) -> None:
+    body = {"document": DAY, **WHY}
+    for role in ("operator", "admin"):
+        await operators.call("POST", "/tariffs/city/versions", role, json=body, expect=403)
