@@ -22,6 +22,7 @@ create table alerts.alerts (
 create unique index alerts_one_open on alerts.alerts (kind, subject) where closed_at is null;
 create index alerts_by_time on alerts.alerts (opened_at desc, id desc);
 create index alerts_by_kind on alerts.alerts (kind, opened_at);
+create index alerts_by_subject on alerts.alerts (kind, subject, closed_at);
 grant select, insert,
   update (detail, count, last_seen_at, closed_at, acknowledged_at, acknowledged_by, note) on alerts.alerts to evpower_app;
 
@@ -62,12 +63,30 @@ create index messages_by_time on alerts.messages using brin (created_at);
 grant select, insert, update (due_at, attempts, error, sent_at, given_up_at), delete on alerts.messages to evpower_app;
 
 -- The messages are written with what they are about: whoever opens or closes an alert waits for no channel.
+-- One that opens again within 15 minutes is sent only if it stays open for as long: what comes and goes is not sent.
 create function alerts.write_messages() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  settles_for interval := '15 minutes';
+  is_again boolean;
 begin
+  if new.closed_at is null then
+    select exists (select from alerts.alerts a
+                    where a.kind = new.kind and a.subject = new.subject and a.id <> new.id
+                      and a.closed_at > new.opened_at - settles_for) into is_again;
+    insert into alerts.messages (alert_id, channel, event, count, created_at, due_at)
+    select new.id, channel, 'opened', new.count, new.opened_at,
+           new.opened_at + case when is_again then settles_for else interval '0' end
+      from unnest(array['webhook', 'email']) channel;
+    return null;
+  end if;
+  with unsent as (
+    delete from alerts.messages m
+     where m.alert_id = new.id and m.event = 'opened' and m.attempts = 0 and m.due_at > new.closed_at
+    returning m.channel)
   insert into alerts.messages (alert_id, channel, event, count, created_at, due_at)
-  select new.id, channel, case when new.closed_at is null then 'opened' else 'closed' end, new.count,
-         coalesce(new.closed_at, new.opened_at), coalesce(new.closed_at, new.opened_at)
-    from unnest(array['webhook', 'email']) channel;
+  select new.id, channel, 'closed', new.count, new.closed_at, new.closed_at
+    from unnest(array['webhook', 'email']) channel
+   where channel not in (select u.channel from unsent u);
   return null;
 end
 $$;

@@ -95,11 +95,28 @@ CREATE FUNCTION alerts.write_messages() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
+declare
+  settles_for interval := '15 minutes';
+  is_again boolean;
 begin
+  if new.closed_at is null then
+    select exists (select from alerts.alerts a
+                    where a.kind = new.kind and a.subject = new.subject and a.id <> new.id
+                      and a.closed_at > new.opened_at - settles_for) into is_again;
+    insert into alerts.messages (alert_id, channel, event, count, created_at, due_at)
+    select new.id, channel, 'opened', new.count, new.opened_at,
+           new.opened_at + case when is_again then settles_for else interval '0' end
+      from unnest(array['webhook', 'email']) channel;
+    return null;
+  end if;
+  with unsent as (
+    delete from alerts.messages m
+     where m.alert_id = new.id and m.event = 'opened' and m.attempts = 0 and m.due_at > new.closed_at
+    returning m.channel)
   insert into alerts.messages (alert_id, channel, event, count, created_at, due_at)
-  select new.id, channel, case when new.closed_at is null then 'opened' else 'closed' end, new.count,
-         coalesce(new.closed_at, new.opened_at), coalesce(new.closed_at, new.opened_at)
-    from unnest(array['webhook', 'email']) channel;
+  select new.id, channel, 'closed', new.count, new.closed_at, new.closed_at
+    from unnest(array['webhook', 'email']) channel
+   where channel not in (select u.channel from unsent u);
   return null;
 end
 $$;
@@ -4049,6 +4066,8 @@ ALTER TABLE ONLY wallet.wallets
     ADD CONSTRAINT wallets_pkey PRIMARY KEY (client_id);
 
 CREATE INDEX alerts_by_kind ON alerts.alerts USING btree (kind, opened_at);
+
+CREATE INDEX alerts_by_subject ON alerts.alerts USING btree (kind, subject, closed_at);
 
 CREATE INDEX alerts_by_time ON alerts.alerts USING btree (opened_at DESC, id DESC);
 

@@ -382,6 +382,42 @@ class TestRepeats:
             assert await write_repeats(connection, ["webhook"], clock(), REPEATS_EVERY) == 0
 
 
+class TestFlapping:
+    async def test_what_opens_again_is_sent_only_if_it_stays(
+        self, db: Database, clock: TurnedClock, receiver: Receiver
+    ) -> None:
+        async with running_sender(db, clock, **webhook_settings(receiver)) as sender:
+            for _ in range(4):
+                await opened(db, clock)
+                await sender.send()
+                clock.later(minutes=5)
+                await closed(db, clock)
+                await sender.send()
+                clock.later(minutes=9)
+            assert receiver.types == ["alert.opened", "alert.closed"]
+            await opened(db, clock)
+            clock.later(minutes=14)
+            assert await sender.send() == 0
+            clock.later(minutes=1)
+            assert await sender.send() == 1
+            await closed(db, clock)
+            assert await sender.send() == 1
+            clock.later(minutes=16)
+            await opened(db, clock)
+            assert await sender.send() == 1
+        assert receiver.types[2:] == ["alert.opened", "alert.closed", "alert.opened"]
+
+    async def test_another_subject_or_kind_is_another_alert(
+        self, db: Database, clock: TurnedClock, receiver: Receiver
+    ) -> None:
+        await opened(db, clock)
+        await closed(db, clock)
+        await opened(db, clock, subject="S2")
+        await opened(db, clock, GRAVE)
+        async with running_sender(db, clock, **webhook_settings(receiver)) as sender:
+            assert await sender.send() == 4
+
+
 class TestMail:
     async def test_what_comes_within_a_minute_is_one_mail(
         self, db: Database, clock: TurnedClock, mailbox: Mailbox
