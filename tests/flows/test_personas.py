@@ -23,6 +23,18 @@ EARLY_COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "abb-boot-loop": ("get_configuration", "keys=MeterValuesSampledData"),
     "wallbox-boot-loop": ("get_configuration",),
 }
+# What is counted of each; nothing of the others.
+KINDS: Final[Mapping[str, set[str]]] = {
+    "aefa-bad-json": {"json_repaired", "schema", "time_without_zone"},
+    "alfen-2e63": {"transaction_id_large"},
+    "alfen-currentmax": {"context_unknown", "measurand_by_unit", "schema"},
+    "go-e-minus-1": {"transaction_id_none"},
+    "growatt-two-registers": {"two_registers"},
+    "heidelberg-blank": {"transaction_id_none", "value_blank"},
+    "huawei-object": {"object_for_list", "schema"},
+    "ocular-21-char-tag": {"schema", "text_too_long"},
+    "sigen-repeat-stop": {"schema", "text_too_long"},
+}
 
 
 @dataclass
@@ -144,6 +156,26 @@ async def test_a_persona_ends_with_one_right_bill(
     assert charged.quarantine is None
     assert charged.end_reason == "stopped_by_driver"
     assert charged.violations == []
+
+
+@pytest.fixture(scope="module")
+async def deviations(site: Site, charges: Mapping[str, object]) -> dict[str, set[str]]:
+    """What was counted of each; a server that ends stores it."""
+    assert charges
+    await site.evpower.api.stop()
+    await site.evpower.api.start()
+    rows = await site.rows("select station_id, kind from stations.deviations")
+    kinds: dict[str, set[str]] = {persona: set() for persona in PERSONAS}
+    for row in rows:
+        kinds[row["station_id"].removeprefix("P-")].add(row["kind"])
+    return kinds
+
+
+@pytest.mark.parametrize("persona", PERSONAS)
+async def test_what_a_persona_does_wrong_is_counted_by_kind(
+    deviations: dict[str, set[str]], persona: str
+) -> None:
+    assert deviations[persona] == KINDS.get(persona, set())
 
 
 async def test_q15_a_station_that_reboots_at_an_early_command_comes_to_rest(

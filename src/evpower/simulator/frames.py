@@ -52,9 +52,10 @@ def encode_call(call: CallFrame, malformed: Malformed | None = None) -> str:
         case None:
             return text
         case "empty_member":
-            name, value = next(iter(call.payload.items()), ("transactionId", 0))
+            payload = call.payload or {"transactionId": 0}
+            name = "transactionId" if "transactionId" in payload else next(iter(payload))
             member = f'"{name}":'
-            return text.replace(member + orjson.dumps(value).decode(), member, 1)
+            return text.replace(member + orjson.dumps(payload[name]).decode(), member, 1)
         case "unclosed":
             return text.removesuffix("}]")
         case "backslash":

@@ -19,6 +19,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import Round
 from evpower.ocpp.module import Times
 from evpower.ocpp.v16.boot_notification import HEARTBEAT_S
+from evpower.stations import StationChange
 from tests.ocpp.driving import Driving, accept
 from tests.ocpp.scenario import Central, Station, running
 from tests.waiting import until
@@ -216,6 +217,25 @@ async def test_q12_frames_keep_a_station_that_answers_no_ping(
             assert await station.ended() is None
         await until(central.all_closed)
         assert await central.reasons() == ["silent"]
+
+
+@pytest.mark.parametrize("ping", ["true", "false"])
+async def test_q12_a_station_that_takes_pings_badly_gets_none(drive: Driving, ping: str) -> None:
+    """One drops its socket over them; the operator switches them off for it."""
+    async with drive.central.db.transaction() as connection:
+        await stations.change_station(
+            connection, station="EVP-001", change=StationChange(members={"ping": ping}),
+            now=drive.central.clock(), actor="aida",
+        )  # fmt: skip
+    async with drive.central.open() as station:
+        await station.boot()
+        sockets, socket = drive.central.parts.sockets, drive.central.socket()
+        for _ in sockets._slots:
+            sockets.tick()
+        for _ in range(2):  # an answer to a ping would come before the second
+            await station.call("Heartbeat")
+        assert socket.has_ponged == (ping == "true")
+        await charge(drive, station)
 
 
 def _answer_no_ping(station: Station) -> None:

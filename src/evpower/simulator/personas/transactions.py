@@ -73,7 +73,7 @@ TRANSACTIONS: Final = (
         " the start",
         boot={
             "chargePointVendor": "go-e",
-            "chargePointModel": "go-eCharger Gemini V4",
+            "chargePointModel": "Gemini V4",
             "firmwareVersion": "055.5",
         },
         faults=lambda: Faults(transaction_id=-1, stops_full_car=True),
