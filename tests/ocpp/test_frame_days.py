@@ -9,7 +9,7 @@ from evpower.ocpp.module import keep_frame_days
 NOW = datetime(2026, 12, 1, 6, tzinfo=UTC)
 
 
-async def kept(db: Database, now: datetime) -> list[tuple[str, dict[str, list[str]]]]:
+async def partition_alerts(db: Database, now: datetime) -> list[tuple[str, dict[str, list[str]]]]:
     async with db.transaction() as connection:
         await keep_frame_days(connection, 90, now)
         return [(alert.subject, dict(alert.detail)) for alert in await list_alerts(connection)]
@@ -26,8 +26,8 @@ async def frame(owner: Connection, at: datetime) -> None:
 async def test_frames_without_a_partition_are_an_alert_until_the_next_round(
     db: Database, owner: Connection
 ) -> None:
-    assert await kept(db, NOW) == []
+    assert await partition_alerts(db, NOW) == []
     await frame(owner, NOW + timedelta(days=8))
-    assert await kept(db, NOW) == [("ocpp.frames", {"days": ["2026-12-09"]})]
+    assert await partition_alerts(db, NOW) == [("ocpp.frames", {"days": ["2026-12-09"]})]
     assert await owner.fetchval("select count(*) from ocpp.frames") == 1
-    assert await kept(db, NOW) == []
+    assert await partition_alerts(db, NOW) == []
