@@ -23,7 +23,23 @@ async def queue_start(
     expires_in: timedelta = REMOTE_START_EXPIRES_IN,
     is_again: bool = False,
 ) -> None:
-    """Asks the station to start a session with its one-time tag."""
+    """Asks the station once more to start a session with its one-time tag."""
+    command_id = await queue_first_start(
+        connection, session, actor=actor, now=now, expires_in=expires_in, is_again=is_again
+    )
+    await store_sessions.set_start_command(connection, session.id, command_id)
+
+
+async def queue_first_start(
+    connection: Connection,
+    session: ChargingSession,
+    *,
+    actor: str,
+    now: datetime,
+    expires_in: timedelta = REMOTE_START_EXPIRES_IN,
+    is_again: bool = False,
+) -> int:
+    """Asks the station to start a session that is not stored yet; returns the command's id."""
     command = await stations.queue_command(
         connection,
         session.station_id,
@@ -35,7 +51,7 @@ async def queue_start(
         expires_in=expires_in,
         now=now,
     )
-    await store_sessions.set_start_command(connection, session.id, command.id)
+    return command.id
 
 
 async def drop_start(connection: Connection, session: ChargingSession, now: datetime) -> None:

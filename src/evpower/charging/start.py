@@ -1,6 +1,6 @@
 """Starts a session for a driver's app: checks, hold and command in one transaction."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -22,8 +22,9 @@ from evpower.foundation.errors import Conflict, EvPowerError, Forbidden, Invalid
 from evpower.foundation.failpoints import Failpoint
 from evpower.foundation.ids import new_uuid
 from evpower.foundation.money import MAX_MINOR, to_text
-from evpower.stations import Station
+from evpower.stations import ONLINE_FOR, Station
 from evpower.tariffs import Snapshot
+from evpower.wallet import Posting
 
 _REPEATED_WITHIN: Final = timedelta(seconds=60)
 _MAX_SOC: Final = 100
@@ -118,15 +119,18 @@ async def start(
         end_reason=None,
         created_at=now,
     )
+    actor = f"client:{request.client_id}"
+    command_id = await remote.queue_first_start(connection, session, actor=actor, now=now)
+    session = replace(session, start_command_id=command_id)
     await _insert(connection, session, snapshot)
-    await _hold(connection, session, size)
+    posting = await _hold(connection, session, size)
     # The wallet is locked now, so every other start of this client has ended or waits.
     others = await store_sessions.open_of_client(connection, request.client_id)
     if any(other.state == "charging" for other in others):
         raise _already_active()
-    await remote.queue_start(connection, session, actor=f"client:{request.client_id}", now=now)
     failpoints.hit(Failpoint.START_UNCOMMITTED)
-    return await _show(connection, session, is_repeated=False, now=now, snapshot=snapshot)
+    money = (posting.balance_minor, posting.available_minor)
+    return await _started(connection, session, snapshot, money, is_repeated=False, is_online=True)
 
 
 def _check_limits(request: StartRequest) -> None:
@@ -191,7 +195,7 @@ async def _require_connector(
     facts = await store_sessions.find_connector(connection, station.id, number)
     if facts is None:
         raise NotFound("connector_not_found", f"station {station.id!a:.80} has no such connector")
-    if not await stations.is_online(connection, station.id, now):
+    if facts.last_frame_at is None or facts.last_frame_at <= now - ONLINE_FOR:
         raise Conflict("station_offline", "the station is not connected")
     wanted = {station.wanted_availability, facts.wanted_availability, station.reported_availability}
     if "inoperative" in wanted or facts.reported_status in _BROKEN:
@@ -212,21 +216,23 @@ async def _require_connector(
 
 async def _insert(connection: Connection, session: ChargingSession, snapshot: Snapshot) -> None:
     try:
-        await store_sessions.insert_session(connection, session)
+        await store_sessions.insert_session_with_tariff(
+            connection,
+            session,
+            snapshot.plan,
+            snapshot.version,
+            tariffs.write_snapshot(snapshot),
+        )
     except asyncpg.UniqueViolationError as error:  # at another station at the same time
         raise _already_active() from error
-    await store_sessions.insert_tariff(
-        connection,
-        session.id,
-        snapshot.plan,
-        snapshot.version,
-        tariffs.write_snapshot(snapshot),
-    )
 
 
-async def _hold(connection: Connection, session: ChargingSession, size: HoldSize) -> None:
+async def _hold(connection: Connection, session: ChargingSession, size: HoldSize) -> Posting:
+    """Puts the money on hold; returns the wallet after it."""
     try:
-        await wallet.hold(connection, session.id, size.amount_minor, least_minor=size.least_minor)
+        return await wallet.hold(
+            connection, session.id, size.amount_minor, least_minor=size.least_minor
+        )
     except Conflict as error:
         if error.code == "hold_refused":  # blocked since the check
             raise Forbidden("client_blocked", "the client may not spend") from error
@@ -253,12 +259,28 @@ async def _show(
     *,
     is_repeated: bool,
     now: datetime,
-    snapshot: Snapshot | None = None,
 ) -> StartedSession:
-    hold = await wallet.get_hold(connection, session.id)
     stored = await wallet.get_wallet(connection, session.client_id)
     assert stored is not None, "a client has a wallet"  # noqa: S101
-    snapshot = snapshot or await _stored_tariff(connection, session.id)
+    snapshot = await _stored_tariff(connection, session.id)
+    is_online = await stations.is_online(connection, session.station_id, now)
+    money = (stored.balance_minor, stored.available_minor)
+    return await _started(
+        connection, session, snapshot, money, is_repeated=is_repeated, is_online=is_online
+    )
+
+
+async def _started(
+    connection: Connection,
+    session: ChargingSession,
+    snapshot: Snapshot,
+    money: tuple[int, int],
+    *,
+    is_repeated: bool,
+    is_online: bool,
+) -> StartedSession:
+    """Returns a session with its hold; `money`: the balance, and what of it is free."""
+    hold = await wallet.get_hold(connection, session.id)
     return StartedSession(
         session_id=session.id,
         client_id=session.client_id,
@@ -267,10 +289,10 @@ async def _show(
         state=session.state,
         snapshot=snapshot,
         held_minor=hold.amount_minor if hold is not None and hold.state == "open" else 0,
-        balance_minor=stored.balance_minor,
-        available_minor=stored.available_minor,
+        balance_minor=money[0],
+        available_minor=money[1],
         is_repeated=is_repeated,
-        is_online=await stations.is_online(connection, session.station_id, now),
+        is_online=is_online,
     )
 
 

@@ -20,6 +20,7 @@ class ConnectorFacts:
     wanted_availability: str
     reported_status: str | None
     rated_power_w: int
+    last_frame_at: datetime | None  # of the station
 
 
 async def find_connector(
@@ -28,8 +29,10 @@ async def find_connector(
     """Returns a connector; None: the station has none of this number."""
     row = await connection.fetchrow(
         """
-        select wanted_availability, reported_status, rated_power_w
-          from stations.connectors_public where station_id = $1 and number = $2
+        select c.wanted_availability, c.reported_status, c.rated_power_w, o.last_frame_at
+          from stations.connectors_public c
+          left join stations.sockets_public o on o.station_id = c.station_id
+         where c.station_id = $1 and c.number = $2
         """,
         station_id,
         number,
@@ -52,6 +55,34 @@ async def insert_session(connection: Connection, session: ChargingSession) -> No
     values = ", ".join(f"${number}" for number in range(1, len(fields) + 1))
     await connection.execute(
         f"insert into charging.sessions ({_SESSION}, source) values ({values}, 'evpower')",
+        *(getattr(session, field) for field in fields),
+    )
+
+
+async def insert_session_with_tariff(
+    connection: Connection,
+    session: ChargingSession,
+    plan: str,
+    version: int,
+    snapshot: Mapping[str, Any],
+) -> None:
+    """Inserts a session and the tariff that it is billed by.
+
+    Raises asyncpg.UniqueViolationError beside another open one.
+    """
+    fields = _SESSION.split(", ")
+    values = ", ".join(f"${number}" for number in range(4, len(fields) + 4))
+    await connection.execute(
+        f"""
+        with inserted as (
+          insert into charging.sessions ({_SESSION}, source) values ({values}, 'evpower')
+          returning id
+        ) insert into charging.session_tariffs (session_id, plan, version, snapshot)
+          select id, $1, $2, $3 from inserted
+        """,
+        plan,
+        version,
+        snapshot,
         *(getattr(session, field) for field in fields),
     )
 
