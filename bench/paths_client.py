@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,9 @@ _BOOT: Final = [
     2, "boot", "BootNotification", {"chargePointVendor": "Acme", "chargePointModel": "Bench"}
 ]  # fmt: skip
 _WAIT_LIMIT_S: Final = 20.0
-_GAP_S: Final = 0.03  # what the step before started may end
+_SETTLE_S: Final = 2.0  # what the connections of a round started may end,
+_GAP_S: Final = 0.1  # and what the step before did
+Step = Callable[[], Awaitable[float]]  # takes one step; returns its milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +69,40 @@ async def _until(
                 await socket.send(orjson.dumps(refusal).decode())
 
 
-async def _stop(plan: Plan, number: int) -> float:
+@asynccontextmanager
+async def _stopping(plan: Plan, number: int) -> AsyncGenerator[Step]:
+    """A phone that is signed in, and a station that charges: a step stops it."""
     token, name, transaction = plan.charging[number]
     live = connect(f"ws://{LOOPBACK}:{plan.port}/api/v1/ws", compression=None, ping_interval=None)
     async with live as phone, _station(plan.port, name) as station:
         await phone.send(json.dumps({"type": "auth", "token": token}))
         before = await _until(phone, _is_balance)
-        now = datetime.now(UTC).isoformat()[:23] + "Z"
-        stop = {
-            "transactionId": transaction, "meterStop": 5_000, "timestamp": now, "reason": "Local"
-        }  # fmt: skip
-        message = orjson.dumps([2, f"stop-{number}", "StopTransaction", stop]).decode()
-        await asyncio.sleep(_GAP_S)
-        began_s = time.perf_counter()
-        await station.send(message)
-        await _until(phone, lambda sent: _is_balance(sent) and sent["balance"] != before["balance"])
-        took_ms = (time.perf_counter() - began_s) * 1000
-        await _until(station, lambda sent: sent[:2] == [3, f"stop-{number}"])
-    return took_ms
+
+        async def stop() -> float:
+            stop = {
+                "transactionId": transaction, "meterStop": 5_000, "reason": "Local",
+                "timestamp": datetime.now(UTC).isoformat()[:23] + "Z",
+            }  # fmt: skip
+            message = orjson.dumps([2, f"stop-{number}", "StopTransaction", stop]).decode()
+            began_s = time.perf_counter()
+            await station.send(message)
+            await _until(
+                phone, lambda sent: _is_balance(sent) and sent["balance"] != before["balance"]
+            )
+            took_ms = (time.perf_counter() - began_s) * 1000
+            await _until(station, lambda sent: sent[:2] == [3, f"stop-{number}"])
+            return took_ms
+
+        yield stop
 
 
 def _is_balance(message: Mapping[str, Any]) -> bool:
     return message.get("type") == "balance_update"
 
 
-async def _start(plan: Plan, number: int) -> float:
+@asynccontextmanager
+async def _starting(plan: Plan, number: int) -> AsyncGenerator[Step]:
+    """A phone with an open connection, and a station that is booted: a step starts it."""
     token, name = plan.waiting[number]
     body = json.dumps({"station_id": name, "connector_id": 1}).encode()
     head = (
@@ -100,17 +111,20 @@ async def _start(plan: Plan, number: int) -> float:
     )
     async with _station(plan.port, name) as station:
         reader, writer = await asyncio.open_connection(LOOPBACK, plan.port)
-        await asyncio.sleep(_GAP_S)
-        began_s = time.perf_counter()
-        writer.write(head.encode() + body)
-        call = await _until(station, _is_remote_start)
-        took_ms = (time.perf_counter() - began_s) * 1000
-        await station.send(json.dumps([3, call[1], {"status": "Accepted"}]))
-        status = await reader.readline()
-        if b" 200 " not in status:
-            raise RuntimeError(f"not started: {status!r}")
+
+        async def start() -> float:
+            began_s = time.perf_counter()
+            writer.write(head.encode() + body)
+            call = await _until(station, _is_remote_start)
+            took_ms = (time.perf_counter() - began_s) * 1000
+            await station.send(json.dumps([3, call[1], {"status": "Accepted"}]))
+            status = await reader.readline()
+            if b" 200 " not in status:
+                raise RuntimeError(f"not started: {status!r}")
+            return took_ms
+
+        yield start
         writer.close()
-    return took_ms
 
 
 def _is_remote_start(message: list[Any]) -> bool:
@@ -123,21 +137,32 @@ async def _run(plan: Plan) -> None:
         f"ws://{LOOPBACK}:{plan.echo_port}", compression=None, ping_interval=None
     ) as echo:
 
-        async def echoed(_plan: Plan, number: int) -> float:
-            began_s = time.perf_counter()
-            await echo.send(f"echo {number} " + "x" * 200)
-            await echo.recv()
-            return (time.perf_counter() - began_s) * 1000
+        @asynccontextmanager
+        async def echoing(_plan: Plan, number: int) -> AsyncGenerator[Step]:
+            async def send() -> float:
+                began_s = time.perf_counter()
+                await echo.send(f"echo {number} " + "x" * 200)
+                await echo.recv()
+                return (time.perf_counter() - began_s) * 1000
 
-        steps: Mapping[str, Callable[[Plan, int], Awaitable[float]]] = {
-            "stop": _stop, "start": _start, "echo": echoed
-        }  # fmt: skip
-        done = dict.fromkeys(steps, 0)
+            yield send
+
+        kinds = {"stop": _stopping, "start": _starting, "echo": echoing}
+        done = dict.fromkeys(kinds, 0)
         print("[]", flush=True)
         while name := (await loop.run_in_executor(None, sys.stdin.readline)).strip():
             first = done[name]
             done[name] += plan.each
-            took = [await steps[name](plan, number) for number in range(first, done[name])]
+            async with AsyncExitStack() as stack:
+                steps = [
+                    await stack.enter_async_context(kinds[name](plan, number))
+                    for number in range(first, done[name])
+                ]
+                await asyncio.sleep(_SETTLE_S if name != "echo" else 0)
+                took: list[float] = []
+                for step in steps:
+                    await asyncio.sleep(_GAP_S)
+                    took.append(await step())
             print(json.dumps(took), flush=True)
 
 
