@@ -190,7 +190,7 @@ class Dispatcher:
     async def _send_queued(self, socket: CommandSocket) -> None:
         """Sends a station's commands one after the other, until none is queued."""
         while self._sockets.get(socket.station_id) is socket:
-            async with self._db.transaction() as connection:
+            async with self._db.connection() as connection:  # one statement: its own transaction
                 command = await stations.claim_command(
                     connection, socket.station_id, socket.epoch, now=self._clock()
                 )

@@ -60,8 +60,6 @@ async def claim_command(
 
     None: nothing is queued, one is in flight, or a newer socket is there.
     """
-    if not await store_connections.lock_socket(connection, station_id, epoch):
-        return None
     return await store_commands.claim_next(connection, station_id, epoch, now)
 
 

@@ -47,11 +47,18 @@ async def insert_command(  # noqa: PLR0913 - the columns of a command
 async def claim_next(
     connection: Connection, station_id: str, epoch: int, now: datetime
 ) -> Command | None:
-    """Marks a station's oldest queued command as sent, unless one is in flight."""
+    """Marks a station's oldest queued command as sent on its newest socket.
+
+    Unless one is in flight. The socket is locked: a newer one waits, or has come and is seen.
+    """
     row = await connection.fetchrow(
         f"""
+        with newest as (
+          select from stations.sockets s where s.station_id = $1 and s.epoch = $2
+             for no key update
+        )
         update stations.commands c set state = 'sent', sent_at = $3, epoch = $2
-         where c.id = (
+         where exists (select from newest) and c.id = (
            select q.id from stations.commands q
             where q.station_id = $1 and q.state = 'queued' and q.expires_at > $3
             order by q.id limit 1 for update)

@@ -80,19 +80,6 @@ async def upsert_socket(
     )
 
 
-async def lock_socket(connection: Connection, station_id: str, epoch: int) -> bool:
-    """Locks a station's newest socket until the transaction ends; false: it is another one."""
-    locked = await connection.fetchval(
-        """
-        select true from stations.sockets s where s.station_id = $1 and s.epoch = $2
-           for no key update
-        """,
-        station_id,
-        epoch,
-    )
-    return locked is True
-
-
 async def close_one(
     connection: Connection, station_id: str, epoch: int, reason: str, now: datetime
 ) -> bool:
