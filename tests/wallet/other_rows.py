@@ -56,6 +56,12 @@ insert into stations.connectors
 values ('S1', 1, 1, 'GBT_DC', 'CABLE', 'DC', 60000, 'available', now());
 insert into stations.locations (id, name, latitude, longitude) values ('L', 'L', 42.8, 74.5);
 
+insert into tariffs.client_tariffs
+  (client_id, plan_id, discount_ppm, discount_on, valid_from, valid_until, actor)
+values (gen_random_uuid(), 1, null, '{}', now(), now(), 'aida'),
+       (gen_random_uuid(), null, 5, '{energy}', now(), now(), 'aida'),
+       (gen_random_uuid(), 1, 5, '{energy}', now(), now(), 'aida');
+
 insert into sync.cursors (name, xid, seq) values ('supabase', '1', 1)
 on conflict (name) do update set xid = excluded.xid, seq = excluded.seq;
 insert into sync.run_leases (kind, leased_by, leased_until)

@@ -66,6 +66,10 @@ STATE: Final = {
     "stations.connections": "'closed'",
     "stations.connectors": "'reported'",
     "stations.locations": "'placed'",
+    "tariffs.client_tariffs": (
+        "case when discount_ppm is null then 'plan' when plan_id is null then 'discount'"
+        " else 'both' end"
+    ),
     "sync.cursors": "'moved'",
     "sync.run_leases": "'leased'",
     "sync.runs": "kind",
@@ -168,6 +172,9 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
     ("stations.connectors", "reported_at"): set(),
     ("stations.locations", "latitude"): set(),
     ("stations.locations", "longitude"): set(),
+    ("tariffs.client_tariffs", "plan_id"): {"both"},  # it is a discount alone then
+    ("tariffs.client_tariffs", "discount_ppm"): set(),
+    ("tariffs.client_tariffs", "valid_until"): {"plan", "discount", "both"},  # without an end
     ("sync.cursors", "xid"): set(),
     ("sync.cursors", "seq"): set(),
     ("sync.run_leases", "leased_by"): set(),
