@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from evpower.charging.operate import OperatorBill, correct_session
 from tests.charging.place import NOON, ChargingPlace, read
 
 
@@ -81,6 +82,16 @@ async def test_edge_4_a_stop_without_an_id_ends_the_only_open_one(
     place.later(10)
     await place.stop(unknown, 7_500)
     assert await place.bill(session) == ("settled", 7_500, 90)
+
+
+async def test_a_stop_without_an_id_and_with_the_tag_of_another_ends_nothing(
+    place: ChargingPlace,
+) -> None:
+    session, _ = await place.charging(await place.driver())
+    place.later(10)
+    await place.stop(-1, 7_500, tag="04A1B2C3D4E5F6")
+    assert await place.value("state", session) == "charging"
+    assert "stop_unmatched" in await place.alerts()
 
 
 async def test_q54_of_several_the_tag_says_which_one(place: ChargingPlace) -> None:
@@ -296,6 +307,17 @@ class TestFree:
         await place.stop(transaction, wh, reason=reason)
         assert await place.value("free_reason", session) is None
         assert await place.value("cost_minor", session) > 0
+
+    async def test_a_better_figure_below_half_a_kwh_stays_free(self, place: ChargingPlace) -> None:
+        session, transaction = await place.charging(await place.driver())
+        place.later(5)
+        await place.stop(transaction, 300, reason="PowerLoss")
+        assert await place.bills(session) == [(300, 0)]
+        for wh, som in ((400, 0), (600, 7)):
+            bill = OperatorBill(session, wh, None, "aida", "meter read on site")
+            async with place.db.transaction() as connection:
+                await correct_session(connection, bill, now=place.now)
+            assert (await place.bills(session))[-1] == (wh, som)
 
     async def test_the_fourth_of_a_day_is_billed(self, place: ChargingPlace) -> None:
         client = await place.driver()

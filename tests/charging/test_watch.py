@@ -75,6 +75,9 @@ class TestAvailable:
     ) -> None:
         _, session, _ = await used(place)
         await place.status("available")
+        await place.owner.execute(
+            "update stations.connections set closed_at = opened_at, close_reason = 'operator'"
+        )
         await place.owner.execute("update stations.stations set retired_at = now()")
         place.later(10)
         await place.watch()

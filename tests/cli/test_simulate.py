@@ -96,8 +96,9 @@ async def test_what_happens_from_outside_is_an_option() -> None:
 
 
 @pytest.mark.parametrize("plan", ["lose-network", "x reboot", "-1 reboot", "1 explode", "1 card"])
-def test_a_plan_that_cannot_be_read_is_refused(plan: str) -> None:
-    done = evpower("station", "simulate", "--id", "E", "--url", "ws://127.0.0.1:1", "--at", plan)
+def test_a_plan_that_cannot_be_read_is_refused(tmp_path: Path, plan: str) -> None:
+    words = ("--id", "E", "--url", "ws://127.0.0.1:1", "--at", plan)
+    done = evpower(tmp_path, "station", "simulate", *words)
     assert done.returncode == 1
     assert "cut-power" in done.stderr
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import statistics
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -91,9 +92,9 @@ class TestBudget:
 
         async def back(number: int) -> int:
             async with places:
-                return await connects(central, f"S{number}", password, ATTACKER)
+                return await _status(central, f"S{number}", password or "")
 
-        assert set(await asyncio.gather(*map(back, range(1000)))) == {101}
+        assert Counter(await asyncio.gather(*map(back, range(1000)))) == {101: 1000}
 
     async def test_a_station_added_a_moment_ago_costs_its_address_nothing(
         self, central: Central
@@ -213,7 +214,7 @@ async def _flood(central: Central) -> AsyncIterator[None]:
         number = 0
         while True:
             number += 1
-            await _handshake(central, f"F{lane}-{number}")
+            await _status(central, f"F{lane}-{number}", "wrong")
 
     tasks = [asyncio.create_task(strangers(lane)) for lane in range(8)]
     try:
@@ -224,14 +225,16 @@ async def _flood(central: Central) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _handshake(central: Central, name: str) -> bytes:
+async def _status(central: Central, name: str, password: str) -> int:
+    """The status of a handshake of the attacker's address, whose socket ends at once."""
     reader, writer = await asyncio.open_connection("127.0.0.1", central.port)
     try:
-        writer.write(
-            f"GET /ocpp/{name} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
-            f"Authorization: {basic(name, 'wrong')}\r\nX-Forwarded-For: {ATTACKER}\r\n\r\n".encode()
-        )
-        return await reader.readline()
+        lines = (
+            f"GET /ocpp/{name} HTTP/1.1", "Host: x", "Upgrade: websocket", "Connection: Upgrade",
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version: 13",
+            f"Authorization: {basic(name, password)}", f"X-Forwarded-For: {ATTACKER}", "", "",
+        )  # fmt: skip
+        writer.write("\r\n".join(lines).encode())
+        return int((await reader.readline()).split()[1])
     finally:
         writer.close()
