@@ -200,6 +200,10 @@ class TestFinish:
         points = at(0, 5_000), at(1, 5_800), at(2, 100)
         assert self.finished(*points, stop=at(3, 700)) == (1_400, False, None)
 
+    def test_a_stop_after_a_reset_adds_to_what_came_before_it(self) -> None:
+        points = at(0, 5_000), at(1, 5_800), at(2, 100), at(3, 700)
+        assert self.finished(*points, stop=at(4, 1_300)) == (2_000, False, None)
+
     def test_q46_no_register_at_all_is_nothing_for_an_operator_to_look_at(self) -> None:
         assert finish(begin(None, NOON), None, None, POWER_W).flaw == "no_register"
         assert self.finished(at(0, 0), stop=None) == (0, True, "no_register")
