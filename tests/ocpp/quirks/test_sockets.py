@@ -71,6 +71,7 @@ async def test_q3_without_any_name_it_is_found_by_its_user(central: Central) -> 
 async def test_q3_without_name_and_user_its_address_is_listed(central: Central) -> None:
     for _ in range(2):
         assert await refused(central, "/", subprotocols=None) == 404
+    await central.parts.unknown.flush()
     async with central.db.connection() as connection:
         [unknown] = await stations.list_unknown(connection)
     assert (unknown.name, unknown.address, unknown.attempts) == ("(no id)", "127.0.0.1", 2)
