@@ -9,12 +9,15 @@ from uuid import UUID
 import orjson
 
 from evpower.charging.session_view import SessionView
-from evpower.tariffs import Snapshot, write_snapshot
+from evpower.tariffs import Snapshot, Tally, write_snapshot, write_tally
 from tests.tariffs.examples import tariff
 
 AT = datetime(2025, 9, 25, 10, 12, 3, 123456, tzinfo=UTC)
 SNAPSHOT = orjson.dumps(
     write_snapshot(Snapshot("city", 1, tariff({"energy_per_kwh": "13.5"})))
+).decode()
+TALLY = orjson.dumps(
+    write_tally(Tally(0, 1, 3_250_000, is_started=True, volumes={("energy", 0): 3_250_000}))
 ).decode()
 CHARGING = SessionView(
     id=UUID("6f1c2d0e-8f57-4f5d-9c55-2f8f5a3f9a11"),
@@ -59,6 +62,7 @@ CHARGING = SessionView(
     last_value_at=AT,
     last_frame_at=AT,
     snapshot=SNAPSHOT,
+    tally=TALLY,
 )
 
 
