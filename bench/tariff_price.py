@@ -47,12 +47,20 @@ async def tariff_price(_: Rig) -> list[Row]:
     many, few = _samples(_MANY), _samples(_FEW)
     pricer = Pricer(tariff)
     whole = _quickest(lambda: price(tariff, _START, many), lambda: price(tariff, _START, few))
-    one = _quickest(_one_more(pricer, few, _FEW - 1), _one_more(pricer, few, 4))
+    added = _quickest(_one_more(pricer, few, _FEW - 1), _one_more(pricer, few, 4))
     few_name = f"the same with {_FEW} samples"
     note = "the running cost and the limit's time after one more meter value"
     return [
         Row("tariff_5000_samples", whole[0], "ms", few_name, whole[1], Bar("<=", 12)),
-        Row("tariff_sample_500", one[0], "ms", "the same on sample 5", one[1], Bar("<=", 2), note),
+        Row(
+            "tariff_sample_500",
+            added[0],
+            "ms",
+            "the same on sample 5",
+            added[1],
+            Bar("<=", 2),
+            note,
+        ),
     ]
 
 

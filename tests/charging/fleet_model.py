@@ -17,6 +17,7 @@ class Charge:
     number: int | None = None  # our number for it, once the station has its answer
     end_wh: int | None = None
     ended_at: datetime | None = None
+    done_s: float = 0  # how long the car took nothing, by its status
 
 
 @dataclass
@@ -26,11 +27,16 @@ class Socket:
     number: int
     register_wh: int = 5_000
     charge: Charge | None = None
+    is_done: bool = False  # the car takes nothing
     over: list[Charge] = field(default_factory=list[Charge])
 
     @property
     def all_charges(self) -> list[Charge]:
         return self.over + ([self.charge] if self.charge else [])
+
+    def done_s(self, number: int) -> float:
+        """How long the car took nothing in a transaction."""
+        return sum(charge.done_s for charge in self.all_charges if charge.number == number)
 
     def delivered_wh(self, number: int) -> int:
         """What was delivered in a transaction, whatever was reported."""
@@ -53,7 +59,9 @@ class Station:
     def deliver(self, seconds: float) -> None:
         """Lets energy flow for a while."""
         for socket in self.sockets:
-            if socket.charge is not None:
+            if socket.charge is not None and socket.is_done:
+                socket.charge.done_s += seconds
+            elif socket.charge is not None:
                 socket.register_wh += int(self.power_w * seconds / 3600)
 
     def begin(self, connector: int, tag: str, at: datetime) -> Charge | None:
@@ -61,7 +69,7 @@ class Station:
         socket = self.sockets[connector - 1]
         if socket.charge is not None:
             return None
-        socket.charge = Charge(tag, socket.register_wh, at)
+        socket.charge, socket.is_done = Charge(tag, socket.register_wh, at), False
         return socket.charge
 
     def end(self, connector: int, at: datetime) -> Charge | None:

@@ -48,13 +48,13 @@ class Site:
     def __post_init__(self) -> None:
         self.scenario = Scenario(self.sql)
 
-    async def open(self, **station: Any) -> None:
+    async def open(self, *, tariff: dict[str, Any] = TARIFF, **station: Any) -> None:
         """Makes the tariff and the station, and connects it."""
         async with self.db.transaction() as connection:
             await tariffs.save(
                 connection,
                 plan="usual",
-                document=TARIFF,
+                document=tariff,
                 valid_from=self.now - timedelta(days=1),
                 now=self.now - timedelta(days=1),
                 actor="aida",

@@ -1,13 +1,14 @@
 """Drivers, a station, an operator and the clock do anything in any order, on real PostgreSQL.
 
-Each session is settled once, money is conserved, no energy is billed that was not delivered, no
-money stays on hold without an open session, and no session stays without an end. No frame of a
-station raises.
+Each session is settled once, money is conserved, no energy or idle time is billed that was not, no
+money stays on hold without an open session, and no session stays without an end. Each bill is the
+price of what happened, by the tariff of its client. No frame of a station raises.
 """
 
 import asyncio
+import json
 from collections.abc import Coroutine
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from evpower import charging, stations, wallet
+from evpower import charging, stations, tariffs, wallet
 from evpower.charging.events import StationReadings, StationStatus, StationStop, StationTime
 from evpower.charging.meter_values import meter_values
 from evpower.charging.status_reported import status_reported
@@ -45,6 +46,19 @@ CLIENTS = st.sampled_from([0, 1])
 LIMITS = st.sampled_from(
     [{}, {"energy_wh": 4_000}, {"amount_minor": 3_000}, {"energy_wh": 9_000, "amount_minor": 2_000}]
 )
+# By the hour, by the power, by the time, and for standing.
+TARIFF: dict[str, Any] = {
+    "name": "Four elements",
+    "elements": [
+        {"prices": {"energy_per_kwh": "10"}, "if": {"from": "22:00", "to": "06:00"}},
+        {"prices": {"energy_per_kwh": "14", "flat": "2"}, "if": {"from": "18:30", "to": "22:00"}},
+        {"prices": {"energy_per_kwh": "12", "flat": "3"}},
+        {"prices": {"time_per_hour": "6", "parking_per_minute": "0.2"}},
+    ],
+    "parking_grace_minutes": 2,
+    "parking_maximum": "40",
+    "taxes": [{"name": "VAT", "percent": "12"}],
+}
 OVER = "('settled', 'expired', 'refused', 'cancelled', 'failed')"
 
 
@@ -77,8 +91,13 @@ class ChargingMachine(RuleBasedStateMachine):
         await self.db.start()
         self.owner = await asyncpg.connect(as_owner(self.dsn))
         self.site = Site(self.db, self.owner)
-        await self.site.open()
+        await self.site.open(tariff=TARIFF)
         await self.site.open_to_cards()
+        await self.owner.execute(
+            "insert into stations.profiles (station_id, overrides) values ($1, $2)",
+            STATION,
+            '{"release_detection": true}',
+        )
         self.clients = [await self.site.driver(300), await self.site.driver(120)]
         await self.site.card(self.clients[1], CARD)
 
@@ -109,6 +128,7 @@ class ChargingMachine(RuleBasedStateMachine):
         assert [tuple(row) for row in left] == [], "a session has no end"
         assert await self.owner.fetchval("select sum(held_minor) from wallet.wallets") == 0
         await self._check()
+        await self._check_prices()
         report = await wallet.verify(self.db)
         assert report.ok, report.discrepancies
 
@@ -168,6 +188,24 @@ class ChargingMachine(RuleBasedStateMachine):
     async def _top_up(self, client: UUID) -> None:
         payment = await self.site.scenario.payment(client, 5_000)
         await self.owner.execute("select wallet.credit($1)", payment)
+
+    @rule(client=CLIENTS, discount=st.sampled_from([None, 125_000, 1_000_000]), ends=st.booleans())
+    def give_a_discount(self, client: int, discount: int | None, ends: bool) -> None:  # noqa: FBT001
+        """Also one that ends the one before, and one that begins later."""
+        self.run(self._give_a_discount(self.clients[client], discount, ends=ends))
+
+    async def _give_a_discount(self, client: UUID, discount: int | None, *, ends: bool) -> None:
+        now = self.site.now
+        async with self.db.transaction() as connection:
+            if discount is None:
+                for own in await tariffs.list_client_tariffs(connection, client_id=client):
+                    await tariffs.end_client_tariff(
+                        connection, number=own.id, valid_until=now, now=now, actor="aida"
+                    )
+                return
+            until = now + timedelta(minutes=20) if ends else None
+            new = tariffs.NewClientTariff(client, now, until, discount_ppm=discount)
+            await tariffs.add_client_tariff(connection, new, now=now, actor="aida")
 
     # The station
 
@@ -275,14 +313,21 @@ class ChargingMachine(RuleBasedStateMachine):
                 connection, event._replace(received_at=self.site.now), now=self.site.now
             )
 
-    @rule(connector=CONNECTORS, status=st.sampled_from(["available", "charging", "finishing"]))
+    @rule(
+        connector=CONNECTORS,
+        status=st.sampled_from(
+            ["available", "charging", "suspended_ev", "suspended_ev", "suspended_evse", "finishing"]
+        ),
+    )
     def report_status(self, connector: int, status: str) -> None:
-        self._send(partial(self._report_status, connector, status))
+        if status in {"charging", "suspended_ev", "suspended_evse"}:
+            self.station.sockets[connector - 1].is_done = status == "suspended_ev"
+        self._send(partial(self._report_status, connector, status, self.site.now))
 
-    async def _report_status(self, connector: int, status: str) -> None:
+    async def _report_status(self, connector: int, status: str, at: datetime) -> None:
         event = StationStatus(
-            STATION, connector, status, None,
-            StationTime(self.site.now, self.site.now.isoformat()), self.site.now, is_history=False,
+            STATION, connector, status, None, StationTime(at, at.isoformat()), self.site.now,
+            is_history=False,
         )  # fmt: skip
         async with self.db.transaction() as connection:
             await status_reported(connection, event, now=self.site.now, rules=self.site.rules)
@@ -333,6 +378,11 @@ class ChargingMachine(RuleBasedStateMachine):
                    (select count(*) from charging.settlements b
                      where b.session_id = s.id and b.bill_number is not null) as bills,
                    (select count(*) from charging.cdrs c where c.session_id = s.id) as records,
+                   (select sum((part ->> 'duration_s')::int)
+                      from (select c.parts from charging.cdrs c where c.session_id = s.id
+                             order by c.settlement_id desc limit 1) newest,
+                           jsonb_array_elements(newest.parts) part
+                     where part ->> 'kind' = 'parking') as parked_s,
                    exists (select from wallet.holds h where h.session_id = s.id
                             and h.state = 'open' and s.state in {OVER}) as held_after
               from charging.sessions s left join charging.transactions t on t.session_id = s.id
@@ -347,6 +397,21 @@ class ChargingMachine(RuleBasedStateMachine):
                     socket.delivered_wh(row["number"]) for socket in self.station.sockets
                 )
                 assert row["energy_wh"] <= delivered, dict(row)
+                done_s = sum(socket.done_s(row["number"]) for socket in self.station.sockets)
+                assert (row["parked_s"] or 0) <= done_s, dict(row)
+
+    async def _check_prices(self) -> None:
+        """What happened costs the same again, by the tariff that was stored at the start."""
+        rows = await self.owner.fetch(
+            "select s.id, s.cost_minor, f.snapshot from charging.sessions s"
+            " join charging.session_tariffs f on f.session_id = s.id where s.state = 'settled'"
+            " and s.quarantine_reason is distinct from 'no_register'"
+        )
+        for row in rows:
+            snapshot = tariffs.read_snapshot(json.loads(row["snapshot"]))
+            async with self.db.connection() as connection:
+                bill = await charging.preview_session(connection, row["id"], snapshot)
+            assert bill.cost_minor == row["cost_minor"], dict(row)
 
 
 async def test_charging_keeps_its_promises(server: Server) -> None:
