@@ -24,7 +24,7 @@ from tests.waiting import WAIT_LIMIT_S, until
 DOCUMENT = bootstrap.openapi()["paths"]
 FOR_OPERATORS = f"{OPERATOR_PATH}/"
 # Of a call of operators the document has one form of answer for who may not: a few tries show it.
-TRIES, TRIES_OF_OPERATORS, TRIES_REFUSED = 20, 12, 2
+TRIES, TRIES_OF_OPERATORS, TRIES_REFUSED = 20, 8, 1
 OPERATIONS = sorted(
     (
         method.upper(),
