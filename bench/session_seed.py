@@ -42,7 +42,7 @@ select t.id, t.session_id, 21000, 20000, 27000 from charging.transactions t
 
 async def add_sessions(owner: Connection, count: int, stations: int, clients: int) -> None:
     """Sessions of one every 30 s, most of them settled, with transactions and progress."""
-    await owner.execute("set session_replication_role = replica")
+    await owner.execute("set session_replication_role = replica; set statement_timeout = 0")
     await owner.execute(_SESSIONS, count, stations, clients)
     await owner.execute(_TRANSACTIONS)
     await owner.execute(_PROGRESS)

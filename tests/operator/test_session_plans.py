@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,12 +17,17 @@ from tests.conftest import Server, as_owner
 
 CLIENT = UUID("00000000-0000-4000-8000-00000000000c")
 LIMIT = 50
+NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 COUNT = 20_000
 FILTERS: dict[str, tuple[SessionFilter, str]] = {
     "none": (SessionFilter(), "sessions_by_creation"),
     "settled": (SessionFilter(states=("settled",)), "sessions_by_creation"),
     "expired and refused": (SessionFilter(states=("expired", "refused")), "sessions_by_state"),
     "expired": (SessionFilter(states=("expired",)), "sessions_by_state"),
+    "time": (
+        SessionFilter(made_from=NOON - timedelta(days=9), made_before=NOON - timedelta(days=5)),
+        "sessions_by_creation",
+    ),
     "end_reason": (SessionFilter(end_reason="no_frames"), "sessions_by_end"),
     "start_failure": (SessionFilter(start_failure="not_plugged_in"), "sessions_by_failure"),
     "client": (SessionFilter(client_id=CLIENT), "sessions_by_client"),
@@ -40,7 +46,7 @@ select gen_random_uuid(), case when g % 100 = 1 then $2::uuid else $3::uuid end,
        f.at
   from generate_series(1, $1::int) g
  cross join lateral (
-   select now() - g * interval '1 minute' as at,
+   select timestamptz '2026-12-01 12:00Z' - g * interval '1 minute' as at,
           case when g % 200 = 11 then 'charging' when g % 200 = 17 then 'expired'
                else 'settled' end as state,
           case when g % 200 = 17 then 'not_plugged_in' end as failure) f

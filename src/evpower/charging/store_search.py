@@ -44,6 +44,9 @@ def page_statement(
     wanted: SessionFilter, place: SessionPlace, limit: int
 ) -> tuple[str, Sequence[Any]]:
     """Returns the statement of one page, and its values."""
+    # Two upper ends would be one for the index, and the other one a filter of all rows between.
+    if wanted.made_before is not None:
+        place = min(place, SessionPlace(wanted.made_before, UUID(int=0)))
     values: list[Any] = [place.created_at, place.id, limit]
 
     def value(given: object) -> str:
@@ -63,8 +66,6 @@ def page_statement(
         conditions.append("s.quarantined_at is not null")
     if wanted.made_from is not None:
         conditions.append(f"s.created_at >= {value(wanted.made_from)}")
-    if wanted.made_before is not None:
-        conditions.append(f"s.created_at < {value(wanted.made_before)}")
     states = list(dict.fromkeys(wanted.states))
     each = [_select(conditions, _STATES[state]) for state in states] or [
         _select(conditions, "true")
