@@ -8,6 +8,7 @@ import pytest
 
 from evpower import charging, stations
 from evpower.charging import StartedSession, StartRequest
+from evpower.charging.unstarted import expire_start
 from evpower.foundation.errors import EvPowerError
 from evpower.stations import Touch
 from tests.charging.site import STATION, Site
@@ -303,6 +304,17 @@ class TestCommands:
         answer = await site.begin(await site.tag(started.session_id))
         assert answer.tag == "accepted"
         assert await site.session_of(answer.transaction_id) == started.session_id
+
+    async def test_one_that_was_accepted_meanwhile_does_not_expire(self, site: Site) -> None:
+        """Its window was over when the job looked for it, and moved before the job came to it."""
+        started = await site.start(await site.driver())
+        command = await site.deliver(None)
+        await site.wait(149)
+        await site.reply(command, "accepted")
+        await site.wait(10)
+        async with site.db.transaction() as connection:
+            await expire_start(connection, started.session_id, STATION, site.now)
+        assert await site.state(started.session_id) == "starting"
 
     async def test_one_that_was_not_delivered_fails_after_a_minute(self, site: Site) -> None:
         client = await site.driver()
