@@ -1,5 +1,6 @@
 """Idle time, from the station's frames to the bill: grace, maximum, pauses, what a meter shows."""
 
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -7,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from evpower.charging import session_status
+from evpower.charging.history import history
 from tests.charging.place import ChargingPlace, read
 
 # 12 som a kWh; from 10 minutes after the car is done on 3 som a minute, 150 at most.
@@ -85,6 +87,23 @@ async def test_idle_time_ends_with_the_stop_not_when_the_cable_goes(site: Chargi
     await site.status("available")
     await site.watch()
     assert await site.bill(session) == ("settled", 10_000, 126)
+
+
+async def test_the_history_has_the_lines_of_the_newest_bill(site: ChargingPlace) -> None:
+    client = await site.driver()
+    _, transaction = await charge(site, client)
+    await site.status("suspended_ev")
+    site.later(15)
+    await site.stop(transaction, 10_000)
+    async with site.db.connection() as connection:
+        page = await history(connection, client, limit=5, before=None)
+    [row] = json.loads(page.body)
+    assert (row["total_cost"], row["cost_parts"]) == (
+        135, [
+            {"kind": "energy", "amount": 120, "element": 1, "price": 12, "energy_kwh": 10},
+            {"kind": "parking", "amount": 15, "element": 1, "price": 180, "duration_s": 300},
+        ],
+    )  # fmt: skip
 
 
 async def test_within_the_grace_it_is_free(site: ChargingPlace) -> None:
