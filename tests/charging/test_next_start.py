@@ -52,6 +52,17 @@ async def test_it_ends_what_runs_at_the_next_ones_register(site: Site, tag: str)
     assert (await site.transaction(first.transaction_id))["end_kind"] == "estimated"
 
 
+async def test_a_reset_that_the_next_start_alone_confirms_bills_nothing_more(site: Site) -> None:
+    first = await site.started(await site.driver())
+    await site.wait(600)
+    await values(site, first, 3_000)
+    await site.wait(60)
+    await values(site, first, 0)
+    await site.wait(60)
+    await site.begin("DEADBEEF", meter_wh=Decimal(100))
+    assert await bill(site, first) == ("settled", "next_start", 2_000, 2_700)
+
+
 async def test_a_register_that_jumps_to_0_ends_it_by_the_last_value(site: Site) -> None:
     """Q31: at the end of a charge a start came in place of a stop."""
     first = await site.started(await site.driver())
@@ -128,3 +139,19 @@ async def test_a_card_that_charged_begins_anew_when_its_stop_was_lost(site: Site
     second = await site.begin("04A1B2C3D4E5F6", meter_wh=Decimal(2_100))
     assert await bill(site, first) == ("settled", "next_start", 1_100, 1_485)
     assert await site.state(await site.session_of(second.transaction_id)) == "charging"
+
+
+async def test_a_card_s_start_after_its_stop_begins_no_second_session(site: Site) -> None:
+    """A replayed queue: the same moment, register and card, of a charge that was billed."""
+    await site.open_to_cards()
+    client, at = await site.driver(), site.now
+    await site.card(client, "04A1B2C3")
+    first = await site.begin("04A1B2C3", at=at)
+    await site.wait(600)
+    await stops(site, first.transaction_id, 3_000)
+    again = await site.begin("04A1B2C3", at=at)
+    assert again.transaction_id != first.transaction_id
+    assert (await site.transaction(again.transaction_id))["purpose"] == "unattributed"
+    assert "start_after_stop" in await site.alerts()
+    assert await site.sql.fetchval("select count(*) from charging.sessions") == 1
+    assert await site.scenario.money(client) == (97_300, 0, 0)
