@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from tests.api.operator_scenario import OperatorApi
 
@@ -61,3 +62,25 @@ async def test_an_operator_sets_no_price(operators: OperatorApi) -> None:
     body = {"document": DAY, **WHY}
     for role in ("operator", "admin"):
         await operators.call("POST", "/tariffs/city/versions", role, json=body, expect=403)
+
+
+async def test_a_client_has_a_discount_until_it_is_ended(
+    operators: OperatorApi, client_id: UUID
+) -> None:
+    body = {
+        "client_id": str(client_id), "discount_percent": "12.5", "discount_on": ["energy"],
+        "valid_from": soon(operators, hours=1), **WHY,
+    }  # fmt: skip
+    given = await operators.call("POST", "/client-tariffs", "finance", json=body, expect=201)
+    assert (given["discount_percent"], given["discount_on"]) == ("12.5", ["energy"])
+    query = {"client": str(client_id)}
+    assert await operators.call("GET", "/client-tariffs", "viewer", params=query) == [given]
+    ended = await operators.call(
+        "POST", f"/client-tariffs/{given['id']}/end", "finance",
+        json={"valid_until": soon(operators, hours=2), **WHY},
+    )  # fmt: skip
+    assert ended["valid_until"] is not None
+    refused = await operators.call(
+        "POST", "/client-tariffs", "finance", json=body | {"discount_percent": "101"}, expect=422
+    )
+    assert refused["error"] == "tariff_discount_invalid"

@@ -1,21 +1,31 @@
 """Routes by which operators read and set tariffs: /api/v1/operator/tariffs."""
 
 from typing import Annotated, Final
+from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Query
 
 from evpower.foundation.openapi import Responses, problem
+from evpower.foundation.paging import LIMIT_DEFAULT
 from evpower.foundation.segments import SegmentRoute
 from evpower.identity import (
     OPERATOR_PATH,
     OPERATOR_REFUSALS,
     OperatorCalls,
     Principal,
+    RowLimit,
     actor_of,
     operator_call,
 )
 from evpower.tariffs import operator_schemas as schemas
 from evpower.tariffs.assign import assign
+from evpower.tariffs.client_tariffs import (
+    NewClientTariff,
+    add_client_tariff,
+    end_client_tariff,
+    list_client_tariffs,
+    read_discount,
+)
 from evpower.tariffs.find import get_plan, list_assignments, list_plans, list_versions
 from evpower.tariffs.quote import cost_document, quote_even, read_energy_wh
 from evpower.tariffs.save import activate, save
@@ -39,6 +49,7 @@ def tariffs_router(calls: OperatorCalls) -> APIRouter:
     routes = APIRouter(prefix=OPERATOR_PATH, tags=["operator tariffs"], route_class=SegmentRoute)
     _add_reads(routes, calls)
     _add_changes(routes, calls)
+    _add_clients(routes, calls)
     return routes
 
 
@@ -184,3 +195,76 @@ def _add_changes(routes: APIRouter, calls: OperatorCalls) -> None:
             )
             listed = await list_assignments(connection, calls.clock())
         return [schemas.OperatedAssignment.model_validate(row) for row in listed]
+
+
+def _add_clients(routes: APIRouter, calls: OperatorCalls) -> None:
+    may_change = calls.access.may("tariff.change")
+
+    @routes.get(
+        "/client-tariffs",
+        summary="What single clients pay",
+        responses=OPERATOR_REFUSALS,
+        openapi_extra=operator_call("read"),
+    )
+    async def of_clients(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(calls.access.may("read"))],
+        client: Annotated[UUID | None, Query(description="Its id")] = None,
+        limit: RowLimit = LIMIT_DEFAULT,
+    ) -> list[schemas.OperatedClientTariff]:
+        """The newest first, ended ones too."""
+        async with calls.db.connection() as connection:
+            rows = await list_client_tariffs(connection, client_id=client, limit=limit)
+        return [schemas.client_tariff_shown(row) for row in rows]
+
+    @routes.post(
+        "/client-tariffs",
+        summary="Give a client a tariff of its own",
+        status_code=_CREATED,
+        responses={**_CHANGED, 404: problem("`client_not_found`, `tariff_not_found`")},
+        openapi_extra=operator_call("tariff.change"),
+    )
+    async def give(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(may_change)], body: schemas.NewTariffOfClient
+    ) -> schemas.OperatedClientTariff:
+        """From a time on, in the future. What runs keeps its price."""
+        percent = body.discount_percent
+        new = NewClientTariff(
+            body.client_id,
+            body.valid_from,
+            body.valid_until,
+            body.plan,
+            None if percent is None else read_discount(percent),
+            body.discount_on,
+        )
+        async with calls.db.transaction() as connection:
+            stored = await add_client_tariff(
+                connection,
+                new,
+                now=calls.clock(),
+                actor=actor_of(caller),
+                reason=body.reason,
+            )
+        return schemas.client_tariff_shown(stored)
+
+    @routes.post(
+        "/client-tariffs/{number}/end",
+        summary="End a client's own tariff",
+        responses=_CHANGED,
+        openapi_extra=operator_call("tariff.change"),
+    )
+    async def end(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(may_change)],
+        number: Annotated[int, Path(ge=1, le=2**63 - 1)],
+        body: schemas.EndedTariffOfClient,
+    ) -> schemas.OperatedClientTariff:
+        """At a time from now on."""
+        async with calls.db.transaction() as connection:
+            stored = await end_client_tariff(
+                connection,
+                number=number,
+                valid_until=body.valid_until,
+                now=calls.clock(),
+                actor=actor_of(caller),
+                reason=body.reason,
+            )
+        return schemas.client_tariff_shown(stored)

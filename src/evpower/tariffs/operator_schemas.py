@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from evpower.identity import ActReason
+from evpower.tariffs.document import RATE_DIGITS, decimal_text
+from evpower.tariffs.model import ClientTariff
 
 _DOCUMENT: Mapping[str, Any] = {
     "name": "Day and night",
@@ -154,3 +157,75 @@ class QuotedCost(BaseModel):
     energy_kwh: str
     parts: list[dict[str, Any]]
     periods: list[dict[str, Any]]
+
+
+class OperatedClientTariff(BaseModel):
+    """What one client pays in place of what all pay."""
+
+    id: int
+    client_id: UUID
+    plan: Annotated[str | None, Field(description="Null: the tariff of the place")]
+    discount_percent: Annotated[str | None, Field(description="Null: none")]
+    discount_on: list[str]
+    valid_from: datetime
+    valid_until: Annotated[datetime | None, Field(description="Null: until it is ended")]
+    created_at: datetime
+    actor: str
+
+
+class NewTariffOfClient(BaseModel):
+    """A discount, a plan of its own, or both."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "client_id": "0c1f3a58-5a0b-4b1c-8a64-6a3f0d9b7e21",
+                "discount_percent": "10",
+                "valid_from": "2027-01-01T00:00:00+06:00",
+                "reason": "taxi company",
+            }
+        },
+    )
+
+    client_id: UUID
+    valid_from: AwareDatetime
+    reason: ActReason
+    valid_until: AwareDatetime | None = None
+    plan: Annotated[str | None, Field(min_length=1, max_length=64)] = None
+    discount_percent: Annotated[
+        str | None, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,4})?$", max_length=8)
+    ] = None
+    discount_on: Annotated[
+        list[Literal["energy", "time", "parking", "flat"]], Field(min_length=1, max_length=4)
+    ] = ["energy", "time"]
+
+
+class EndedTariffOfClient(BaseModel):
+    """When a client's tariff ends."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"valid_until": "2027-02-01T00:00:00+06:00", "reason": "contract ended"}
+        },
+    )
+
+    valid_until: AwareDatetime
+    reason: ActReason
+
+
+def client_tariff_shown(stored: ClientTariff) -> OperatedClientTariff:
+    """Returns a client's tariff as it is shown."""
+    ppm = stored.discount_ppm
+    return OperatedClientTariff(
+        id=stored.id,
+        client_id=stored.client_id,
+        plan=stored.plan,
+        discount_percent=None if ppm is None else decimal_text(ppm, RATE_DIGITS),
+        discount_on=sorted(stored.discount_on),
+        valid_from=stored.valid_from,
+        valid_until=stored.valid_until,
+        created_at=stored.created_at,
+        actor=stored.actor,
+    )
