@@ -39,6 +39,7 @@ from bench.supabase_webhooks import supabase_webhooks
 from bench.tariff_price import tariff_price
 from bench.tokens import tokens
 from bench.topup import topup_http
+from bench.watch import watch
 
 Benchmark = Callable[[Rig], Awaitable[list[Row]]]
 
@@ -69,6 +70,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "station_idle": station_idle,
     "meter_value_bytes": meter_value_bytes,
     "tariff_price": tariff_price,
+    "watch": watch,
     "migrate": migrate_clients,
     "reconcile": reconcile,
     "tokens": tokens,

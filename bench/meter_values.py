@@ -53,7 +53,7 @@ update charging.progress
        current_ma = 125000, voltage_mv = 400000, ev_current_ma = null, ev_voltage_mv = null,
        body_temperature = null, outlet_temperature = 31, inlet_temperature = null, interval_s = 30,
        parked_since = null, last_value_at = now(), flowed_at = now(), stop_due_at = now(),
-       stop_resent_at = null, close_due_at = null, close_reason = null, rebill_due_at = null,
+       close_due_at = null, close_reason = null, rebill_due_at = null,
        tail_wh = 0
  where transaction_id = :id;
 commit;

@@ -166,8 +166,12 @@ create table charging.transactions (
   end_kind text check (end_kind in ('stop', 'estimated')), -- estimated: without a StopTransaction
   start_key text not null check (length(start_key) between 1 and 2000), -- the same for each retry of a start
   start_number int not null default 1 check (start_number > 0), -- of several with one key
+  technician_tag text check (length(technician_tag) between 1 and 200), -- the card, as tags are compared
+  limit_energy_wh bigint check (limit_energy_wh >= 0), -- what its card may still take; 0: it is stopped at once
   unique (start_key, start_number),
   constraint transactions_of_drivers_have_sessions check ((purpose = 'driver') = (session_id is not null)),
+  constraint transactions_of_technicians_are_capped check ((purpose = 'technician') = (technician_tag is not null)
+    and (purpose = 'technician') = (limit_energy_wh is not null)),
   constraint transactions_end_in_a_way check ((ended_at is null) = (end_kind is null)),
   constraint transactions_end_after_they_start check (ended_at >= started_at)
 );
@@ -175,6 +179,8 @@ create unique index transactions_one_open_per_connector on charging.transactions
   where ended_at is null;
 create index transactions_by_station on charging.transactions (station_id, id desc);
 create index transactions_unattributed on charging.transactions (id desc) where purpose = 'unattributed';
+create index transactions_by_technician on charging.transactions (technician_tag, received_at)
+  where technician_tag is not null;
 create index transactions_by_text_id on charging.transactions (station_id, text_id) where text_id is not null;
 grant select, insert,
   update (text_id, meter_start_wh, meter_stop_wh, ended_at, stop_station_time, stop_reason, end_kind)
@@ -185,10 +191,12 @@ set search_path = pg_catalog, pg_temp as $$
 begin
   if tg_op = 'DELETE'
      or (new.id, new.station_id, new.connector, new.id_tag, new.purpose, new.session_id, new.started_at,
-         new.start_station_time, new.received_at, new.start_key, new.start_number)
+         new.start_station_time, new.received_at, new.start_key, new.start_number, new.technician_tag,
+         new.limit_energy_wh)
         is distinct from
         (old.id, old.station_id, old.connector, old.id_tag, old.purpose, old.session_id, old.started_at,
-         old.start_station_time, old.received_at, old.start_key, old.start_number)
+         old.start_station_time, old.received_at, old.start_key, old.start_number, old.technician_tag,
+         old.limit_energy_wh)
      or old.meter_start_wh is not null and new.meter_start_wh is distinct from old.meter_start_wh
      or old.end_kind is not null and new.end_kind is null
      -- A stop by the station with its register is final; an estimated end may still become one.
@@ -206,13 +214,75 @@ create trigger transactions_stay before update or delete on charging.transaction
 create trigger transactions_are_kept before truncate on charging.transactions
   for each statement execute function charging.refuse_change();
 
--- Cards of the operator's technicians: a charge by one is of no client and is not stopped.
+-- Cards of the operator's technicians: a charge by one is of no client, and is stopped only at the card's cap.
 create table charging.technician_tags (
   tag text primary key check (length(tag) between 1 and 200 and tag = btrim(tag)), -- as tags are compared
   name text not null check (length(name) between 1 and 200), -- whose it is
+  daily_limit_wh bigint not null default 20000 check (daily_limit_wh > 0), -- in any 24 hours
   created_at timestamptz not null default now()
 );
-grant select, insert, delete on charging.technician_tags to evpower_app;
+grant select, insert, update (daily_limit_wh), delete on charging.technician_tags to evpower_app;
+
+-- Cards of clients. Operators add them by hand; the rows of a client migration keep its run.
+-- Returns: added, repeated (it is this client's), of_another, not_found (there is no such open client).
+create function identity.add_id_tag(tag text, of_client uuid) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform from identity.clients c where c.id = of_client and c.status <> 'closed' for key share;
+  if not found then
+    return 'not_found';
+  end if;
+  insert into identity.aliases (kind, alias, client_id, confirmed_at) values ('id_tag', tag, of_client, now())
+  on conflict do nothing;
+  if found then
+    return 'added';
+  end if;
+  return case when exists (select from identity.aliases a where a.kind = 'id_tag' and a.alias = tag
+                              and a.client_id = of_client) then 'repeated' else 'of_another' end;
+end
+$$;
+
+-- Removes a card; returns its client, null where no client has it.
+create function identity.remove_id_tag(tag text) returns uuid
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  delete from identity.aliases a where a.kind = 'id_tag' and a.alias = tag returning a.client_id
+$$;
+revoke all on function identity.add_id_tag(text, uuid), identity.remove_id_tag(text) from public;
+grant execute on function identity.add_id_tag(text, uuid), identity.remove_id_tag(text) to evpower_app;
+
+-- When a station gives energy to any tag, without a session or a wallet: an operator's act, for a time.
+create table charging.free_periods (
+  id bigint generated always as identity primary key,
+  station_id text not null references stations.stations,
+  begins_at timestamptz not null,
+  ends_at timestamptz not null,                        -- by itself
+  reason text not null check (length(reason) between 1 and 500),
+  actor text not null check (length(actor) between 1 and 200),
+  ended_at timestamptz,                                -- when it was over, by itself or by hand
+  ended_by text check (length(ended_by) between 1 and 200),
+  constraint free_periods_are_short check (ends_at > begins_at and ends_at <= begins_at + interval '7 days'),
+  constraint free_periods_end_by_an_actor check ((ended_at is null) = (ended_by is null)),
+  constraint free_periods_end_in_time check (ended_at between begins_at and ends_at)
+);
+create unique index free_periods_one_open on charging.free_periods (station_id) where ended_at is null;
+create index free_periods_by_station on charging.free_periods (station_id, begins_at);
+grant select, insert, update (ended_at, ended_by) on charging.free_periods to evpower_app;
+
+create function charging.guard_free_period() returns trigger language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+  if tg_op = 'UPDATE' and old.ended_at is null
+     and (new.id, new.station_id, new.begins_at, new.ends_at, new.reason, new.actor)
+         is not distinct from (old.id, old.station_id, old.begins_at, old.ends_at, old.reason, old.actor) then
+    return new;
+  end if;
+  raise exception 'free period % stays as it is', old.id using errcode = 'restrict_violation';
+end
+$$;
+create trigger free_periods_stay before update or delete on charging.free_periods
+  for each row execute function charging.guard_free_period();
+create trigger free_periods_are_kept before truncate on charging.free_periods
+  for each statement execute function charging.refuse_change();
 
 -- Ids by which a station also calls a transaction. A station may use an id again for a later one.
 create table charging.transaction_aliases (
@@ -288,16 +358,62 @@ create table charging.progress (
   last_value_at timestamptz,                           -- when a value counted last,
   flowed_at timestamptz,                               -- and when its energy was more than before
   stop_due_at timestamptz,                             -- when a limit is reached at the present power
-  stop_resent_at timestamptz,
+  stop_step text check (stop_step in (                 -- the newest step towards its end; null: it may go on
+    'remote_stop', 'remote_stop_again', 'zero_limit', 'unlock', 'reset', 'give_up')),
+  step_due_at timestamptz,                             -- when the watch looks whether that helped
   close_due_at timestamptz,                            -- when it ends without a StopTransaction
   close_reason text check (close_reason ~ '^[a-z][a-z0-9_]{0,63}$'),
   rebill_due_at timestamptz,                           -- when what flowed after an estimated end is billed
   tail_wh numeric not null default 0 check (tail_wh >= 0), -- after the station's own stop; never billed
   constraint progress_closes_for_a_reason check ((close_due_at is null) = (close_reason is null)),
-  constraint progress_is_stored_whole check ((register is null) = (tally is null))
+  constraint progress_is_stored_whole check ((register is null) = (tally is null)),
+  constraint progress_looks_after_a_step check (stop_step is not null or step_due_at is null)
 ) with (fillfactor = 50);
 create index progress_rebills on charging.progress (transaction_id) where rebill_due_at is not null;
+create index progress_with_steps on charging.progress (transaction_id) where stop_step is not null;
 grant select, insert, update on charging.progress to evpower_app;
+
+-- What was done, step by step, about a charge that was to stop, and what the meter said of each.
+create table charging.stop_steps (
+  id bigint generated always as identity primary key,
+  transaction_id int not null references charging.transactions,
+  step text not null check (step in (
+    'remote_stop', 'remote_stop_again', 'zero_limit', 'unlock', 'reset', 'give_up')),
+  cause text not null check (cause ~ '^[a-z][a-z0-9_]{0,63}$'), -- why it was to stop
+  command_id bigint,                                   -- of stations.commands; null: nothing was sent
+  base_wh numeric not null,                            -- the energy when it was taken
+  taken_at timestamptz not null,
+  outcome text check (outcome in (
+    'stopped', 'closed', 'went_on', 'not_ended', 'no_values', 'refused', 'unanswered', 'not_delivered', 'skipped')),
+  ended_at timestamptz,
+  cleared_at timestamptz,                              -- when a limit of 0 was taken back
+  constraint stop_steps_end_with_an_outcome check ((outcome is null) = (ended_at is null)),
+  constraint stop_steps_end_after_they_are_taken check (ended_at >= taken_at),
+  constraint stop_steps_clear_limits check (cleared_at is null or step = 'zero_limit' and command_id is not null)
+);
+create index stop_steps_by_transaction on charging.stop_steps (transaction_id, id);
+create index stop_steps_that_limit on charging.stop_steps (transaction_id)
+  where step = 'zero_limit' and command_id is not null and cleared_at is null;
+grant select, insert, update (outcome, ended_at, cleared_at) on charging.stop_steps to evpower_app;
+
+create function charging.guard_stop_step() returns trigger language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+  if tg_op = 'UPDATE'
+     and (new.id, new.transaction_id, new.step, new.cause, new.command_id, new.base_wh, new.taken_at)
+         is not distinct from
+         (old.id, old.transaction_id, old.step, old.cause, old.command_id, old.base_wh, old.taken_at)
+     and (old.outcome is null or (new.outcome, new.ended_at) is not distinct from (old.outcome, old.ended_at))
+     and (old.cleared_at is null or new.cleared_at is not distinct from old.cleared_at) then
+    return new;
+  end if;
+  raise exception 'step % stays as it is', old.id using errcode = 'restrict_violation';
+end
+$$;
+create trigger stop_steps_stay before update or delete on charging.stop_steps
+  for each row execute function charging.guard_stop_step();
+create trigger stop_steps_are_kept before truncate on charging.stop_steps
+  for each statement execute function charging.refuse_change();
 
 -- What other schemas read of a session's progress. While it charges, these figures are the session's, and its revision is
 -- the sum of both.

@@ -154,6 +154,20 @@ begin
 end
 $$;
 
+CREATE FUNCTION charging.guard_free_period() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'UPDATE' and old.ended_at is null
+     and (new.id, new.station_id, new.begins_at, new.ends_at, new.reason, new.actor)
+         is not distinct from (old.id, old.station_id, old.begins_at, old.ends_at, old.reason, old.actor) then
+    return new;
+  end if;
+  raise exception 'free period % stays as it is', old.id using errcode = 'restrict_violation';
+end
+$$;
+
 CREATE FUNCTION charging.guard_session() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -270,6 +284,23 @@ begin
 end
 $$;
 
+CREATE FUNCTION charging.guard_stop_step() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'UPDATE'
+     and (new.id, new.transaction_id, new.step, new.cause, new.command_id, new.base_wh, new.taken_at)
+         is not distinct from
+         (old.id, old.transaction_id, old.step, old.cause, old.command_id, old.base_wh, old.taken_at)
+     and (old.outcome is null or (new.outcome, new.ended_at) is not distinct from (old.outcome, old.ended_at))
+     and (old.cleared_at is null or new.cleared_at is not distinct from old.cleared_at) then
+    return new;
+  end if;
+  raise exception 'step % stays as it is', old.id using errcode = 'restrict_violation';
+end
+$$;
+
 CREATE FUNCTION charging.guard_transaction() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -277,10 +308,12 @@ CREATE FUNCTION charging.guard_transaction() RETURNS trigger
 begin
   if tg_op = 'DELETE'
      or (new.id, new.station_id, new.connector, new.id_tag, new.purpose, new.session_id, new.started_at,
-         new.start_station_time, new.received_at, new.start_key, new.start_number)
+         new.start_station_time, new.received_at, new.start_key, new.start_number, new.technician_tag,
+         new.limit_energy_wh)
         is distinct from
         (old.id, old.station_id, old.connector, old.id_tag, old.purpose, old.session_id, old.started_at,
-         old.start_station_time, old.received_at, old.start_key, old.start_number)
+         old.start_station_time, old.received_at, old.start_key, old.start_number, old.technician_tag,
+         old.limit_energy_wh)
      or old.meter_start_wh is not null and new.meter_start_wh is distinct from old.meter_start_wh
      or old.end_kind is not null and new.end_kind is null
      -- A stop by the station with its register is final; an estimated end may still become one.
@@ -385,6 +418,25 @@ begin
 end
 $_$;
 
+CREATE FUNCTION identity.add_id_tag(tag text, of_client uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  perform from identity.clients c where c.id = of_client and c.status <> 'closed' for key share;
+  if not found then
+    return 'not_found';
+  end if;
+  insert into identity.aliases (kind, alias, client_id, confirmed_at) values ('id_tag', tag, of_client, now())
+  on conflict do nothing;
+  if found then
+    return 'added';
+  end if;
+  return case when exists (select from identity.aliases a where a.kind = 'id_tag' and a.alias = tag
+                              and a.client_id = of_client) then 'repeated' else 'of_another' end;
+end
+$$;
+
 CREATE FUNCTION identity.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -401,6 +453,13 @@ CREATE FUNCTION identity.refuse_delete() RETURNS trigger
 begin
   raise exception 'clients are closed, never deleted' using errcode = 'restrict_violation';
 end
+$$;
+
+CREATE FUNCTION identity.remove_id_tag(tag text) RETURNS uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  delete from identity.aliases a where a.kind = 'id_tag' and a.alias = tag returning a.client_id
 $$;
 
 CREATE FUNCTION ocpp.keep_frames(today date, keep_days integer) RETURNS TABLE(outcome text, day date)
@@ -2129,6 +2188,32 @@ CREATE TABLE charging.clocks (
     skew_s integer
 );
 
+CREATE TABLE charging.free_periods (
+    id bigint NOT NULL,
+    station_id text NOT NULL,
+    begins_at timestamp with time zone NOT NULL,
+    ends_at timestamp with time zone NOT NULL,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    ended_at timestamp with time zone,
+    ended_by text,
+    CONSTRAINT free_periods_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT free_periods_are_short CHECK (((ends_at > begins_at) AND (ends_at <= (begins_at + '7 days'::interval)))),
+    CONSTRAINT free_periods_end_by_an_actor CHECK (((ended_at IS NULL) = (ended_by IS NULL))),
+    CONSTRAINT free_periods_end_in_time CHECK (((ended_at >= begins_at) AND (ended_at <= ends_at))),
+    CONSTRAINT free_periods_ended_by_check CHECK (((length(ended_by) >= 1) AND (length(ended_by) <= 200))),
+    CONSTRAINT free_periods_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
+);
+
+ALTER TABLE charging.free_periods ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME charging.free_periods_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE charging.meter_values (
     received_at timestamp with time zone NOT NULL,
     at timestamp with time zone,
@@ -2223,7 +2308,8 @@ CREATE TABLE charging.progress (
     last_value_at timestamp with time zone,
     flowed_at timestamp with time zone,
     stop_due_at timestamp with time zone,
-    stop_resent_at timestamp with time zone,
+    stop_step text,
+    step_due_at timestamp with time zone,
     close_due_at timestamp with time zone,
     close_reason text,
     rebill_due_at timestamp with time zone,
@@ -2234,7 +2320,9 @@ CREATE TABLE charging.progress (
     CONSTRAINT progress_energy_wh_check CHECK ((energy_wh >= 0)),
     CONSTRAINT progress_interval_s_check CHECK ((interval_s > 0)),
     CONSTRAINT progress_is_stored_whole CHECK (((register IS NULL) = (tally IS NULL))),
+    CONSTRAINT progress_looks_after_a_step CHECK (((stop_step IS NOT NULL) OR (step_due_at IS NULL))),
     CONSTRAINT progress_revision_check CHECK ((revision >= 0)),
+    CONSTRAINT progress_stop_step_check CHECK ((stop_step = ANY (ARRAY['remote_stop'::text, 'remote_stop_again'::text, 'zero_limit'::text, 'unlock'::text, 'reset'::text, 'give_up'::text]))),
     CONSTRAINT progress_tail_wh_check CHECK ((tail_wh >= (0)::numeric))
 )
 WITH (fillfactor='50');
@@ -2366,6 +2454,34 @@ ALTER TABLE charging.signed_values ALTER COLUMN id ADD GENERATED ALWAYS AS IDENT
     CACHE 1
 );
 
+CREATE TABLE charging.stop_steps (
+    id bigint NOT NULL,
+    transaction_id integer NOT NULL,
+    step text NOT NULL,
+    cause text NOT NULL,
+    command_id bigint,
+    base_wh numeric NOT NULL,
+    taken_at timestamp with time zone NOT NULL,
+    outcome text,
+    ended_at timestamp with time zone,
+    cleared_at timestamp with time zone,
+    CONSTRAINT stop_steps_cause_check CHECK ((cause ~ '^[a-z][a-z0-9_]{0,63}$'::text)),
+    CONSTRAINT stop_steps_clear_limits CHECK (((cleared_at IS NULL) OR ((step = 'zero_limit'::text) AND (command_id IS NOT NULL)))),
+    CONSTRAINT stop_steps_end_after_they_are_taken CHECK ((ended_at >= taken_at)),
+    CONSTRAINT stop_steps_end_with_an_outcome CHECK (((outcome IS NULL) = (ended_at IS NULL))),
+    CONSTRAINT stop_steps_outcome_check CHECK ((outcome = ANY (ARRAY['stopped'::text, 'closed'::text, 'went_on'::text, 'not_ended'::text, 'no_values'::text, 'refused'::text, 'unanswered'::text, 'not_delivered'::text, 'skipped'::text]))),
+    CONSTRAINT stop_steps_step_check CHECK ((step = ANY (ARRAY['remote_stop'::text, 'remote_stop_again'::text, 'zero_limit'::text, 'unlock'::text, 'reset'::text, 'give_up'::text])))
+);
+
+ALTER TABLE charging.stop_steps ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME charging.stop_steps_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE charging.stops (
     id bigint NOT NULL,
     station_id text NOT NULL,
@@ -2394,7 +2510,9 @@ ALTER TABLE charging.stops ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 CREATE TABLE charging.technician_tags (
     tag text NOT NULL,
     name text NOT NULL,
+    daily_limit_wh bigint DEFAULT 20000 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT technician_tags_daily_limit_wh_check CHECK ((daily_limit_wh > 0)),
     CONSTRAINT technician_tags_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
     CONSTRAINT technician_tags_tag_check CHECK ((((length(tag) >= 1) AND (length(tag) <= 200)) AND (tag = btrim(tag))))
 );
@@ -2427,18 +2545,23 @@ CREATE TABLE charging.transactions (
     end_kind text,
     start_key text NOT NULL,
     start_number integer DEFAULT 1 NOT NULL,
+    technician_tag text,
+    limit_energy_wh bigint,
     CONSTRAINT transactions_connector_check CHECK (((connector >= 0) AND (connector <= 1000))),
     CONSTRAINT transactions_end_after_they_start CHECK ((ended_at >= started_at)),
     CONSTRAINT transactions_end_in_a_way CHECK (((ended_at IS NULL) = (end_kind IS NULL))),
     CONSTRAINT transactions_end_kind_check CHECK ((end_kind = ANY (ARRAY['stop'::text, 'estimated'::text]))),
     CONSTRAINT transactions_id_tag_check CHECK ((length(id_tag) <= 255)),
+    CONSTRAINT transactions_limit_energy_wh_check CHECK ((limit_energy_wh >= 0)),
     CONSTRAINT transactions_of_drivers_have_sessions CHECK (((purpose = 'driver'::text) = (session_id IS NOT NULL))),
+    CONSTRAINT transactions_of_technicians_are_capped CHECK ((((purpose = 'technician'::text) = (technician_tag IS NOT NULL)) AND ((purpose = 'technician'::text) = (limit_energy_wh IS NOT NULL)))),
     CONSTRAINT transactions_purpose_check CHECK ((purpose = ANY (ARRAY['driver'::text, 'unattributed'::text, 'technician'::text]))),
     CONSTRAINT transactions_start_key_check CHECK (((length(start_key) >= 1) AND (length(start_key) <= 2000))),
     CONSTRAINT transactions_start_number_check CHECK ((start_number > 0)),
     CONSTRAINT transactions_start_station_time_check CHECK ((length(start_station_time) <= 255)),
     CONSTRAINT transactions_stop_reason_check CHECK ((length(stop_reason) <= 255)),
     CONSTRAINT transactions_stop_station_time_check CHECK ((length(stop_station_time) <= 255)),
+    CONSTRAINT transactions_technician_tag_check CHECK (((length(technician_tag) >= 1) AND (length(technician_tag) <= 200))),
     CONSTRAINT transactions_text_id_check CHECK (((length(text_id) >= 1) AND (length(text_id) <= 255)))
 );
 
@@ -3768,6 +3891,9 @@ ALTER TABLE ONLY charging.cdrs
 ALTER TABLE ONLY charging.clocks
     ADD CONSTRAINT clocks_pkey PRIMARY KEY (station_id);
 
+ALTER TABLE ONLY charging.free_periods
+    ADD CONSTRAINT free_periods_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY charging.meters
     ADD CONSTRAINT meters_pkey PRIMARY KEY (station_id, connector);
 
@@ -3797,6 +3923,9 @@ ALTER TABLE ONLY charging.settlements
 
 ALTER TABLE ONLY charging.signed_values
     ADD CONSTRAINT signed_values_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY charging.stop_steps
+    ADD CONSTRAINT stop_steps_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY charging.stops
     ADD CONSTRAINT stops_pkey PRIMARY KEY (id);
@@ -4085,11 +4214,17 @@ CREATE INDEX cdrs_by_session ON charging.cdrs USING btree (session_id, settlemen
 
 CREATE INDEX cdrs_by_time ON charging.cdrs USING brin (created_at) WITH (autosummarize='on');
 
+CREATE INDEX free_periods_by_station ON charging.free_periods USING btree (station_id, begins_at);
+
+CREATE UNIQUE INDEX free_periods_one_open ON charging.free_periods USING btree (station_id) WHERE (ended_at IS NULL);
+
 CREATE INDEX meter_values_by_transaction ON ONLY charging.meter_values USING btree (transaction_id) WHERE (transaction_id IS NOT NULL);
 
 CREATE INDEX meter_values_default_transaction_id_idx ON charging.meter_values_default USING btree (transaction_id) WHERE (transaction_id IS NOT NULL);
 
 CREATE INDEX progress_rebills ON charging.progress USING btree (transaction_id) WHERE (rebill_due_at IS NOT NULL);
+
+CREATE INDEX progress_with_steps ON charging.progress USING btree (transaction_id) WHERE (stop_step IS NOT NULL);
 
 CREATE INDEX quarantined_meter_values_by_session ON charging.quarantined_meter_values USING btree (session_id, received_at);
 
@@ -4127,6 +4262,10 @@ CREATE INDEX settlements_created ON charging.settlements USING brin (created_at)
 
 CREATE INDEX signed_values_by_transaction ON charging.signed_values USING btree (transaction_id);
 
+CREATE INDEX stop_steps_by_transaction ON charging.stop_steps USING btree (transaction_id, id);
+
+CREATE INDEX stop_steps_that_limit ON charging.stop_steps USING btree (transaction_id) WHERE ((step = 'zero_limit'::text) AND (command_id IS NOT NULL) AND (cleared_at IS NULL));
+
 CREATE INDEX stops_by_transaction ON charging.stops USING btree (transaction_id) WHERE (transaction_id IS NOT NULL);
 
 CREATE INDEX stops_unmatched ON charging.stops USING btree (station_id, received_at) WHERE (transaction_id IS NULL);
@@ -4134,6 +4273,8 @@ CREATE INDEX stops_unmatched ON charging.stops USING btree (station_id, received
 CREATE INDEX transaction_aliases_by_transaction ON charging.transaction_aliases USING btree (transaction_id);
 
 CREATE INDEX transactions_by_station ON charging.transactions USING btree (station_id, id DESC);
+
+CREATE INDEX transactions_by_technician ON charging.transactions USING btree (technician_tag, received_at) WHERE (technician_tag IS NOT NULL);
 
 CREATE INDEX transactions_by_text_id ON charging.transactions USING btree (station_id, text_id) WHERE (text_id IS NOT NULL);
 
@@ -4307,6 +4448,10 @@ CREATE TRIGGER cdrs_are_kept BEFORE TRUNCATE ON charging.cdrs FOR EACH STATEMENT
 
 CREATE TRIGGER cdrs_stay BEFORE DELETE OR UPDATE ON charging.cdrs FOR EACH ROW EXECUTE FUNCTION charging.refuse_change();
 
+CREATE TRIGGER free_periods_are_kept BEFORE TRUNCATE ON charging.free_periods FOR EACH STATEMENT EXECUTE FUNCTION charging.refuse_change();
+
+CREATE TRIGGER free_periods_stay BEFORE DELETE OR UPDATE ON charging.free_periods FOR EACH ROW EXECUTE FUNCTION charging.guard_free_period();
+
 CREATE TRIGGER progress_pends AFTER UPDATE ON charging.progress REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_progress();
 
 CREATE TRIGGER session_tariffs_are_kept BEFORE TRUNCATE ON charging.session_tariffs FOR EACH STATEMENT EXECUTE FUNCTION charging.refuse_change();
@@ -4334,6 +4479,10 @@ CREATE TRIGGER settlements_stay BEFORE INSERT OR DELETE OR UPDATE ON charging.se
 CREATE TRIGGER signed_values_are_kept BEFORE TRUNCATE ON charging.signed_values FOR EACH STATEMENT EXECUTE FUNCTION charging.refuse_change();
 
 CREATE TRIGGER signed_values_stay BEFORE DELETE OR UPDATE ON charging.signed_values FOR EACH ROW EXECUTE FUNCTION charging.refuse_change();
+
+CREATE TRIGGER stop_steps_are_kept BEFORE TRUNCATE ON charging.stop_steps FOR EACH STATEMENT EXECUTE FUNCTION charging.refuse_change();
+
+CREATE TRIGGER stop_steps_stay BEFORE DELETE OR UPDATE ON charging.stop_steps FOR EACH ROW EXECUTE FUNCTION charging.guard_stop_step();
 
 CREATE TRIGGER stops_are_kept BEFORE TRUNCATE ON charging.stops FOR EACH STATEMENT EXECUTE FUNCTION charging.refuse_change();
 
@@ -4487,6 +4636,9 @@ ALTER TABLE ONLY charging.cdrs
 ALTER TABLE ONLY charging.clocks
     ADD CONSTRAINT clocks_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
 
+ALTER TABLE ONLY charging.free_periods
+    ADD CONSTRAINT free_periods_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
 ALTER TABLE ONLY charging.meters
     ADD CONSTRAINT meters_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
 
@@ -4513,6 +4665,9 @@ ALTER TABLE ONLY charging.settlements
 
 ALTER TABLE ONLY charging.signed_values
     ADD CONSTRAINT signed_values_transaction_id_fkey FOREIGN KEY (transaction_id) REFERENCES charging.transactions(id);
+
+ALTER TABLE ONLY charging.stop_steps
+    ADD CONSTRAINT stop_steps_transaction_id_fkey FOREIGN KEY (transaction_id) REFERENCES charging.transactions(id);
 
 ALTER TABLE ONLY charging.stops
     ADD CONSTRAINT stops_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
@@ -4710,6 +4865,12 @@ GRANT ALL ON FUNCTION charging.keep_meter_values(today date, keep_days integer) 
 
 REVOKE ALL ON FUNCTION foundation.keep_partitions(of_schema text, of_table text, today date, keep_days integer, ahead_days integer) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION identity.add_id_tag(tag text, of_client uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION identity.add_id_tag(tag text, of_client uuid) TO evpower_app;
+
+REVOKE ALL ON FUNCTION identity.remove_id_tag(tag text) FROM PUBLIC;
+GRANT ALL ON FUNCTION identity.remove_id_tag(tag text) TO evpower_app;
+
 REVOKE ALL ON FUNCTION ocpp.keep_frames(today date, keep_days integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION ocpp.keep_frames(today date, keep_days integer) TO evpower_app;
 
@@ -4843,6 +5004,12 @@ GRANT SELECT ON TABLE charging.cdrs_public TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE charging.clocks TO evpower_app;
 
+GRANT SELECT,INSERT ON TABLE charging.free_periods TO evpower_app;
+
+GRANT UPDATE(ended_at) ON TABLE charging.free_periods TO evpower_app;
+
+GRANT UPDATE(ended_by) ON TABLE charging.free_periods TO evpower_app;
+
 GRANT SELECT,INSERT ON TABLE charging.meter_values TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE charging.meters TO evpower_app;
@@ -4869,11 +5036,21 @@ GRANT SELECT ON TABLE charging.settlements_public TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE charging.signed_values TO evpower_app;
 
+GRANT SELECT,INSERT ON TABLE charging.stop_steps TO evpower_app;
+
+GRANT UPDATE(outcome) ON TABLE charging.stop_steps TO evpower_app;
+
+GRANT UPDATE(ended_at) ON TABLE charging.stop_steps TO evpower_app;
+
+GRANT UPDATE(cleared_at) ON TABLE charging.stop_steps TO evpower_app;
+
 GRANT SELECT,INSERT ON TABLE charging.stops TO evpower_app;
 
 GRANT UPDATE(transaction_id) ON TABLE charging.stops TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE charging.technician_tags TO evpower_app;
+
+GRANT UPDATE(daily_limit_wh) ON TABLE charging.technician_tags TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE charging.transaction_aliases TO evpower_app;
 

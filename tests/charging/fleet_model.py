@@ -28,6 +28,7 @@ class Socket:
     register_wh: int = 5_000
     charge: Charge | None = None
     is_done: bool = False  # the car takes nothing
+    is_limited: bool = False  # to 0
     over: list[Charge] = field(default_factory=list[Charge])
 
     @property
@@ -61,7 +62,7 @@ class Station:
         for socket in self.sockets:
             if socket.charge is not None and socket.is_done:
                 socket.charge.done_s += seconds
-            elif socket.charge is not None:
+            elif socket.charge is not None and not socket.is_limited:
                 socket.register_wh += int(self.power_w * seconds / 3600)
 
     def begin(self, connector: int, tag: str, at: datetime) -> Charge | None:
@@ -76,6 +77,7 @@ class Station:
         """Ends the charge of a connector; None: there is none."""
         socket = self.sockets[connector - 1]
         charge, socket.charge = socket.charge, None
+        socket.is_limited = False
         if charge is not None:
             charge.end_wh, charge.ended_at = socket.register_wh, at
             socket.over.append(charge)

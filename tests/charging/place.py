@@ -1,5 +1,6 @@
 """A place with stations, a price and drivers; frames come in as the OCPP edge brings them."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -29,7 +30,7 @@ from evpower.charging.status_reported import status_reported
 from evpower.charging.stop_transaction import stop_transaction
 from evpower.charging.watch import find_due, watch_transaction
 from evpower.foundation.db import Connection, Database
-from evpower.stations import Location, StationDraft
+from evpower.stations import Command, Location, StationDraft
 from evpower.stations.model import ConnectorDraft
 from tests.wallet.scenario import Scenario
 
@@ -252,6 +253,37 @@ class ChargingPlace:
             session,
         )
         return [(row["energy_wh"], row["total_minor"] // 100) for row in rows]
+
+    async def answer(self, reply: Any = "accepted") -> list[str]:
+        """Let the station answer each command that waits; returns their actions."""
+        actions: list[str] = []
+        while (command := await self._claim()) is not None:
+            actions.append(command.action)
+            async with self.db.transaction() as connection:
+                await stations.end_command(connection, command.id, reply, {}, self.now)
+        return [action for action in actions if action != "remote_start"]
+
+    async def _claim(self) -> Command | None:
+        async with self.db.transaction() as connection:
+            epoch = await connection.fetchval(
+                "select epoch from stations.sockets_public where station_id = 'S1'"
+            )
+            return await stations.claim_command(connection, "S1", epoch, self.now)
+
+    async def payload(self, action: str) -> Any:
+        """Return what the only command of an action says."""
+        [row] = await self.owner.fetch(
+            "select payload from stations.commands where action = $1", action
+        )
+        return json.loads(row["payload"])
+
+    async def steps(self, transaction: int) -> list[tuple[str, str | None]]:
+        """Return the steps to end a charge, each with its outcome."""
+        rows = await self.owner.fetch(
+            "select step, outcome from charging.stop_steps where transaction_id = $1 order by id",
+            transaction,
+        )
+        return [(row["step"], row["outcome"]) for row in rows]
 
     async def commands(self) -> list[str]:
         rows = await self.owner.fetch(

@@ -112,6 +112,7 @@ class Site:
         await jobs.give_up_undelivered_starts(self.db, bus, lambda: self.now)
         await jobs.expire_starts(self.db, bus, lambda: self.now)
         await jobs.stop_barred(self.db, bus, lambda: self.now, self.rules)
+        await jobs.end_free_periods(self.db, bus, lambda: self.now)
 
     async def driver(self, som: int = 1000) -> UUID:
         return await self.scenario.topped_up(som * 100)
@@ -237,6 +238,12 @@ class Site:
         """Action and state of every command, the oldest first."""
         rows = await self.sql.fetch("select action, state from stations.commands order by id")
         return [(row["action"], row["state"]) for row in rows]
+
+    async def open_alerts(self) -> list[str]:
+        rows = await self.sql.fetch(
+            "select kind from alerts.alerts where closed_at is null order by id"
+        )
+        return [row["kind"] for row in rows]
 
     async def alerts(self) -> list[str]:
         rows = await self.sql.fetch("select kind from alerts.alerts order by id")

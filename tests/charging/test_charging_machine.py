@@ -1,11 +1,14 @@
-"""Drivers, a station, an operator and the clock do anything in any order, on real PostgreSQL.
+"""Drivers, technicians, a station, an operator and the clock do anything in any order.
 
-Each session is settled once, money is conserved, no energy or idle time is billed that was not, no
-money stays on hold without an open session, and no session stays without an end. Each bill is the
-price of what happened, by the tariff of its client. No frame of a station raises.
+On real PostgreSQL. Each session is settled once, money is conserved, no energy or idle time is
+billed that was not, no money stays on hold without an open session, and no session stays without
+an end. Each bill is the price of what happened, by the tariff of its client. What is of no client
+has no session and no bill, a restart meets no one else, a limit of 0 outlives no charge that
+follows it. No frame of a station raises.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
@@ -27,6 +30,7 @@ from hypothesis.stateful import (
 )
 
 from evpower import charging, stations, tariffs, wallet
+from evpower.charging import OperatorStop
 from evpower.charging.events import StationReadings, StationStatus, StationStop, StationTime
 from evpower.charging.meter_values import meter_values
 from evpower.charging.status_reported import status_reported
@@ -41,6 +45,8 @@ from tests.conftest import Server, as_owner, patient_database
 
 T = TypeVar("T")
 CARD = "04A1B2C3D4E5F6"
+TECHNICIAN = "04FFEEDDCCBBAA"
+OPERATOR = "operator:aida"
 CONNECTORS = st.sampled_from([1, 2])
 CLIENTS = st.sampled_from([0, 1])
 LIMITS = st.sampled_from(
@@ -99,7 +105,13 @@ class ChargingMachine(RuleBasedStateMachine):
             '{"release_detection": true}',
         )
         self.clients = [await self.site.driver(300), await self.site.driver(120)]
-        await self.site.card(self.clients[1], CARD)
+        async with self.db.transaction() as connection:
+            await charging.add_card(
+                connection, tag=CARD, client_id=str(self.clients[1]), actor=OPERATOR
+            )
+            await charging.add_technician(
+                connection, tag=TECHNICIAN, name="Bakyt", daily_limit_wh=5_000, actor=OPERATOR
+            )
 
     def teardown(self) -> None:
         if hasattr(self, "owner"):
@@ -152,6 +164,20 @@ class ChargingMachine(RuleBasedStateMachine):
                     await watch_transaction(
                         connection, item, now=self.site.now, rules=self.site.rules
                     )
+                await self._check_restarts()
+
+    async def _check_restarts(self) -> None:
+        """A restart is asked for only while no one else charges."""
+        others = await self.owner.fetchval(
+            """
+            select count(*) from charging.stop_steps x
+              join charging.transactions t on t.id <> x.transaction_id and t.ended_at is null
+             where x.step = 'reset' and x.command_id is not null and x.taken_at = $1
+               and t.received_at < $1
+            """,
+            self.site.now,
+        )
+        assert others == 0, "a restart ends another's charge"
 
     # Drivers and the operator
 
@@ -170,6 +196,37 @@ class ChargingMachine(RuleBasedStateMachine):
         session = data.draw(st.sampled_from(self.sessions))
         client = self.run(self.site.session(session))["client_id"] if by_driver else None
         self.run(self.site.stop(session, client))
+
+    @precondition(lambda self: self.sessions)
+    @rule(data=st.data())
+    def end_by_force(self, data: st.DataObject) -> None:
+        session = data.draw(st.sampled_from(self.sessions))
+        with contextlib.suppress(EvPowerError):  # the station is there
+            self.run(self._end_by_force(session))
+
+    async def _end_by_force(self, session: UUID) -> None:
+        stop = OperatorStop(session, OPERATOR, "the driver called", is_forced=True)
+        async with self.db.transaction() as connection:
+            await charging.stop_by_operator(
+                connection, stop, now=self.site.now, rules=self.site.rules
+            )
+
+    @rule(minutes=st.sampled_from([1, 30]), ends=st.booleans())
+    def free_the_station(self, minutes: int, ends: bool) -> None:  # noqa: FBT001
+        with contextlib.suppress(EvPowerError):  # it is not free
+            self.run(self._free_the_station(minutes, ends=ends))
+
+    async def _free_the_station(self, minutes: int, *, ends: bool) -> None:
+        async with self.db.transaction() as connection:
+            if ends:
+                await charging.end_free(
+                    connection, station=STATION, actor=OPERATOR, reason=None, now=self.site.now
+                )
+                return
+            await charging.free_station(
+                connection, station=STATION, minutes=minutes, actor=OPERATOR,
+                reason="the app is down", now=self.site.now,
+            )  # fmt: skip
 
     @rule(client=CLIENTS, status=st.sampled_from(["active", "blocked"]))
     def set_status(self, client: int, status: str) -> None:
@@ -226,6 +283,15 @@ class ChargingMachine(RuleBasedStateMachine):
             connector = self.station.find(int(str(command.payload["transaction_id"])))
             if connector is not None:
                 self._end(connector, "Remote", is_lost=is_stop_lost)
+        if acts and command.action in {"set_charging_profile", "clear_charging_profile"}:
+            socket = self.station.sockets[int(str(command.payload["connector"])) - 1]
+            is_set = command.action == "set_charging_profile" and socket.charge is not None
+            socket.is_limited = is_set
+        if acts and command.action == "unlock":
+            self._end(int(str(command.payload["connector"])), "UnlockCommand", is_lost=is_stop_lost)
+        if acts and command.action == "reset":
+            for socket in self.station.sockets:
+                self._end(socket.number, "SoftReset", is_lost=is_stop_lost)
         self.run(self.site.reply(command, reply))
 
     async def _claim(self) -> Command | None:
@@ -241,7 +307,7 @@ class ChargingMachine(RuleBasedStateMachine):
         """Also late, at the other connector, or again after its end."""
         self._begin(connector, data.draw(st.sampled_from(self.tags)))
 
-    @rule(connector=CONNECTORS, tag=st.sampled_from([CARD, "DEADBEEF", ""]))
+    @rule(connector=CONNECTORS, tag=st.sampled_from([CARD, TECHNICIAN, "DEADBEEF", ""]))
     def begin_by_itself(self, connector: int, tag: str) -> None:
         self._begin(connector, tag)
 
@@ -399,6 +465,17 @@ class ChargingMachine(RuleBasedStateMachine):
                 assert row["energy_wh"] <= delivered, dict(row)
                 done_s = sum(socket.done_s(row["number"]) for socket in self.station.sockets)
                 assert (row["parked_s"] or 0) <= done_s, dict(row)
+        left = await self.owner.fetchval(
+            """
+            select count(*) from charging.stop_steps x
+              join charging.transactions t on t.id = x.transaction_id
+              join charging.transactions n on n.station_id = t.station_id
+                and n.connector = t.connector and n.id > t.id
+             where x.step = 'zero_limit' and x.command_id is not null and x.cleared_at is null
+               and t.ended_at is not null
+            """
+        )
+        assert left == 0, "a limit of 0 meets the next charge"
 
     async def _check_prices(self) -> None:
         """What happened costs the same again, by the tariff that was stored at the start."""

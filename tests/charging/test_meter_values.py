@@ -257,9 +257,12 @@ class TestStopping:
         place.later(1)
         await place.values(transaction, 500)
         await place.ask_to_stop(session, client)
-        for wh in (1_000, 1_500, 2_000):
+        await place.answer()
+        for wh in (1_000, 1_000, 1_500):
             place.later(1)
             await place.values(transaction, wh)
+            await place.watch()
+            await place.answer()
         assert await place.commands() == ["remote_stop"] * 2
 
     async def test_edge_18_without_values_it_is_sent_once_more_by_time(
@@ -268,8 +271,10 @@ class TestStopping:
         client = await place.driver()
         session, _ = await place.charging(client)
         await place.ask_to_stop(session, client)
+        await place.answer()
         for _ in range(3):
             place.later(0.5)
+            await place.frame()
             await place.watch()
         assert await place.commands() == ["remote_stop"] * 2
 
@@ -277,9 +282,11 @@ class TestStopping:
         self, place: ChargingPlace
     ) -> None:
         transaction = await place.begin(None, tag="STRANGER")
+        await place.answer("refused")
         for wh in (500, 1_000):
             place.later(1)
             await place.values(transaction, wh)
+            await place.watch()
         assert await place.commands() == ["remote_stop"] * 2
         assert (await place.progress(transaction))["energy_wh"] == 1_000
 
@@ -309,7 +316,7 @@ class TestAfterTheEnd:
         assert (await place.progress(transaction))["tail_wh"] == 1_000
         assert await place.bill(session) == ("settled", 1_000, 12)
         assert await place.alerts() == ["energy_after_stop"]
-        assert await place.commands() == ["remote_stop"]
+        assert await place.commands() == ["remote_stop", "set_charging_profile"]
 
     async def test_values_without_an_id_a_day_later_are_of_no_ended_transaction(
         self, place: ChargingPlace

@@ -151,12 +151,12 @@ async def test_a_stop_that_is_not_obeyed_is_alerted_until_the_end(place: Chargin
     for wh in (1_000, 1_500, 2_000, 2_500):
         place.later(1)
         await place.values(transaction, wh)
+        await place.watch()
+        await place.answer()
     assert await place.alerts() == ["stop_not_obeyed"]
-    assert await place.commands() == ["remote_stop"] * 2
-    place.later(20)
-    await place.frame()
-    assert await place.watch() == []
+    assert await place.commands() == ["remote_stop"] * 2 + ["set_charging_profile"]
     await place.stop(transaction, 2_500)
+    assert await place.alerts() == []
     assert await place.bills(session) == [(2_500, 30)]
     assert await place.alerts() == []
 
@@ -168,9 +168,10 @@ async def test_a_driver_who_stops_what_a_limit_stopped_waits_5_minutes(
     session, transaction = await place.charging(client, energy_wh=1_000)
     place.later(1)
     await place.values(transaction, 1_000)
+    await place.answer()
     place.later(10)
     await place.frame()
-    assert await place.watch() == ["resend"]
+    assert await place.watch() == ["step"]
     await place.ask_to_stop(session, client)
     place.later(5)
     await place.frame()

@@ -2,21 +2,26 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from evpower import charging
+from evpower.charging import StationReadings
 from evpower.cli.app import app
 from evpower.foundation.errors import EvPowerError
-from tests.charging.site import Site
+from tests.charging.place import read
+from tests.charging.site import STATION, Site
 
 CARD = "04A1B2C3D4E5F6"
 
 
-async def add(site: Site, tag: str = CARD) -> None:
+async def add(site: Site, tag: str = CARD, kwh: int = 20) -> None:
     async with site.db.transaction() as connection:
-        await charging.add_technician(connection, tag=tag, name="Bakyt", actor="aida")
+        await charging.add_technician(
+            connection, tag=tag, name="Bakyt", daily_limit_wh=kwh * 1000, actor="aida"
+        )
 
 
 async def test_a_technician_charges_without_a_session(site: Site) -> None:
@@ -39,6 +44,65 @@ async def test_a_technician_takes_no_drivers_session(site: Site) -> None:
     await site.begin(CARD)
     session = await site.session(started.session_id)
     assert (session["state"], session["start_failure"]) == ("cancelled", "connector_taken")
+
+
+async def meter(site: Site, transaction: int, wh: int, connector: int = 1) -> None:
+    readings = (read(wh, site.now),)
+    event = StationReadings(STATION, connector, transaction, None, readings, (), site.now)
+    async with site.db.transaction() as connection:
+        await charging.meter_values(connection, event, now=site.now, rules=site.rules)
+
+
+async def test_a_technician_is_stopped_at_the_cap(site: Site) -> None:
+    await add(site, kwh=2)
+    answer = await site.begin(CARD)
+    await site.wait(600)
+    await meter(site, answer.transaction_id, 2_000)
+    assert await site.commands() == []
+    await site.wait(600)
+    await meter(site, answer.transaction_id, 3_000)
+    assert await site.commands() == [("remote_stop", "queued")]
+
+
+async def test_the_cap_is_of_the_card_not_of_a_charge(site: Site) -> None:
+    await add(site, kwh=2)
+    first, second = await site.begin(CARD), await site.begin(CARD, 2, at=site.now)
+    await site.wait(600)
+    await meter(site, first.transaction_id, 2_000)
+    assert await site.commands() == []
+    await meter(site, second.transaction_id, 2_000, 2)
+    assert await site.commands() == [("remote_stop", "queued")]
+    assert await site.authorize(CARD) == "blocked"
+    await site.wait(60)
+    third = await site.begin(CARD, 2, meter_wh=Decimal(2_000))
+    assert third.tag == "blocked"
+    assert (await site.begin(CARD, 2, meter_wh=Decimal(2_000))).tag == "blocked"
+    assert (await site.transaction(third.transaction_id))["limit_energy_wh"] == 0
+    await site.wait(24 * 3600)
+    assert await site.authorize(CARD) == "accepted"
+
+
+async def test_a_card_that_is_removed_charges_no_more(site: Site) -> None:
+    await add(site)
+    answer = await site.begin(CARD)
+    async with site.db.transaction() as connection:
+        await charging.remove_technician(connection, tag=CARD, actor="aida")
+    await site.wait(600)
+    await meter(site, answer.transaction_id, 1_500)
+    assert await site.commands() == [("remote_stop", "queued")]
+
+
+async def test_the_audit_has_each_charge(site: Site) -> None:
+    await add(site)
+    answer = await site.begin(CARD)
+    rows = await site.sql.fetch("select actor, action, subject, details from identity.audit")
+    row = rows[-1]
+    assert (row["actor"], row["subject"]) == (f"technician:{CARD}", STATION)
+    assert row["action"] == "charging.technician_charge"
+    assert json.loads(row["details"])["transaction_id"] == answer.transaction_id
+    async with site.db.connection() as connection:
+        [charge] = await charging.list_technician_charges(connection)
+    assert (charge.name, charge.tag, charge.energy_wh) == ("Bakyt", CARD, 0)
 
 
 async def test_one_card_is_one_persons(site: Site) -> None:
@@ -68,6 +132,10 @@ async def test_an_operator_adds_lists_and_removes_them(dsn: str) -> None:
     added = run("add", CARD.lower(), "--name", "Bakyt", "--reason", "new", "--json")
     assert [row["tag"] for row in json.loads(added.stdout)] == [CARD]
     assert "Bakyt" in run("list").stdout
+    limited = run("limit", CARD, "--limit-kwh", "5", "--json")
+    assert [row["daily_limit_kwh"] for row in json.loads(limited.stdout)] == ["5.000"]
+    assert run("limit", "NONE", "--limit-kwh", "5").exit_code == 1
+    assert json.loads(run("charges", "--json").stdout) == []
     assert run("remove", CARD, "--operator", "aida").exit_code == 0
     assert json.loads(run("list", "--json").stdout) == []
     missing = run("remove", CARD)

@@ -244,6 +244,7 @@ class TestLateFigures:
         for wh in (8_000, 8_900):
             place.later(1)
             await place.values(transaction, wh)
+            await place.watch()
         assert await place.bills(session) == [(7_500, 90)]
         assert await place.alerts() == ["energy_after_close"]
         assert await place.commands() == ["remote_stop"]

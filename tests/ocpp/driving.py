@@ -9,10 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from evpower import charging, stations, tariffs
-from evpower.charging import StartRequest, StopRequest, configured_rules, jobs
-from evpower.charging.watch import watch_all
+from evpower.charging import Rules, StartRequest, StopRequest, configured_rules, jobs
+from evpower.charging.store_ends import Due
+from evpower.charging.watch import find_due, watch_transaction
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.loops import Round
 from tests.ocpp.scenario import Central, Station, running
 from tests.waiting import until
 from tests.wallet.scenario import Scenario
@@ -103,8 +103,17 @@ class Driving:
     async def watch(self) -> None:
         """Does what is due of running transactions."""
         central, rules = self.central, configured_rules(self.central.settings)
-        while await watch_all(central.db, central.bus, central.clock, rules, Round()):
-            pass
+        while due := await self._due(rules):
+            for item in due:
+                async with central.db.transaction() as connection:
+                    changes = await watch_transaction(
+                        connection, item, now=central.clock(), rules=rules
+                    )
+                changes.publish(central.bus)
+
+    async def _due(self, rules: Rules) -> list[Due]:
+        async with self.central.db.connection() as connection:
+            return await find_due(connection, self.central.clock(), rules)
 
     async def expire_starts(self) -> None:
         """Gives up the starts whose window is over."""

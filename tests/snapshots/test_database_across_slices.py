@@ -29,6 +29,7 @@ FOREIGN_KEYS: Final = {
     "charging.sessions -> identity.clients": A_CLIENT,
     "charging.settlements -> wallet.debts": MONEY,
     "charging.clocks -> stations.stations": A_STATION,
+    "charging.free_periods -> stations.stations": A_STATION,
     "charging.meters -> stations.stations": A_STATION,
     "charging.stops -> stations.stations": A_STATION,
     "charging.transaction_aliases -> stations.stations": A_STATION,

@@ -39,6 +39,8 @@ STATE: Final = {
     "charging.sessions": "case when started_by is null then '' else 'app, ' end || state",
     "charging.transactions": "purpose",
     "charging.progress": "'progress'",
+    "charging.stop_steps": "case when cleared_at is null then 'open' else 'cleared' end",
+    "charging.free_periods": "'free'",
     "charging.meter_values": "case when session_wh is null then 'of none' else 'counts' end",
     "charging.settlements": (
         "case when bill_number is null then 'collection'"
@@ -112,8 +114,18 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
     ("charging.transactions", "session_id"): set(),
     ("charging.transactions", "ended_at"): set(),
     ("charging.transactions", "end_kind"): set(),
+    ("charging.transactions", "technician_tag"): set(),
+    ("charging.transactions", "limit_energy_wh"): set(),
+    ("charging.stop_steps", "command_id"): {"open"},  # a step that sends nothing
+    ("charging.stop_steps", "cleared_at"): {"cleared"},  # guarded by guard_stop_step
+    ("charging.stop_steps", "outcome"): set(),
+    ("charging.stop_steps", "ended_at"): set(),
+    ("charging.free_periods", "ended_at"): set(),
+    ("charging.free_periods", "ended_by"): set(),
     ("charging.progress", "close_due_at"): set(),
     ("charging.progress", "close_reason"): set(),
+    ("charging.progress", "stop_step"): set(),
+    ("charging.progress", "step_due_at"): {"progress"},  # nothing more is looked at
     ("charging.progress", "register"): set(),
     ("charging.progress", "tally"): set(),
     ("charging.meter_values", "transaction_id"): {"counts"},  # the station is named, too

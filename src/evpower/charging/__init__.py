@@ -2,6 +2,7 @@
 
 from evpower.charging.authorize import authorize
 from evpower.charging.booted import station_booted
+from evpower.charging.cards import ImportedCards, add_card, import_cards, remove_card
 from evpower.charging.cost_schemas import CostPartRow
 from evpower.charging.events import (
     Changes,
@@ -16,6 +17,12 @@ from evpower.charging.events import (
     TagStatus,
 )
 from evpower.charging.facts import normalized_plate
+from evpower.charging.force_stop import OperatorStop, stop_by_operator
+from evpower.charging.free_period import (
+    end_free,
+    free_station,
+    list_free_periods,
+)
 from evpower.charging.learn_meter import list_meters
 from evpower.charging.meter_values import meter_values
 from evpower.charging.model import SESSION_CHANGED, SessionState, Technician
@@ -25,6 +32,7 @@ from evpower.charging.operate import (
     correct_session,
     get_session,
     list_sessions,
+    list_stop_steps,
     list_unattributed,
 )
 from evpower.charging.preview import (
@@ -50,10 +58,15 @@ from evpower.charging.status import (
 )
 from evpower.charging.status_reported import status_reported
 from evpower.charging.stop_transaction import stop_transaction
+from evpower.charging.store_free import FreePeriod
 from evpower.charging.store_meters import LearnedMeter, StationFacts
 from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
+from evpower.charging.store_steps import StepRow
+from evpower.charging.store_technicians import TechnicianCharge
 from evpower.charging.technicians import (
     add_technician,
+    limit_technician,
+    list_technician_charges,
     list_technicians,
     remove_technician,
 )
@@ -74,8 +87,11 @@ __all__ = [
     "BillRow",
     "Changes",
     "CostPartRow",
+    "FreePeriod",
+    "ImportedCards",
     "LearnedMeter",
     "OperatorBill",
+    "OperatorStop",
     "PreviewedBill",
     "Reading",
     "Rules",
@@ -92,22 +108,32 @@ __all__ = [
     "StationStatus",
     "StationStop",
     "StationTime",
+    "StepRow",
     "StopAnswer",
     "StopRequest",
     "StopRequested",
     "TagStatus",
     "Technician",
+    "TechnicianCharge",
     "UnattributedRow",
     "active_session",
+    "add_card",
     "add_technician",
     "authorize",
     "command_ended",
     "configured_rules",
     "correct_session",
+    "end_free",
     "flat_status",
+    "free_station",
     "get_session",
+    "import_cards",
+    "limit_technician",
+    "list_free_periods",
     "list_meters",
     "list_sessions",
+    "list_stop_steps",
+    "list_technician_charges",
     "list_technicians",
     "list_unattributed",
     "meter_values",
@@ -116,6 +142,7 @@ __all__ = [
     "normalized_plate",
     "preview_session",
     "preview_station",
+    "remove_card",
     "remove_technician",
     "request_command",
     "request_stop",
@@ -127,5 +154,6 @@ __all__ = [
     "station_booted",
     "station_reconnected",
     "status_reported",
+    "stop_by_operator",
     "stop_transaction",
 ]

@@ -4,14 +4,17 @@ from datetime import datetime
 from uuid import UUID
 
 from evpower import identity, stations, wallet
-from evpower.charging import store_sessions, store_technicians
+from evpower.charging import store_sessions
 from evpower.charging.events import TagStatus
+from evpower.charging.free_period import is_free
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.start_match import card_client, session_of_tag
 from evpower.charging.states import OPEN
 from evpower.charging.tags import fold_tag
+from evpower.charging.technicians import find_card
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Forbidden, NotFound
+from evpower.stations import Station
 
 
 async def authorize(
@@ -25,24 +28,36 @@ async def authorize(
     """Returns whether a tag may charge at a station.
 
     A one-time tag may while its session is open. A card may if its client may start, or has an open
-    session here. A technician's card may. The one tag that a make always sends may while a session
-    is open here. An unknown tag may where not only paid charging is allowed.
+    session here. A technician's card may until its cap. The one tag that a make always sends may
+    while a session is open here. An unknown tag may where not only paid charging is allowed, and
+    every tag while the station is free.
     """
     station = await stations.lock_station(connection, station_id)
+    if await is_free(connection, station.id, now):
+        return "accepted"
     session = await session_of_tag(connection, station.id, id_tag)
     if session is not None:
         return "accepted" if session.state in OPEN else "expired"
     client_id = await card_client(connection, station, id_tag)
-    if client_id is None and await _is_fixed_tag(connection, station.id, id_tag):
-        opened = await store_sessions.lock_open(connection, station.id)
-        return "accepted" if opened or not station.paid_only else "invalid"
     if client_id is None:
-        is_technician = await store_technicians.is_technician(connection, fold_tag(id_tag))
-        return "accepted" if is_technician or not station.paid_only else "invalid"
+        return await _without_client(connection, station, id_tag, now)
     running = await store_sessions.open_of_client(connection, client_id)
     if any(session.station_id == station.id for session in running):
         return "accepted"
     return "accepted" if await may_start(connection, client_id, rules, now) else "blocked"
+
+
+async def _without_client(
+    connection: Connection, station: Station, id_tag: str, now: datetime
+) -> TagStatus:
+    card = await find_card(connection, id_tag, now)
+    if card is not None:
+        return "accepted" if card.left_wh > 0 else "blocked"
+    if not station.paid_only:
+        return "accepted"
+    is_fixed = await _is_fixed_tag(connection, station.id, id_tag)
+    is_used = is_fixed and await store_sessions.lock_open(connection, station.id)
+    return "accepted" if is_used else "invalid"
 
 
 async def _is_fixed_tag(connection: Connection, station_id: str, id_tag: str) -> bool:

@@ -13,10 +13,14 @@ from evpower.charging.register import finish, observe, point
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.running import RunningTransaction
 from evpower.charging.settle import End, bill_again, settle
+from evpower.charging.steps import end_steps
 from evpower.foundation.db import Connection
 
 # Ends that follow a stop that was asked for: it is the reason.
 _AS_ASKED: Final = frozenset({"stop_unanswered", "became_available"})
+_RESTARTED: Final = frozenset({"reset", "give_up"})  # it may have booted because of the last step
+# Ends after which nothing charges there any more: the steps against it are over, too.
+_OVER: Final = frozenset({"became_available", "next_start"})
 _GREW: Final = "energy flowed after an estimated end, and no stop came"
 
 
@@ -27,7 +31,7 @@ async def close_estimated(
     *,
     now: datetime,
     next_start_wh: Decimal | None = None,
-    rules: Rules = DEFAULT_RULES,  # noqa: ARG001 - the signature of every use case
+    rules: Rules = DEFAULT_RULES,
 ) -> Changes:
     """Ends an open transaction and bills its session, estimated; an ended one stays as it is.
 
@@ -46,12 +50,21 @@ async def close_estimated(
     ended_at = max(running.progress.last_value_at or started_at, started_at)
     await store.end_estimated(connection, transaction_id, ended_at)
     session = running.session
-    if session is not None and session.stop_reason is not None and end_reason in _AS_ASKED:
+    outcome = "stopped" if end_reason in _OVER else "closed"
+    if (
+        session is not None
+        and session.stop_reason is not None
+        and (end_reason in _AS_ASKED or running.progress.stop_step in _RESTARTED)
+    ):
         end_reason = session.stop_reason
     end = End(final.energy_wh, ended_at, end_reason, is_estimated=True, flaw=final.flaw)
     changes = await settle(connection, running, end, now=now)
     progress = replace(running.progress, stop_due_at=None, close_due_at=None, close_reason=None)
     await store.update_progress(connection, transaction_id, progress)
+    if running.progress.stop_step is not None:
+        changes.merge(
+            await end_steps(connection, running.transaction, outcome, rules=rules, now=now)
+        )
     return changes
 
 

@@ -1,8 +1,8 @@
-"""Background jobs of charging: starts that did not come, clients who may not spend any more."""
+"""Background jobs of charging: starts that did not come, barred clients, free times that end."""
 
 from typing import Final
 
-from evpower.charging import store_sessions
+from evpower.charging import free_period, store_free, store_sessions
 from evpower.charging.request_stop import StopRequest, request_stop
 from evpower.charging.rules import REMOTE_START_EXPIRES_IN, Rules
 from evpower.charging.unstarted import expire_start, give_up_undelivered
@@ -18,12 +18,13 @@ _BATCH: Final = 100
 def start_windows_loop(
     db: Database, bus: Bus, clock: Clock, rules: Rules, *, poll_s: float = START_POLL_S
 ) -> Loop:
-    """Returns the loop that gives up overdue starts and stops sessions of barred clients."""
+    """Returns the loop that gives up overdue starts, and ends what is over or barred."""
 
     async def work(_: Round) -> Pause | None:
         await give_up_undelivered_starts(db, bus, clock)
         expired = await expire_starts(db, bus, clock)
         stopped = await stop_barred(db, bus, clock, rules)
+        await end_free_periods(db, bus, clock)
         return AT_ONCE if max(expired, stopped) >= _BATCH else None
 
     return Loop("charging_starts", work, period_s=poll_s)
@@ -62,3 +63,13 @@ async def stop_barred(db: Database, bus: Bus, clock: Clock, rules: Rules) -> int
             stopped = await request_stop(connection, request, now=clock(), rules=rules)
         stopped.changes.publish(bus)
     return len(barred)
+
+
+async def end_free_periods(db: Database, bus: Bus, clock: Clock) -> None:
+    """Ends the times in which stations were free, once they are over."""
+    async with db.connection() as connection:
+        overdue = await store_free.overdue(connection, clock(), _BATCH)
+    for station_id in overdue:
+        async with db.transaction() as connection:
+            changes = await free_period.end_overdue(connection, station_id, clock())
+        changes.publish(bus)

@@ -1,21 +1,20 @@
 """Holds a running session to its limits: grows the hold, predicts the stop, asks for it."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
-from evpower import alerts, wallet
-from evpower.charging import limits, remote, store_ends
+from evpower import wallet
+from evpower.charging import limits, store_ends, store_steps
 from evpower.charging import store_running as store
 from evpower.charging.events import Changes
+from evpower.charging.model import StationTransaction
 from evpower.charging.request_stop import StopRequest, request_stop
 from evpower.charging.rules import Rules
 from evpower.charging.running import RunningSession, RunningTransaction
+from evpower.charging.steps import ACTOR, begin_stop
+from evpower.charging.technicians import find_card
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict
-
-ACTOR: Final = "evpower"
-OBEY_WITHIN: Final = timedelta(minutes=2)
 
 
 async def keep_limits(
@@ -29,34 +28,45 @@ async def keep_limits(
 ) -> Changes:
     """Stores the progress of a transaction, and what follows of it for its session.
 
-    `is_unwanted`: it is of no client, at a station that charges for money only. The stop that was
-    asked for at its start may have come too early for the station, so it is sent again.
+    `is_unwanted`: it is of no client, at a station that charges for money only. Energy that flows
+    although a stop was asked for makes the watch look: accepted is no proof, the meter is.
     """
     session, transaction = running.session, running.transaction
-    if session is None:
-        progress, changes = running.progress, Changes()
-        if is_unwanted and is_flowing and progress.stop_resent_at is None:
-            progress = replace(progress, stop_resent_at=now)
-            changes = await resend_stop(connection, running, now=now, rules=rules)
-        await store.update_progress(connection, transaction.id, progress)
+    progress = running.progress
+    if session is not None and session.state != "stopping":
+        changes = Changes(sessions={session.id})
+        await _station_is_back(connection, session)
+        changes.merge(await keep_session(connection, running, session, now=now, rules=rules))
         return changes
-    changes = Changes(sessions={session.id})
+    if session is not None:
+        await _station_is_back(connection, session)
+        progress = replace(progress, stop_due_at=None)
+    await store.update_progress(connection, transaction.id, progress)
+    changes = Changes(sessions=set() if session is None else {session.id})
+    if not is_flowing:
+        return changes
+    if progress.stop_step is not None:
+        await store_steps.look_now(connection, transaction.id, now)
+        return changes
+    cause = "not_paid" if is_unwanted else None
+    if transaction.purpose == "technician" and await _is_capped(connection, transaction, now):
+        cause = "technician_limit"
+    if cause is not None and session is None:
+        changes.merge(await begin_stop(connection, transaction, cause, rules=rules, now=now))
+    return changes
+
+
+async def _is_capped(
+    connection: Connection, transaction: StationTransaction, now: datetime
+) -> bool:
+    """Returns whether a technician's card may take no more; one that was removed may not."""
+    card = await find_card(connection, transaction.id_tag, now)
+    return card is None or card.left_wh == 0
+
+
+async def _station_is_back(connection: Connection, session: RunningSession) -> None:
     if session.station_lost_notified_at is not None:
         await store_ends.set_station_lost(connection, session.id, None)
-    if session.state == "stopping":
-        progress = replace(running.progress, stop_due_at=None)
-        if is_flowing and progress.stop_resent_at is None:  # accepted is no proof, the meter is
-            progress = replace(progress, stop_resent_at=now)
-            changes.merge(await resend_stop(connection, running, now=now, rules=rules))
-        elif (
-            is_flowing and progress.stop_resent_at and progress.stop_resent_at + OBEY_WITHIN <= now
-        ):
-            detail = {"station": transaction.station_id, "connector": transaction.connector}
-            await alerts.open_alert(connection, "stop_not_obeyed", str(session.id), detail, now)
-        await store.update_progress(connection, transaction.id, progress)
-        return changes
-    changes.merge(await keep_session(connection, running, session, now=now, rules=rules))
-    return changes
 
 
 async def keep_session(
@@ -88,15 +98,6 @@ async def keep_session(
         request = StopRequest(session.id, None, f"{ACTOR}:{reason}", reason)
         changes.merge((await request_stop(connection, request, now=now, rules=rules)).changes)
     return changes
-
-
-async def resend_stop(
-    connection: Connection, running: RunningTransaction, *, now: datetime, rules: Rules
-) -> Changes:
-    """Asks the station once more to stop a transaction."""
-    return await remote.queue_stop(
-        connection, running.transaction, actor=ACTOR, rules=rules, now=now
-    )
 
 
 async def _grow_hold(

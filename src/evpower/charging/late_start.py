@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Final
 
 from evpower import identity, wallet
-from evpower.charging import remote, store_sessions, store_transactions
+from evpower.charging import store_sessions, store_transactions
 from evpower.charging.events import Changes
 from evpower.charging.model import ChargingSession, StopReason
 from evpower.charging.request_stop import stop_charging
 from evpower.charging.rules import Rules
 from evpower.charging.states import UNSTARTED
+from evpower.charging.steps import begin_stop
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Forbidden
 
@@ -51,12 +52,12 @@ async def stop_at_once(
 
 
 async def stop_transaction(
-    connection: Connection, transaction_id: int, *, rules: Rules, now: datetime
+    connection: Connection, transaction_id: int, cause: str, *, rules: Rules, now: datetime
 ) -> Changes:
     """Asks the station to stop a transaction that is of no session."""
     transaction = await store_transactions.find_transaction(connection, transaction_id)
     assert transaction is not None, "it was begun in this transaction"  # noqa: S101
-    return await remote.queue_stop(connection, transaction, actor=_ACTOR, rules=rules, now=now)
+    return await begin_stop(connection, transaction, cause, rules=rules, now=now)
 
 
 async def _hold_anew(connection: Connection, session: ChargingSession) -> bool:

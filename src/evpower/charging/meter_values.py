@@ -5,16 +5,17 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from evpower import alerts, stations
-from evpower.charging import bind
+from evpower.charging import bind, free_period, store_steps
 from evpower.charging import store_running as store
 from evpower.charging.clocks import learn_clock
 from evpower.charging.events import Changes, StationReadings
-from evpower.charging.keep_limits import keep_limits, resend_stop
+from evpower.charging.keep_limits import keep_limits
 from evpower.charging.meter_start import with_start
 from evpower.charging.register import MeterPoint, observe, point, tolerance_wh
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.running import RunningTransaction, StoredValue, advance
 from evpower.charging.settle import End, bill_again
+from evpower.charging.steps import begin_stop
 from evpower.foundation.db import Connection
 from evpower.foundation.failpoints import Failpoint, hit
 
@@ -75,7 +76,9 @@ async def take_values(
         connection,
         running,
         is_flowing=is_flowing,
-        is_unwanted=is_paid_only and transaction.purpose == "unattributed",
+        is_unwanted=await free_period.is_unwanted(
+            connection, transaction, is_paid_only=is_paid_only
+        ),
         now=now,
         rules=rules,
     )
@@ -107,9 +110,10 @@ async def _after_end(
     if highest is None or last is None or not has_grown:
         return Changes()
     tail_wh = highest.wh - last.wh
-    if tail_wh > running.progress.tail_wh:
-        running = replace(running, progress=replace(running.progress, tail_wh=tail_wh))
-        await store.update_progress(connection, transaction.id, running.progress)
+    if tail_wh <= running.progress.tail_wh:
+        return Changes()  # it grows no more
+    running = replace(running, progress=replace(running.progress, tail_wh=tail_wh))
+    await store.update_progress(connection, transaction.id, running.progress)
     if tail_wh <= tolerance_wh(last, highest):
         return Changes()
     return await _stop_again(connection, running, "energy_after_stop", now=now, rules=rules)
@@ -160,14 +164,14 @@ async def _stop_again(
     now: datetime,
     rules: Rules,
 ) -> Changes:
-    """Alerts the operator, and once asks the station again to stop; stores the progress."""
+    """Alerts the operator, and asks the station to stop what is over; stores the progress."""
+    transaction = running.transaction
     await _alert(connection, running, kind, now)
-    changes, progress = Changes(), running.progress
-    if progress.stop_resent_at is None or running.transaction.ended_at is None:
-        changes = await resend_stop(connection, running, now=now, rules=rules)
-        progress = replace(progress, stop_resent_at=now)
-    await store.update_progress(connection, running.transaction.id, progress)
-    return changes
+    await store.update_progress(connection, transaction.id, running.progress)
+    if running.progress.stop_step is None:
+        return await begin_stop(connection, transaction, kind, rules=rules, now=now)
+    await store_steps.look_now(connection, transaction.id, now)
+    return Changes()
 
 
 async def _alert(

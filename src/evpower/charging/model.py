@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from evpower.foundation.bus import Topic
@@ -25,6 +25,15 @@ EndKind = Literal["stop", "estimated"]
 StopReason = Literal[
     "stopped_by_driver", "stopped_by_operator", "client_blocked", "client_deleted", "late_start",
     "start_not_allowed", "energy_limit", "amount_limit", "soc_limit", "balance_limit", "no_energy",
+]  # fmt: skip
+# What is done, one after another, about a charge that goes on although it was to stop.
+StopStep = Literal["remote_stop", "remote_stop_again", "zero_limit", "unlock", "reset", "give_up"]
+# What became of a step. stopped: the station stopped. closed: EvPower ended the session without it.
+# went_on, no_values: what the meter said. not_ended: no stop came within 30 s. refused, unanswered,
+# not_delivered: of its command. skipped: not allowed there.
+StepOutcome = Literal[
+    "stopped", "closed", "went_on", "not_ended", "no_values", "refused", "unanswered",
+    "not_delivered", "skipped",
 ]  # fmt: skip
 
 STATE_OF: Final[dict[SessionStatus, SessionState]] = {
@@ -178,6 +187,7 @@ class StationTransaction:
     ended_at: datetime | None
     end_kind: EndKind | None
     start_number: int  # of several that began with the same facts
+    limit_energy_wh: int | None  # what a technician's card may still take; None: no technician's
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,4 +196,13 @@ class Technician:
 
     tag: str
     name: str
+    daily_limit_wh: int  # in any 24 hours
     created_at: datetime
+
+
+class TechnicianAllowance(NamedTuple):
+    """A technician's card at a start."""
+
+    tag: str
+    name: str
+    left_wh: int  # what it may still take; 0: nothing

@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from evpower import alerts, stations
-from evpower.charging import store_ends, store_operator, store_transactions
+from evpower.charging import store_ends, store_operator, store_steps, store_transactions
 from evpower.charging import store_running as store
 from evpower.charging.events import Changes
 from evpower.charging.facts import MAX_ENERGY_KWH
@@ -15,6 +15,7 @@ from evpower.charging.register import MeterPoint, most_wh
 from evpower.charging.running import RunningTransaction
 from evpower.charging.settle import End, bill_again
 from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
+from evpower.charging.store_steps import StepRow
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Invalid, NotFound
 
@@ -126,6 +127,11 @@ async def get_session(connection: Connection, session_id: UUID) -> tuple[Session
     if row is None:
         raise NotFound("session_not_found", "EvPower ran no such session")
     return row, await store_operator.list_bills(connection, session_id)
+
+
+async def list_stop_steps(connection: Connection, session_id: UUID) -> list[StepRow]:
+    """Returns what was done to end a session, step by step, and what the meter said of it."""
+    return await store_steps.list_steps(connection, session_id)
 
 
 async def list_unattributed(

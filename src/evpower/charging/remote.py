@@ -1,15 +1,13 @@
-"""Commands to a station about a session."""
+"""The command that asks a station to begin a session; `steps.py` has those that end one."""
 
 from datetime import datetime, timedelta
 from typing import Final
 
 from evpower import stations
-from evpower.charging import store_sessions, store_transactions
-from evpower.charging.events import Changes
-from evpower.charging.model import ChargingSession, StationTransaction
-from evpower.charging.rules import REMOTE_START_EXPIRES_IN, Rules
+from evpower.charging import store_sessions
+from evpower.charging.model import ChargingSession
+from evpower.charging.rules import REMOTE_START_EXPIRES_IN
 from evpower.foundation.db import Connection
-from evpower.foundation.errors import Conflict
 
 AGAIN: Final = "again"  # a member of a remote start that is sent once more
 
@@ -60,35 +58,3 @@ async def drop_start(connection: Connection, session: ChargingSession, now: date
         command = await stations.get_command(connection, session.start_command_id)
         if command.state == "queued":  # one that was sent is another transaction's to end
             await stations.drop_command(connection, command.id, now)
-
-
-async def queue_stop(
-    connection: Connection,
-    transaction: StationTransaction,
-    *,
-    actor: str,
-    rules: Rules,
-    now: datetime,
-) -> Changes:
-    """Asks the station to stop a transaction, under the id seen last and the others.
-
-    It stays queued while the station is away. A retired station is not asked.
-    """
-    used = await store_transactions.aliases_of(connection, transaction.id)
-    ids = [*(int(alias) if alias.isdecimal() else alias for alias in used), transaction.id]
-    first = next(number for number in ids if isinstance(number, int))
-    others = [other for other in ids if other != first]
-    try:
-        await stations.queue_command(
-            connection,
-            transaction.station_id,
-            "remote_stop",
-            {"transaction_id": first, "aliases": others},
-            actor=actor,
-            connector=transaction.connector or None,
-            expires_in=rules.close_after_no_frame,
-            now=now,
-        )
-    except Conflict:
-        return Changes()
-    return Changes(stations={transaction.station_id})

@@ -5,12 +5,13 @@ from typing import NamedTuple
 from uuid import UUID
 
 from evpower import stations
-from evpower.charging import remote, store_sessions, store_transactions
+from evpower.charging import store_sessions, store_transactions
 from evpower.charging.events import Changes
 from evpower.charging.limits import LIMIT_REASONS
 from evpower.charging.model import ChargingSession, SessionState, StopReason
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.states import WAITING
+from evpower.charging.steps import begin_stop
 from evpower.charging.unstarted import end_unstarted
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import NotFound
@@ -87,7 +88,7 @@ async def stop_charging(
     await store_sessions.set_stop_requested(connection, session.id, actor, now)
     await store_sessions.set_stopping(connection, session.id, reason)
     changes.merge(
-        await remote.queue_stop(connection, transaction, actor=actor, rules=rules, now=now)
+        await begin_stop(connection, transaction, reason, actor=actor, rules=rules, now=now)
     )
     return changes
 

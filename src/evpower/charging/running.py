@@ -11,7 +11,7 @@ from uuid import UUID
 from evpower import tariffs
 from evpower.charging.events import Reading, StationTime
 from evpower.charging.limits import Flow, Limits
-from evpower.charging.model import SessionState, StationTransaction
+from evpower.charging.model import SessionState, StationTransaction, StopStep
 from evpower.charging.parking import is_idle
 from evpower.charging.register import (
     MeterPoint,
@@ -92,7 +92,7 @@ class Progress:
     last_value_at: datetime | None = None  # when a value counted last
     flowed_at: datetime | None = None  # when the energy grew last
     stop_due_at: datetime | None = None  # when a limit is reached at the present power
-    stop_resent_at: datetime | None = None
+    stop_step: StopStep | None = None  # the newest step towards its end; its rows are in stop_steps
     close_due_at: datetime | None = None  # when it ends without a stop, and why
     close_reason: str | None = None
     rebill_due_at: datetime | None = None  # what came after an estimated end is billed then

@@ -74,7 +74,6 @@ async def settle(
     assert posting.cause_id is not None, "a session that was charged has a bill"  # noqa: S101
     hit(Failpoint.SETTLE_UNCOMMITTED)
     await _record(connection, session, end, priced, posting.cause_id)
-    await alerts.close_alert(connection, "stop_not_obeyed", str(session.id), now)
     if flaw is not None:
         await _quarantine(connection, running, session, flaw, now)
     return Changes(clients={session.client_id}, sessions={session.id})

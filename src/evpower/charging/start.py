@@ -10,6 +10,7 @@ import asyncpg
 from evpower import identity, stations, tariffs, wallet
 from evpower.charging import remote, store_sessions
 from evpower.charging.facts import MAX_ENERGY_KWH
+from evpower.charging.free_period import is_free
 from evpower.charging.frozen_tariff import frozen_tariff
 from evpower.charging.hold_size import HoldSize, hold_size
 from evpower.charging.model import ChargingSession, SessionState
@@ -72,8 +73,8 @@ async def start(
     60 s with the same limits returns the same session. Raises NotFound("client_not_found" |
     "station_not_found" | "connector_not_found"), Forbidden("client_blocked" | "client_deleted"),
     Invalid("invalid_energy" | "invalid_amount" | "invalid_soc"), Conflict("session_already_active"
-    | "station_offline" | "station_unavailable" | "unplug_first" | "plug_in_first" |
-    "connector_occupied" | "tariff_missing" | "zero_balance" | "insufficient_balance" |
+    | "station_offline" | "station_unavailable" | "station_free" | "unplug_first" | "plug_in_first"
+    | "connector_occupied" | "tariff_missing" | "zero_balance" | "insufficient_balance" |
     "amount_exceeds_balance").
     """
     _check_limits(request)
@@ -86,6 +87,8 @@ async def start(
     repeated = await _repeated(connection, station, request, now)
     if repeated is not None:
         return await _show(connection, repeated, is_repeated=True, now=now)
+    if await is_free(connection, station.id, now):
+        raise Conflict("station_free", f"station {station.id!a:.80} charges any tag for free now")
     facts = await _require_connector(connection, station, request.connector, now)
     snapshot = await frozen_tariff(connection, station, request.connector, request.client_id, now)
     if snapshot is None:

@@ -1,6 +1,5 @@
 """Which session a station means when it begins a transaction."""
 
-import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -11,7 +10,7 @@ from evpower.charging import store_sessions, store_technicians, store_transactio
 from evpower.charging.events import StationStart
 from evpower.charging.model import ChargingSession, StationTransaction
 from evpower.charging.states import WAITING
-from evpower.charging.tags import TAG_LENGTH, fold_tag, is_echo_of, is_tag
+from evpower.charging.tags import TAG_LENGTH, fold_tag, is_echo_of, is_phone_tag, is_tag
 from evpower.foundation.db import Connection
 from evpower.stations import Station
 
@@ -19,8 +18,6 @@ _OLDEST: Final = timedelta(days=30)
 _MAX_CONNECTOR: Final = 1_000
 _MAX_REGISTER_WH: Final = Decimal(10) ** 15
 _MAX_TEXT: Final = 255
-# What the old backend sent in place of a tag; it ends sessions of the switch and begins none.
-_PHONE_TAG: Final = re.compile(r"\+[0-9]+|996[0-9]{9}|CLIENT_.*", re.IGNORECASE)
 
 
 class StartMatch(NamedTuple):
@@ -62,8 +59,13 @@ def _storable(text: str) -> str:
     return text.replace("\x00", "").encode("utf-8", "replace").decode()[:_MAX_TEXT]
 
 
-async def match_start(connection: Connection, station: Station, start: StationStart) -> StartMatch:
-    """Finds the session of a start: by its one-time tag, by a card, else by connector and time."""
+async def match_start(
+    connection: Connection, station: Station, start: StationStart, *, is_free: bool = False
+) -> StartMatch:
+    """Finds the session of a start: by its one-time tag, by a card, else by connector and time.
+
+    Where the station is free for a while (`is_free`) only a session's own tag counts.
+    """
     tag = fold_tag(start.id_tag)
     session = await _by_tag(connection, station.id, tag)
     if session is not None:
@@ -72,7 +74,9 @@ async def match_start(connection: Connection, station: Station, start: StationSt
     running = await store_transactions.open_on_connector(connection, station.id, start.connector)
     if running is not None and await _is_repeat(connection, running, start):
         return StartMatch(same_as=running)
-    is_technician = client_id is None and await store_technicians.is_technician(connection, tag)
+    if is_free:
+        return StartMatch()
+    is_technician = client_id is None and await store_technicians.find(connection, tag) is not None
     waiting = await _waiting(connection, station.id, start.connector)
     if waiting is not None:
         is_own_card = client_id == waiting.client_id
@@ -96,7 +100,7 @@ async def card_client(connection: Connection, station: Station, id_tag: str) -> 
 
     A phone number is no card, though the old backend knew it as a tag.
     """
-    if _PHONE_TAG.fullmatch(id_tag.strip()):
+    if is_phone_tag(id_tag):
         return None
     if station.no_auth and not station.cards_without_auth:
         return None

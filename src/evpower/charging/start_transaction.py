@@ -9,14 +9,28 @@ from typing import NamedTuple
 from uuid import UUID
 
 from evpower import alerts, stations
-from evpower.charging import closing, late_start, remote, store_sessions, store_transactions
+from evpower.charging import (
+    closing,
+    free_period,
+    late_start,
+    remote,
+    store_sessions,
+    store_transactions,
+    technicians,
+)
 from evpower.charging.card_start import begin_by_card
-from evpower.charging.events import Changes, StartAnswer, StationStart
+from evpower.charging.events import Changes, StartAnswer, StationStart, TagStatus
 from evpower.charging.learn_meter import learn_start
-from evpower.charging.model import ChargingSession, Purpose, StationTransaction
+from evpower.charging.model import (
+    ChargingSession,
+    Purpose,
+    StationTransaction,
+    TechnicianAllowance,
+)
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.start_match import match_start, read_start, start_key, started_at
 from evpower.charging.states import WAITING
+from evpower.charging.steps import end_steps, free_connector
 from evpower.charging.unstarted import end_unstarted
 from evpower.foundation import failpoints
 from evpower.foundation.db import Connection
@@ -32,6 +46,7 @@ class _Start(NamedTuple):
     report: StationStart
     key: str
     number: int  # of several starts with this key
+    is_free: bool  # the station gives energy to any tag
     rules: Rules
     now: datetime
 
@@ -50,7 +65,10 @@ async def start_transaction(
     key = start_key(report)
     known = await store_transactions.transaction_of_key(connection, key)
     number = 1 if known is None else known.start_number + 1
-    start = _Start(connection, station, report, key, number, rules, now)
+    is_free = await free_period.is_free(
+        connection, station.id, started_at(report, None), report.received_at
+    )
+    start = _Start(connection, station, report, key, number, is_free, rules, now)
     if known is not None and known.end_kind != "stop":
         answer = await _again(start, known)
     else:
@@ -63,7 +81,7 @@ async def _answer(start: _Start, known: StationTransaction | None) -> StartAnswe
     """Finds what the start is of; `known`: one that began with the same facts and was stopped."""
     if known is not None and start.report.time.at is not None:
         return await _after_stop(start)  # the same moment again
-    match = await match_start(start.connection, start.station, start.report)
+    match = await match_start(start.connection, start.station, start.report, is_free=start.is_free)
     if match.session is not None:
         return await _of_session(start, match.session)
     if match.same_as is not None:
@@ -71,7 +89,7 @@ async def _answer(start: _Start, known: StationTransaction | None) -> StartAnswe
     if match.card_client_id is not None:
         return await _by_card(start, match.card_client_id)
     if match.is_technician:
-        return await _without_session(start, "technician")
+        return await _by_technician(start)
     return await _unattributed(start)
 
 
@@ -122,7 +140,6 @@ async def _insert(start: _Start, session: ChargingSession) -> StartAnswer:
     transaction_id = await store_transactions.insert_transaction(
         start.connection,
         start.report,
-        start.station.id,
         start.key,
         start.number,
         purpose="driver",
@@ -149,28 +166,47 @@ async def _after_stop(start: _Start) -> StartAnswer:
 async def _unattributed(start: _Start) -> StartAnswer:
     """Records a start that no client pays; where all pay, the station is sent a stop."""
     answer = await _without_session(start, "unattributed")
-    if not start.station.paid_only:
+    if start.is_free or not start.station.paid_only:
         return answer
+    return await _stop_at_once(start, answer, "not_paid", "invalid")
+
+
+async def _by_technician(start: _Start) -> StartAnswer:
+    """Records a start by a technician's card, with what the card may still take."""
+    card = await technicians.find_card(start.connection, start.report.id_tag, start.now)
+    assert card is not None, "it was matched"  # noqa: S101
+    answer = await _without_session(start, "technician", card)
+    await technicians.record_charge(start.connection, card, start.station.id, answer.transaction_id)
+    if card.left_wh > 0:
+        return answer
+    return await _stop_at_once(start, answer, "technician_limit", "blocked")
+
+
+async def _stop_at_once(
+    start: _Start, answer: StartAnswer, cause: str, tag: TagStatus
+) -> StartAnswer:
     answer.changes.merge(
         await late_start.stop_transaction(
-            start.connection, answer.transaction_id, rules=start.rules, now=start.now
+            start.connection, answer.transaction_id, cause, rules=start.rules, now=start.now
         )
     )
-    return answer._replace(tag="invalid")
+    return answer._replace(tag=tag)
 
 
-async def _without_session(start: _Start, purpose: Purpose) -> StartAnswer:
+async def _without_session(
+    start: _Start, purpose: Purpose, card: TechnicianAllowance | None = None
+) -> StartAnswer:
     changes = await _clear(start, None)
     await learn_start(start.connection, start.station, start.report)
     transaction_id = await store_transactions.insert_transaction(
         start.connection,
         start.report,
-        start.station.id,
         start.key,
         start.number,
         purpose=purpose,
         session_id=None,
         started_at=started_at(start.report, None),
+        card=card,
     )
     await _store_text_id(start, transaction_id)
     changes.stations.add(start.station.id)
@@ -180,19 +216,30 @@ async def _without_session(start: _Start, purpose: Purpose) -> StartAnswer:
 async def _again(start: _Start, known: StationTransaction) -> StartAnswer:
     """Answers a repeated start as the first one."""
     await _store_text_id(start, known.id)
-    is_refused = known.purpose == "unattributed" and start.station.paid_only
-    return StartAnswer(known.id, "invalid" if is_refused else "accepted", Changes())
+    tag: TagStatus = "accepted"
+    if known.limit_energy_wh == 0:
+        tag = "blocked"
+    elif await free_period.is_unwanted(
+        start.connection, known, is_paid_only=start.station.paid_only
+    ):
+        tag = "invalid"
+    return StartAnswer(known.id, tag, Changes())
 
 
 async def _clear(start: _Start, keep: ChargingSession | None) -> Changes:
     """Makes room on the connector: what waits there is cancelled, what runs there has ended."""
     connection, report = start.connection, start.report
-    changes = Changes()
+    changes = await free_connector(
+        connection, start.station.id, report.connector, rules=start.rules, now=start.now
+    )
     running = await store_transactions.open_on_connector(
         connection, start.station.id, report.connector
     )
     if running is not None and running.session_id is None:
-        await store_transactions.end_unattributed(connection, running.id, start.now)
+        await store_transactions.end_without_session(connection, running.id, start.now)
+        changes.merge(
+            await end_steps(connection, running, "stopped", rules=start.rules, now=start.now)
+        )
     elif running is not None:
         detail = {"connector": report.connector, "transaction_id": running.id}
         await alerts.open_alert(

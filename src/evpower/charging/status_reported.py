@@ -21,6 +21,7 @@ from evpower.charging.running import (
     count_until,
     our_time,
 )
+from evpower.charging.steps import free_connector
 from evpower.foundation.db import Connection
 
 _PARKED: Final = "suspended_ev"  # a pause that the station makes is charging time
@@ -45,7 +46,7 @@ async def status_reported(
         if transaction.connector == event.connector
     ]
     if not opened:
-        return Changes()
+        return await _after_end(connection, event, now=now, rules=rules)
     running = await store.load(connection, opened[0].id)
     progress = _close_due(running, event.status, now, rules)
     at = our_time(event.time, event.received_at, running.transaction.started_at, running.skew_s)
@@ -63,6 +64,14 @@ async def status_reported(
         return Changes()
     running = replace(running, progress=progress)
     return await keep_limits(connection, running, is_flowing=False, now=now, rules=rules)
+
+
+async def _after_end(
+    connection: Connection, event: StationStatus, *, now: datetime, rules: Rules
+) -> Changes:
+    if event.status != _OVER:
+        return Changes()
+    return await free_connector(connection, event.station_id, event.connector, rules=rules, now=now)
 
 
 def _close_due(running: RunningTransaction, status: str, now: datetime, rules: Rules) -> Progress:

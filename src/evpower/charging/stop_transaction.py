@@ -13,8 +13,10 @@ from evpower.charging.learn_meter import learn_end
 from evpower.charging.meter_start import with_start
 from evpower.charging.model import StationTransaction
 from evpower.charging.register import FinalEnergy, MeterPoint, at_end, finish, point
+from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.running import RunningTransaction, advance, our_time, right_time
 from evpower.charging.settle import End, bill_again, quarantine, settle
+from evpower.charging.steps import end_steps
 from evpower.foundation.db import Connection
 from evpower.foundation.failpoints import Failpoint, hit
 
@@ -28,11 +30,14 @@ _REASONS: Final = {
 # Of a stop that was not asked for: they don't say why. A car that took nothing says more.
 _UNEXPLAINED: Final = frozenset({"other", "stopped_at_station", "remote"})
 _AT_ONCE: Final = timedelta(minutes=2)
+# Of a stop that was asked for, where a step forced it.
+_FORCED: Final = frozenset({"unlocked", "soft_reset", "reboot"})
+_FORCING: Final = frozenset({"unlock", "reset", "give_up"})
 _LATE_STOP: Final = "the station's own stop, with its register, came after the end"
 
 
 async def stop_transaction(
-    connection: Connection, event: StationStop, *, now: datetime
+    connection: Connection, event: StationStop, *, now: datetime, rules: Rules = DEFAULT_RULES
 ) -> StopAnswer:
     """Ends the transaction that a station means, and bills its session once.
 
@@ -68,6 +73,8 @@ async def stop_transaction(
             connection, event.station_id, name, transaction.id, event.received_at
         )
     changes = await _end(connection, running, event, now=now)
+    if running.progress.stop_step is not None or running.transaction.ended_at is not None:
+        changes.merge(await end_steps(connection, transaction, "stopped", rules=rules, now=now))
     hit(Failpoint.STOP_UNCOMMITTED)
     return StopAnswer("accepted", changes)
 
@@ -141,10 +148,12 @@ def _reason(running: RunningTransaction, event: StationStop, energy_wh: int) -> 
     session = running.session
     word = (event.reason or "local").replace("_", "").replace(" ", "").lower()
     reason = _REASONS.get(word, "other")
-    if reason not in _UNEXPLAINED:
+    stop_reason = None if session is None else session.stop_reason
+    was_forced = running.progress.stop_step in _FORCING and reason in _FORCED
+    if reason not in _UNEXPLAINED and not (stop_reason and was_forced):
         return reason
-    if session is not None and session.stop_reason is not None:
-        return session.stop_reason
+    if stop_reason is not None:
+        return stop_reason
     if energy_wh == 0 and event.received_at - running.transaction.started_at <= _AT_ONCE:
         return "car_took_nothing"
     return reason

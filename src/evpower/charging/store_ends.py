@@ -150,63 +150,77 @@ async def connector_status(connection: Connection, station_id: str, connector: i
     )
 
 
-DueKind = Literal["rebill", "close", "silent", "stop", "idle", "resend", "lost"]
+DueKind = Literal["rebill", "close", "silent", "stop", "idle", "step", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A transaction of which something is due."""
+    """A transaction of which something is due at a time."""
 
     id: int
     station_id: str
     kind: DueKind
+    at: datetime
 
 
 async def due(
     connection: Connection,
     now: datetime,
     *,
-    resend_before: datetime,
+    horizon: datetime,
     silent_before: datetime,
     lost_before: datetime,
     idle_for: timedelta,
     transaction_id: int | None,
     limit: int,
 ) -> list[Due]:
-    """Returns the transactions of which something is due, each with the most final thing."""
+    """Returns what is due until the horizon, of each transaction the most final thing.
+
+    The earliest first. What has no moment of its own is due now.
+    """
     rows = await connection.fetch(
         """
         select * from (
-          select t.id, t.station_id,
-                 case when p.rebill_due_at <= $1 then 'rebill'
-                      when t.ended_at is not null then null
-                      when p.close_due_at <= $1 then 'close'
-                      when greatest(o.last_frame_at, t.received_at, p.last_value_at) <= $3
-                        then 'silent'
-                      when s.state = 'charging' and (p.stop_due_at <= $1 or p.register is null)
-                        then 'stop'
-                      when s.state = 'charging' and p.parked_since is null
-                           and p.last_value_at >= coalesce(p.flowed_at, t.received_at) + $6
-                        then 'idle'
-                      when s.state = 'stopping' and s.stop_requested_at <= $2
-                           and p.stop_resent_at is null then 'resend'
-                      when s.id is not null and s.station_lost_notified_at is null
-                           and greatest(o.last_frame_at, t.received_at, p.last_value_at) <= $4
-                        then 'lost' end as kind
+          select t.id, t.station_id, due.kind,
+                 case due.kind when 'rebill' then p.rebill_due_at when 'close' then p.close_due_at
+                      when 'stop' then coalesce(p.stop_due_at, $1) when 'step' then p.step_due_at
+                      else $1 end as at
             from charging.progress p
             join charging.transactions t on t.id = p.transaction_id
             left join charging.sessions s on s.id = t.session_id
             left join stations.sockets_public o on o.station_id = t.station_id
-           where (t.ended_at is null or p.rebill_due_at is not null)
+           cross join lateral (select
+                 case when p.rebill_due_at <= $1 then 'rebill'
+                      when t.ended_at is not null and p.step_due_at <= $2 then 'step'
+                      when t.ended_at is not null then null
+                      when p.close_due_at <= $2 then 'close'
+                      when greatest(o.last_frame_at, t.received_at, p.last_value_at) <= $3
+                        then 'silent'
+                      when s.state = 'charging' and (p.stop_due_at <= $2 or p.register is null)
+                        then 'stop'
+                      when s.state = 'charging' and p.parked_since is null
+                           and p.last_value_at >= coalesce(p.flowed_at, t.received_at) + $6
+                        then 'idle'
+                      when p.step_due_at <= $2 then 'step'
+                      when s.id is not null and s.station_lost_notified_at is null
+                           and greatest(o.last_frame_at, t.received_at, p.last_value_at) <= $4
+                        then 'lost' end as kind) due
+           where p.transaction_id in (
+                   select x.id from charging.transactions x where x.ended_at is null
+                   union all
+                   select y.transaction_id from charging.progress y
+                    where y.rebill_due_at is not null
+                   union all
+                   select z.transaction_id from charging.progress z where z.stop_step is not null)
              and ($7::int is null or t.id = $7)) open
-         where kind is not null order by id limit $5
+         where kind is not null order by at, id limit $5
         """,
         now,
-        resend_before,
+        horizon,
         silent_before,
         lost_before,
         limit,
         idle_for,
         transaction_id,
     )
-    return [Due(row["id"], row["station_id"], row["kind"]) for row in rows]
+    return [Due(row["id"], row["station_id"], row["kind"], row["at"]) for row in rows]

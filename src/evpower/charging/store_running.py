@@ -33,7 +33,7 @@ _MAX_TEXT: Final = 255
 UNKNOWN_POWER_W: Final = 400_000  # of a connector that the operator never described
 _FACTS: Final = tuple(field.name for field in fields(Facts))
 _PROGRESS: Final = (
-    "interval_s", "parked_since", "last_value_at", "flowed_at", "stop_due_at", "stop_resent_at",
+    "interval_s", "parked_since", "last_value_at", "flowed_at", "stop_due_at",
     "close_due_at", "close_reason", "rebill_due_at", "tail_wh",
 )  # fmt: skip
 WRITTEN: Final = (
@@ -48,6 +48,7 @@ VALUE_COLUMNS: Final = (
     "outlet_temperature", "inlet_temperature", "is_parked", "is_timed", "energy_wh", "station_id",
     "station_time", "context", "outcome",
 )  # fmt: skip
+_READ: Final = (*WRITTEN, "stop_step")  # which `store_steps` writes
 _TRANSACTION: Final = tuple(field.name for field in fields(StationTransaction))
 _SESSION: Final = tuple(
     field.name
@@ -62,7 +63,7 @@ def _aliased(table: str, names: Sequence[str]) -> str:
 
 # All that a frame of a transaction needs; the parameter is the power of an unknown connector.
 RUNNING: Final = f"""
-        select {_aliased("t", _TRANSACTION)}, {_aliased("s", _SESSION)}, {_aliased("p", WRITTEN)},
+        select {_aliased("t", _TRANSACTION)}, {_aliased("s", _SESSION)}, {_aliased("p", _READ)},
                coalesce(h.amount_minor, 0) as held_minor,
                coalesce(b.balance_minor - b.held_minor, 0) as available_minor,
                f.snapshot::text as snapshot, k.skew_s,
@@ -101,12 +102,12 @@ def read_running(row: Record) -> RunningTransaction:
             available_minor=row["available_minor"],
             snapshot=row["snapshot"],
         )
-    progress = _read_progress(transaction, {name: row[f"p_{name}"] for name in WRITTEN})
+    progress = _read_progress(transaction, {name: row[f"p_{name}"] for name in _READ})
     return RunningTransaction(transaction, session, progress, row["rated_power_w"], row["skew_s"])
 
 
 def _read_progress(transaction: StationTransaction, row: Mapping[str, Any]) -> Progress:
-    known = {name: row[name] for name in _PROGRESS}
+    known = {name: row[name] for name in (*_PROGRESS, "stop_step")}
     if row["register"] is None:  # nothing came since the start
         time = StationTime(_read_time(transaction.start_station_time), None)
         begun = begin_progress(

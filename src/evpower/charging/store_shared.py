@@ -23,8 +23,8 @@ _PROGRESS_TYPES: Final[Mapping[str, str]] = {
     "register": "text", "register_wh": "numeric", "energy_wh": "bigint", "cost_minor": "bigint",
     "tally": "text", "interval_s": "int", "close_reason": "text", "tail_wh": "numeric",
     **dict.fromkeys(
-        ("parked_since", "last_value_at", "flowed_at", "stop_due_at", "stop_resent_at",
-         "close_due_at", "rebill_due_at"),
+        ("parked_since", "last_value_at", "flowed_at", "stop_due_at", "close_due_at",
+          "rebill_due_at"),
         "timestamptz",
     ),
     **dict.fromkeys((field.name for field in fields(Facts)), "int"),

@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from evpower.charging.events import StationStart
-from evpower.charging.model import Purpose, StationTransaction
+from evpower.charging.model import Purpose, StationTransaction, TechnicianAllowance
 from evpower.foundation.db import Connection, Record
 from evpower.foundation.rows import columns, read_row
 
@@ -15,13 +15,13 @@ _TRANSACTION: Final = columns(StationTransaction)
 async def insert_transaction(
     connection: Connection,
     start: StationStart,
-    station_id: str,
     key: str,
     number: int,
     *,
     purpose: Purpose,
     session_id: UUID | None,
     started_at: datetime,
+    card: TechnicianAllowance | None = None,
 ) -> int:
     """Inserts a transaction and its progress; returns our number for it."""
     transaction_id: int = await connection.fetchval(
@@ -29,8 +29,8 @@ async def insert_transaction(
         with began as (
           insert into charging.transactions (station_id, connector, text_id, id_tag, purpose,
             session_id, meter_start_wh, started_at, start_station_time, received_at, start_key,
-            start_number)
-          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) returning *
+            start_number, technician_tag, limit_energy_wh)
+          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) returning *
         ), counted as (
           insert into charging.progress (transaction_id, session_id, register_wh, interval_s)
           select b.id, b.session_id, b.meter_start_wh, m.interval_s
@@ -38,7 +38,7 @@ async def insert_transaction(
               on m.station_id = b.station_id and m.connector = b.connector
         ) select id from began
         """,
-        station_id,
+        start.station_id,
         start.connector,
         start.text_id,
         start.id_tag,
@@ -50,6 +50,8 @@ async def insert_transaction(
         start.received_at,
         key,
         number,
+        None if card is None else card.tag,
+        None if card is None else card.left_wh,
     )
     return transaction_id
 
@@ -125,7 +127,7 @@ async def energy_of(connection: Connection, transaction_id: int) -> int:
     return energy_wh or 0
 
 
-async def end_unattributed(connection: Connection, transaction_id: int, now: datetime) -> None:
+async def end_without_session(connection: Connection, transaction_id: int, now: datetime) -> None:
     """Ends a transaction without a session, of which no stop came."""
     await connection.execute(
         """

@@ -9,6 +9,8 @@ TAG_LENGTH: Final = 12
 _HEX: Final = frozenset("0123456789ABCDEF")
 _SEPARATORS: Final = re.compile(r"[\s:-]")
 _SHORTEST_ECHO: Final = 6  # of a tag that a station cut
+# What the old backend sent in place of a tag; it ends sessions of the switch and begins none.
+_PHONE_TAG: Final = re.compile(r"\+[0-9]+|996[0-9]{9}|CLIENT_.*", re.IGNORECASE)
 
 
 def new_tag() -> str:
@@ -30,6 +32,11 @@ def fold_tag(tag: str) -> str:
     while folded and not folded[-1].isalnum():
         folded = folded[:-1]
     return folded
+
+
+def is_phone_tag(tag: str) -> bool:
+    """Returns whether a tag is one that the old backend made of a driver's phone or id."""
+    return _PHONE_TAG.fullmatch(tag.strip()) is not None
 
 
 def is_echo_of(folded: str, tag: str) -> bool:

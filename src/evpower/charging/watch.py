@@ -1,5 +1,6 @@
 """Watches running transactions: stops that are due, ends without a stop, stations that are away."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,15 +13,17 @@ from evpower.charging import store_ends
 from evpower.charging import store_running as store
 from evpower.charging.closing import bill_growth, close_estimated
 from evpower.charging.events import Changes
-from evpower.charging.keep_limits import ACTOR, keep_limits, resend_stop
+from evpower.charging.keep_limits import keep_limits
 from evpower.charging.limits import LIMIT_REASONS
 from evpower.charging.request_stop import StopRequest, request_stop
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.running import RunningTransaction
+from evpower.charging.steps import ACTOR, follow_up
 from evpower.charging.store_ends import Due, DueKind
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.failpoints import Failpoint, hit
 from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
 from evpower.stations import Station
 
@@ -28,19 +31,27 @@ BATCH: Final = 100
 WATCH_POLL_S: Final = 1.0
 FIRST_VALUES_WITHIN: Final = timedelta(minutes=2)  # after a station is back
 IDLE_FOR: Final = timedelta(minutes=60)
-RESEND_AFTER: Final = timedelta(seconds=30)
+AT_A_TIME: Final = 4  # transactions beside each other
 log: Final = structlog.get_logger()
 _AGAIN_AFTER: Final = timedelta(seconds=10)  # while a station is away, an end is looked at so often
 
 
 async def find_due(
-    connection: Connection, now: datetime, rules: Rules, transaction_id: int | None = None
+    connection: Connection,
+    now: datetime,
+    rules: Rules,
+    transaction_id: int | None = None,
+    *,
+    ahead: timedelta = timedelta(0),
 ) -> list[Due]:
-    """Returns the transactions of which something is due, at most `BATCH`; or only this one."""
+    """Returns what is due, at most `BATCH`; or only of this transaction.
+
+    `ahead`: also what will be due so soon.
+    """
     return await store_ends.due(
         connection,
         now,
-        resend_before=now - RESEND_AFTER,
+        horizon=now + ahead,
         silent_before=now - rules.close_after_no_frame,
         lost_before=now - rules.notify_lost_after,
         idle_for=IDLE_FOR,
@@ -54,16 +65,17 @@ async def watch_transaction(
 ) -> Changes:
     """Does what is due of a transaction, unless it is due no more."""
     station = await stations.lock_station(connection, due.station_id)
-    if due not in await find_due(connection, now, rules, due.id):
+    kinds = [item.kind for item in await find_due(connection, now, rules, due.id)]
+    if due.kind not in kinds:
         return Changes()
     running = await store.load(connection, due.id)
     act: dict[DueKind, Callable[[], Awaitable[Changes]]] = {
         "rebill": lambda: bill_growth(connection, running, now=now),
         "close": lambda: _close(connection, running, station, now=now, rules=rules),
-        "silent": lambda: close_estimated(connection, due.id, "no_frames", now=now),
+        "silent": lambda: close_estimated(connection, due.id, "no_frames", now=now, rules=rules),
         "stop": lambda: _stop(connection, running, now=now, rules=rules),
         "idle": lambda: _stop_idle(connection, running, now=now, rules=rules),
-        "resend": lambda: _resend(connection, running, now=now, rules=rules),
+        "step": lambda: follow_up(connection, running, now=now, rules=rules),
         "lost": lambda: _notify(connection, running, now),
     }
     return await act[due.kind]()
@@ -107,7 +119,7 @@ async def _close(
         later = replace(progress, close_due_at=now + _AGAIN_AFTER)
         await store.update_progress(connection, running.transaction.id, later)
         return Changes()
-    return await close_estimated(connection, running.transaction.id, reason, now=now)
+    return await close_estimated(connection, running.transaction.id, reason, now=now, rules=rules)
 
 
 def _is_unanswered(running: RunningTransaction, now: datetime, rules: Rules) -> bool:
@@ -131,14 +143,6 @@ async def _stop_idle(
     return (await request_stop(connection, request, now=now, rules=rules)).changes
 
 
-async def _resend(
-    connection: Connection, running: RunningTransaction, *, now: datetime, rules: Rules
-) -> Changes:
-    progress = replace(running.progress, stop_resent_at=now)
-    await store.update_progress(connection, running.transaction.id, progress)
-    return await resend_stop(connection, running, now=now, rules=rules)
-
-
 async def _notify(connection: Connection, running: RunningTransaction, now: datetime) -> Changes:
     session = running.session
     assert session is not None, "only sessions have a driver"  # noqa: S101
@@ -149,36 +153,71 @@ async def _notify(connection: Connection, running: RunningTransaction, now: date
 def watch_loop(
     db: Database, bus: Bus, clock: Clock, rules: Rules, *, poll_s: float = WATCH_POLL_S
 ) -> Loop:
-    """Returns the loop that does what is due of running transactions, each on its own."""
-
-    async def work(current: Round) -> Pause | None:
-        return AT_ONCE if await watch_all(db, bus, clock, rules, current) >= BATCH else None
-
-    return Loop("charging_watch", work, period_s=poll_s)
+    """Returns the loop that does what is due of running transactions, each at its time."""
+    watch = Watch(db, bus, clock, rules, poll_s=poll_s)
+    return Loop("charging_watch", watch.run_once, period_s=poll_s)
 
 
-async def watch_all(db: Database, bus: Bus, clock: Clock, rules: Rules, current: Round) -> int:
-    """Does what is due; returns how much of it was done.
+class Watch:
+    """Looks a period ahead, and does each thing at its moment; the rows alone are its memory."""
 
-    One that fails does not keep the others from it: its error is raised at the end.
-    """
-    async with db.connection() as connection:
-        items = await find_due(connection, clock(), rules)
-    failures: list[Exception] = []
-    done = 0
-    for due in items:
-        if current.stopping:
-            break
-        try:
-            async with db.transaction() as connection:
-                changes = await watch_transaction(connection, due, now=clock(), rules=rules)
-        except Exception as error:  # noqa: BLE001 - raised below
-            log.warning("transaction_watch_failed", transaction=due.id, due=due.kind)
-            failures.append(error)
-            continue
-        changes.publish(bus)
-        done += 1
-        current.progress()
-    if failures:
-        raise failures[0]
-    return done
+    def __init__(
+        self, db: Database, bus: Bus, clock: Clock, rules: Rules, *, poll_s: float = WATCH_POLL_S
+    ) -> None:
+        self._db = db
+        self._bus = bus
+        self._clock = clock
+        self._rules = rules
+        self._period = timedelta(seconds=poll_s)
+        self._coming: list[Due] = []  # the earliest first
+        self._looked_at: datetime | None = None
+        self._has_more = False
+
+    async def run_once(self, current: Round) -> Pause | None:
+        """Does what is due, and returns until when nothing is."""
+        now = self._clock()
+        if self._has_to_look(now):
+            async with self._db.connection() as connection:
+                self._coming = await find_due(connection, now, self._rules, ahead=self._period)
+            self._looked_at, self._has_more = now, len(self._coming) >= BATCH
+        items = [due for due in self._coming if due.at <= now]
+        del self._coming[: len(items)]
+        await self._do(items, current)
+        if self._has_more and not self._coming:
+            return AT_ONCE
+        next_at = (self._looked_at or now) + self._period
+        if self._coming:
+            next_at = min(next_at, self._coming[0].at)
+        return Pause(max((next_at - self._clock()).total_seconds(), 0))
+
+    def _has_to_look(self, now: datetime) -> bool:
+        if self._looked_at is None or (self._has_more and not self._coming):
+            return True
+        return not self._looked_at <= now < self._looked_at + self._period
+
+    async def _do(self, items: list[Due], current: Round) -> None:
+        """Does these, some beside each other.
+
+        One that fails does not keep the others from it: its error is raised at the end.
+        """
+        places = asyncio.Semaphore(AT_A_TIME)
+
+        async def do_one(due: Due) -> None:
+            async with places:
+                if not current.stopping:
+                    await self._do_one(due)
+                    current.progress()
+
+        results = await asyncio.gather(*(do_one(due) for due in items), return_exceptions=True)
+        for due, error in zip(items, results, strict=True):
+            if error is not None:
+                log.warning("transaction_watch_failed", transaction=due.id, due=due.kind)
+        for error in results:
+            if error is not None:
+                raise error
+
+    async def _do_one(self, due: Due) -> None:
+        async with self._db.transaction() as connection:
+            changes = await watch_transaction(connection, due, now=self._clock(), rules=self._rules)
+        hit(Failpoint.STEP_COMMITTED)
+        changes.publish(self._bus)

@@ -5,6 +5,7 @@ import typer
 from evpower import __version__
 from evpower.cli import (
     alerts,
+    cards,
     clients,
     dev,
     identity,
@@ -17,6 +18,7 @@ from evpower.cli import (
     simulate,
     station_forward,
     station_frames,
+    station_free,
     station_setup,
     stations_command,
     stations_file,
@@ -40,6 +42,7 @@ stations_command.register(stations_file.station)
 station_forward.register(stations_file.station)
 station_frames.register(stations_file.station)
 station_setup.register(stations_file.station)
+station_free.register(stations_file.station)
 app.add_typer(clients.clients, name="clients")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.operators, name="operators")
@@ -50,6 +53,7 @@ app.add_typer(alerts.alert, name="alert")
 app.add_typer(reports.report, name="report")
 app.add_typer(sessions.session, name="session")
 app.add_typer(sessions.quarantine, name="quarantine")
+app.add_typer(cards.card, name="card")
 app.add_typer(technicians.technician, name="technician")
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(sync.sync, name="sync")

@@ -12,6 +12,7 @@ from uuid import UUID
 import typer
 
 from evpower import charging
+from evpower.cli.notify import notify_station
 from evpower.cli.out import console, fail
 from evpower.cli.sessions_report import (
     bill_lines,
@@ -20,6 +21,8 @@ from evpower.cli.sessions_report import (
     session_line,
     session_lines,
     session_row,
+    step_line,
+    step_row,
     unattributed_line,
     unattributed_row,
 )
@@ -30,7 +33,7 @@ from evpower.foundation.errors import Invalid
 from evpower.foundation.money import read_som
 
 if TYPE_CHECKING:
-    from evpower.charging import OperatorBill, SessionRow
+    from evpower.charging import OperatorBill, SessionRow, StopRequested
 
 session = typer.Typer(help="Charging sessions.", no_args_is_help=True)
 quarantine = typer.Typer(help="Sessions whose figures can't be right.", no_args_is_help=True)
@@ -73,24 +76,33 @@ def show(session_id: str = _ID, as_json: bool = _JSON) -> None:
 @session.command()
 def stop(
     session_id: str = _ID,
+    reason: str = typer.Option("", "--reason", help="Why, for the audit; --force needs one."),
+    force: bool = typer.Option(
+        False,
+        "--force",
+        help="End it now by its last register: the station is gone, or charges on.",
+    ),
     operator: str = _OPERATOR,
     as_json: bool = _JSON,
 ) -> None:
-    """Ask the station to stop a session; one that waits for its start is cancelled."""
-    request = charging.StopRequest(
-        _uuid(session_id, "session"), None, operator or getpass.getuser(), "stopped_by_operator"
+    """Ask the station to stop a session; one that waits for its start is cancelled.
+
+    With --force it ends now, estimated; the station's own stop is the next bill.
+    """
+    wanted = charging.OperatorStop(
+        _uuid(session_id, "session"), operator or getpass.getuser(), reason, force
     )
 
-    async def work(connection: Connection) -> tuple[str, bool]:
-        requested = await charging.request_stop(connection, request, now=utc_now())
-        return requested.state, requested.is_repeated
+    async def work(connection: Connection) -> "StopRequested":
+        return await charging.stop_by_operator(connection, wanted, now=utc_now())
 
-    state, is_repeated = _write(work)
+    requested = _write(work)
+    notify_station(requested.station_id)
     if as_json:
-        typer.echo(json.dumps({"id": str(request.session_id), "state": state}))
+        typer.echo(json.dumps({"id": str(wanted.session_id), "state": requested.state}))
     else:
-        was = " already: nothing was sent" if is_repeated else ""
-        console.print(f"session {request.session_id} is {state}{was}")
+        was = " already: nothing was sent" if requested.is_repeated else ""
+        console.print(f"session {wanted.session_id} is {requested.state}{was}")
 
 
 @session.command()
@@ -170,10 +182,15 @@ def _correct(bill: "OperatorBill", *, as_json: bool) -> None:
 
 def _show(session_id: UUID, *, as_json: bool) -> None:
     row, bills = _read(lambda connection: charging.get_session(connection, session_id))
+    steps = _read(lambda connection: charging.list_stop_steps(connection, session_id))
     if as_json:
-        typer.echo(json.dumps(session_row(row) | {"bills": [bill_row(bill) for bill in bills]}))
+        more = {
+            "bills": [bill_row(bill) for bill in bills],
+            "stop_steps": [step_row(step) for step in steps],
+        }
+        typer.echo(json.dumps(session_row(row) | more))
         return
-    for line in (*session_lines(row), *bill_lines(bills)):
+    for line in (*session_lines(row), *(step_line(step) for step in steps), *bill_lines(bills)):
         console.print(line)
 
 

@@ -10,7 +10,7 @@ from evpower.foundation.clock import to_z
 from evpower.foundation.money import to_text
 
 if TYPE_CHECKING:
-    from evpower.charging import BillRow, SessionRow, UnattributedRow
+    from evpower.charging import BillRow, SessionRow, StepRow, UnattributedRow
 
 
 def session_row(row: "SessionRow") -> dict[str, object]:
@@ -121,6 +121,25 @@ def session_lines(row: "SessionRow") -> Iterator[str]:
     for name, value in session_row(row).items():
         if value is not None and value is not False:
             yield f"{name:18} {value}"
+
+
+def step_row(step: "StepRow") -> dict[str, object]:
+    """Returns a step to end a session as JSON; no outcome: it is not known yet."""
+    return {
+        "step": step.step,
+        "cause": step.cause,
+        "taken_at": _at(step.taken_at),
+        "outcome": step.outcome,
+        "ended_at": _at(step.ended_at),
+        "command_id": step.command_id,
+        "energy_kwh": _kwh(int(step.base_wh)),
+    }
+
+
+def step_line(step: "StepRow") -> str:
+    """Returns a step to end a session in one line."""
+    outcome = "open" if step.outcome is None else f"{step.outcome} {_at(step.ended_at)}"
+    return f"step               {_at(step.taken_at)} {step.step} ({step.cause}): {outcome}"
 
 
 def moved_line(bills: "Sequence[BillRow]") -> str:

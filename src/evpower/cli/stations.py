@@ -134,6 +134,7 @@ def show(name: str = _STATION, as_json: bool = JSON) -> None:
                 await stations.list_statuses(connection, station_id, SHOWN),
                 await stations.list_commands(connection, station_id, SHOWN),
                 *await charging.list_meters(connection, station_id),
+                await charging.list_free_periods(connection, station_id, limit=SHOWN),
             )
 
     view, log = with_database(work)

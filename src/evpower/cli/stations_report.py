@@ -19,7 +19,7 @@ from evpower.stations import (
 )
 
 if TYPE_CHECKING:
-    from evpower.charging import LearnedMeter, StationFacts
+    from evpower.charging import FreePeriod, LearnedMeter, StationFacts
 
 SHOWN: Final = 10  # the latest entries of each log
 _W_PER_KW = 1000
@@ -38,6 +38,7 @@ class StationLog(NamedTuple):
     commands: Sequence[Command]
     meters: "Sequence[LearnedMeter]"
     facts: "StationFacts"
+    free_periods: Sequence["FreePeriod"]
 
 
 def address_of(station_id: str) -> str:
@@ -193,12 +194,15 @@ def log_rows(log: StationLog) -> dict[str, object]:
                 for meter in log.meters
             ],
         },
+        "free_periods": [free_row(period) for period in log.free_periods],
     }
 
 
 def log_lines(log: StationLog) -> list[str]:
     """Returns what was learned, and the logs, as lines."""
     lines = learned_lines(log)
+    """Returns the logs as lines."""
+    lines = [free_line(period) for period in log.free_periods]
     lines += [
         f"  connected {to_z(entry.opened_at)} from {entry.address}, {entry.version},"
         f" {'password' if entry.is_authenticated else 'no password'},"
@@ -297,3 +301,25 @@ def _auth(view: StationView) -> str:
 
 def _z(at: datetime | None) -> str | None:
     return None if at is None else to_z(at)
+
+
+def free_row(period: "FreePeriod") -> dict[str, object]:
+    """Returns a free time for `--json`."""
+    return {
+        "station": period.station_id,
+        "begins_at": to_z(period.begins_at),
+        "ends_at": to_z(period.ends_at),
+        "reason": period.reason,
+        "actor": period.actor,
+        "ended_at": None if period.ended_at is None else to_z(period.ended_at),
+        "ended_by": period.ended_by,
+    }
+
+
+def free_line(period: "FreePeriod") -> str:
+    """Returns a free time in one line."""
+    if period.ended_at is not None:
+        return f"  free      was until {to_z(period.ended_at)}, ended by {period.ended_by}"
+    return (
+        f"  free      every card until {to_z(period.ends_at)}, by {period.actor}: {period.reason}"
+    )

@@ -36,6 +36,8 @@ class Failpoint(StrEnum):
     CORRECT_UNCOMMITTED = "session.correct"  # the next bill is written, not committed
     ALERT_CLAIMED = "alert.claimed"  # messages are leased, none is sent
     ALERT_SENT = "alert.sent"  # accepted by the receiver, not stored so
+    STEP_UNCOMMITTED = "step.uncommitted"  # a step of the watch is written, not committed
+    STEP_COMMITTED = "step.committed"  # what was due is committed, no node was notified
 
 
 _failpoint_file: Path | None = None

@@ -23,6 +23,7 @@ from evpower.identity.confirmations import waiting_confirmations
 from evpower.identity.contact import clean_name, normal_email, phone_as_typed, phone_from_auth
 from evpower.identity.errors import AuthBusy, AuthDenied, AuthOutcomeUnknown, AuthRefused
 from evpower.identity.find import find_claimants, find_clients, find_verified
+from evpower.identity.id_tags import add_id_tag, list_id_tags, plain_id_tag, remove_id_tag
 from evpower.identity.jwks import read_keys
 from evpower.identity.model import (
     CLIENT_CHANGED,
@@ -58,6 +59,7 @@ from evpower.identity.roles import HELP_ACTIONS, RIGHTS, ROLES, operator_call
 from evpower.identity.service_keys import create_service_key, list_service_keys, revoke_service_key
 from evpower.identity.store import set_status as set_client_status
 from evpower.identity.store_aliases import (
+    IdTag,
     NewAlias,
     add_aliases,
     confirm_aliases,
@@ -95,6 +97,7 @@ __all__ = [
     "Confirm",
     "Contact",
     "CreatedKey",
+    "IdTag",
     "ImportedUser",
     "NewAlias",
     "NewUser",
@@ -109,6 +112,7 @@ __all__ = [
     "WaitingConfirmations",
     "actor_of",
     "add_aliases",
+    "add_id_tag",
     "add_operator",
     "as_uuid",
     "block_client",
@@ -127,6 +131,7 @@ __all__ = [
     "find_verified",
     "get_client",
     "list_acts",
+    "list_id_tags",
     "list_operators",
     "list_service_keys",
     "lock_client",
@@ -136,12 +141,14 @@ __all__ = [
     "operator_call",
     "phone_as_typed",
     "phone_from_auth",
+    "plain_id_tag",
     "profile_of",
     "profile_of_row",
     "read_keys",
     "record_act",
     "remove_aliases",
     "remove_client_aliases",
+    "remove_id_tag",
     "remove_operator",
     "request_deletion",
     "require_active",

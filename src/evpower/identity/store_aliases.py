@@ -1,10 +1,13 @@
 """The SQL of aliases: old ids and id tags of clients."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record
+from evpower.foundation.rows import read_row
 
 
 class UuidMatch(NamedTuple):
@@ -101,3 +104,41 @@ async def confirm_aliases(connection: Connection, run: int, *, timeout_s: float)
         run,
         timeout=timeout_s,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class IdTag:
+    """A card of a client."""
+
+    tag: str  # in lower case
+    client_id: UUID
+    run: int | None  # of the client migration that added it; None: an operator did
+    created_at: datetime
+
+
+async def add_id_tag(connection: Connection, tag: str, client_id: UUID) -> str:
+    """Gives a card to a client; returns added, repeated, of_another or not_found."""
+    return await connection.fetchval("select identity.add_id_tag($1, $2)", tag, client_id)
+
+
+async def remove_id_tag(connection: Connection, tag: str) -> UUID | None:
+    """Takes a card from its client; returns the client, None: no client had it."""
+    return await connection.fetchval("select identity.remove_id_tag($1)", tag)
+
+
+async def list_id_tags(
+    connection: Connection, client_id: UUID | None, tag: str | None, limit: int
+) -> list[IdTag]:
+    """Returns cards of clients, the newest first."""
+    rows = await connection.fetch(
+        """
+        select alias as tag, client_id, run, created_at from identity.aliases
+         where kind = 'id_tag' and ($1::uuid is null or client_id = $1)
+           and ($2::text is null or alias = $2)
+         order by created_at desc, alias limit $3
+        """,
+        client_id,
+        tag,
+        limit,
+    )
+    return [read_row(IdTag, row) for row in rows]

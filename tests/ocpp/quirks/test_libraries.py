@@ -99,7 +99,7 @@ async def test_q83_a_stop_that_is_refused_after_the_start_is_tried_at_the_next_v
         _, transaction = await drive.charging(station)
         session_id = (await drive.session())["id"]
         await drive.stop(session_id)
-        for energy in ("100",):
+        for energy in ("100", "200"):
             call = await station.receive()
             assert call[2:] == ["RemoteStopTransaction", {"transactionId": transaction}]
             await station.send([3, call[1], {"status": "Rejected"}])
@@ -108,6 +108,8 @@ async def test_q83_a_stop_that_is_refused_after_the_start_is_tried_at_the_next_v
             payload["meterValue"][0]["timestamp"] = drive.stamp()
             await station.send([2, energy, "MeterValues", payload])
             assert await station.receive() == [3, energy, {}]
+            await drive.online(station)
+            await drive.watch()
         await accept(station, "RemoteStopTransaction")
         await station.call("StopTransaction", drive.end(transaction, 5000, reason="Remote"))
     assert await drive.bills() == [(5000, 50_00)]

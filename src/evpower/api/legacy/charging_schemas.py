@@ -278,8 +278,8 @@ START_RESPONSES: Final[Responses] = {
     403: problem("`forbidden`, `client_blocked`, `client_closed`, `client_deleted`"),
     404: problem("`station_not_found`, `connector_not_found`, `client_not_found`"),
     409: problem(
-        "`station_offline`, `station_unavailable`, `connector_occupied`, `unplug_first`, "
-        "`plug_in_first`, `session_already_active`, `tariff_missing`"
+        "`station_offline`, `station_unavailable`, `station_free`, `connector_occupied`, "
+        "`unplug_first`, `plug_in_first`, `session_already_active`, `tariff_missing`"
     ),
     422: problem("`invalid_request`, `invalid_energy`, `invalid_amount`"),
 }  # fmt: skip

@@ -1,0 +1,154 @@
+"""Cards of clients: given by an operator, imported from an older backend."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from evpower import charging
+from evpower.charging import ImportedCards
+from evpower.cli.app import app
+from evpower.foundation.errors import EvPowerError
+from tests.charging.site import Site
+
+CARD = "04A1B2C3D4E5F6"
+
+
+async def add(site: Site, client: UUID | str, tag: str = CARD) -> None:
+    async with site.db.transaction() as connection:
+        await charging.add_card(connection, tag=tag, client_id=str(client), actor="aida")
+
+
+async def test_a_card_starts_a_session_of_its_client(site: Site) -> None:
+    client = await site.driver()
+    await site.open_to_cards()
+    assert await site.authorize(CARD) == "invalid"
+    await add(site, client)
+    assert await site.authorize(CARD.lower()) == "accepted"
+    answer = await site.begin(f"{CARD}-")  # some stations add a sign
+    session = await site.session(await site.session_of(answer.transaction_id))
+    assert (session["client_id"], session["started_by"]) == (client, "card")
+    async with site.db.transaction() as connection:
+        assert await charging.remove_card(connection, tag=CARD, actor="aida") == client
+    assert await site.state(session["id"]) == "charging"
+
+
+async def test_a_card_is_ones_alone(site: Site) -> None:
+    client = await site.driver()
+    await add(site, client)
+    await add(site, client)  # again changes nothing
+    with pytest.raises(EvPowerError) as refused:
+        await add(site, await site.driver())
+    assert refused.value.code == "id_tag_taken"
+    async with site.db.transaction() as connection:
+        await charging.add_technician(connection, tag="T-1", name="Bakyt", actor="aida")
+    with pytest.raises(EvPowerError) as technicians:
+        await add(site, client, "t-1")
+    assert technicians.value.code == "id_tag_taken"
+
+
+@pytest.mark.parametrize(
+    ("tag", "code"),
+    [
+        ("", "invalid_request"),
+        ("a\x00b", "invalid_request"),
+        ("x" * 201, "invalid_request"),
+        ("+996555123456", "phone_is_no_card"),
+        ("996555123456", "phone_is_no_card"),
+        ("CLIENT_17", "phone_is_no_card"),
+    ],
+)
+async def test_what_is_no_card_is_refused(site: Site, tag: str, code: str) -> None:
+    with pytest.raises(EvPowerError) as refused:
+        await add(site, await site.driver(), tag)
+    assert refused.value.code == code
+
+
+async def test_an_unknown_or_closed_client_gets_no_card(site: Site) -> None:
+    client = await site.driver()
+    await site.sql.execute("update identity.clients set status = 'closed' where id = $1", client)
+    for raw in (uuid4(), "unknown", client):
+        with pytest.raises(EvPowerError) as refused:
+            await add(site, raw)
+        assert refused.value.code == "client_not_found"
+
+
+class TestImport:
+    async def imported(self, site: Site, text: str) -> ImportedCards:
+        async with site.db.transaction() as connection:
+            return await charging.import_cards(
+                connection, text.encode(), actor="aida", now=site.now
+            )
+
+    async def test_cards_of_an_older_backend_are_taken_once(self, site: Site) -> None:
+        client, other = await site.driver(), await site.driver()
+        await site.sql.execute(
+            "update identity.clients set phone = '+996700111222' where id = $1", client
+        )
+        await site.sql.execute(
+            "insert into identity.aliases (kind, alias, client_id) values ('client_id', '17', $1)",
+            client,
+        )
+        await add(site, other, "TAKEN-1")
+        text = (
+            "id_tag,parent_id_tag,expiry_date,status,user_id,client_id\n"
+            f"{CARD},,,Accepted,,17\n"
+            f"0001234567,,2099-01-01,Accepted,,{client}\n"
+            "\n"
+            f"+996555123456,,,Accepted,,{client}\n"
+            f"0700111222,,,Accepted,,{client}\n"
+            f"OLD-1,,2020-01-01 00:00:00,Accepted,,{client}\n"
+            f"OLD-2,,soon,Accepted,,{client}\n"
+            f"BLOCKED-1,,,Blocked,,{client}\n"
+            f"LOST-1,,,Accepted,,18\n"
+            f"taken-1,,,Accepted,,{client}\n"
+            f",,,Accepted,,{client}\n"
+        )
+        result = await self.imported(site, text)
+        assert result.counts == {
+            "added": 2, "phone_number": 2, "expired": 2, "not_accepted": 1, "unknown_client": 1,
+            "of_another": 1, "invalid_tag": 1,
+        }  # fmt: skip
+        assert [(row.line, row.tag) for row in result.left_out][:2] == [
+            (5, "+996555123456"), (6, "0700111222"),
+        ]  # fmt: skip
+        again = await self.imported(site, text)
+        assert (again.counts["repeated"], again.counts.get("added")) == (2, None)
+
+    @pytest.mark.parametrize("raw", [b"", b"tag\nA\n", b"\xff\xfe"])
+    async def test_a_file_of_another_form_is_refused(self, site: Site, raw: bytes) -> None:
+        with pytest.raises(EvPowerError) as refused:
+            async with site.db.transaction() as connection:
+                await charging.import_cards(connection, raw, actor="aida", now=site.now)
+        assert refused.value.code == "invalid_request"
+
+
+async def test_an_operator_gives_lists_imports_and_takes_them(
+    site: Site, dsn: str, tmp_path: Path
+) -> None:
+    def run(*words: str) -> Result:
+        env = {"EVPOWER_DATABASE_URL": dsn}
+        with ThreadPoolExecutor(1) as pool:  # a command runs an event loop of its own
+            call = pool.submit(lambda: CliRunner().invoke(app, ["card", *words], env=env))
+            return call.result()
+
+    client = await site.driver()
+    added = json.loads(run("add", CARD, "--client", str(client), "--json").stdout)
+    assert [(row["tag"], row["client_id"]) for row in added] == [(CARD.lower(), str(client))]
+    assert CARD.lower() in run("list", "--client", str(client)).stdout
+    file = tmp_path / "cards.csv"
+    file.write_text(f"id_tag,client_id\n{CARD},{client}\nB-2,{client}\n+996555123456,{client}\n")
+    imported = run("import", str(file))
+    assert imported.exit_code == 0, imported.output
+    assert "line 4: '+996555123456' left out: phone_number" in imported.stdout
+    assert len(json.loads(run("list", "--json").stdout)) == 2
+    assert str(client) in run("remove", CARD).stdout
+    assert run("remove", CARD).exit_code == 1
+    assert run("import", str(tmp_path / "none.csv")).exit_code == 1
+    acts = await site.sql.fetch("select action from identity.audit order by id")
+    assert [row["action"] for row in acts][-3:] == [
+        "charging.card_add", "charging.card_import", "charging.card_remove",
+    ]  # fmt: skip
