@@ -139,7 +139,7 @@ class TestStopping:
         assert await place.commands() == ["remote_stop"]
         again = await operators.call("POST", f"/sessions/{session}/stop", "support", json=WHY)
         assert again["is_repeated"] is True
-        assert await operators.acts(str(session)) == ["session.stop", "session.stop"]
+        assert await operators.acts(str(session)) == ["charging.stop", "charging.stop"]
         assert (await place.session(session))["stop_requested_by"].startswith("operator:")
 
     async def test_one_that_waits_is_cancelled(
@@ -302,3 +302,56 @@ class TestCards:
         await operators.call("POST", path, "operator", json=WHY, expect=204)
         await operators.call("POST", path, "operator", json=WHY, expect=404)
         assert await operators.call("GET", "/technicians") == []
+
+
+class TestOnSite:
+    async def test_a_session_whose_station_is_away_is_ended_by_force(
+        self, operators: OperatorApi, place: ChargingPlace
+    ) -> None:
+        session, transaction = await place.charging(await place.driver())
+        place.later(5)
+        await place.values(transaction, 2_000)
+        body = {"reason": "the station burnt down", "force": True}
+        stopped = await operators.call("POST", f"/sessions/{session}/stop", "support", json=body)
+        assert stopped["state"] == "settled"
+        assert await place.bills(session) == [(2_000, 24)]
+        assert await operators.acts(str(session)) == ["charging.force_stop"]
+
+    async def test_one_that_is_there_is_asked_first(
+        self, operators: OperatorApi, place: ChargingPlace
+    ) -> None:
+        place.now = operators.clock()
+        session, _ = await place.charging(await place.driver())
+        body = {"reason": "in a hurry", "force": True}
+        refused = await operators.call("POST", f"/sessions/{session}/stop", json=body, expect=409)
+        assert refused["error"] == "station_online"
+
+    async def test_a_card_is_given_listed_and_removed(
+        self, operators: OperatorApi, place: ChargingPlace
+    ) -> None:
+        client = await place.driver()
+        body = {"tag": "04A2/B3", "client_id": str(client), **WHY}
+        given = await operators.call("POST", "/cards", "operator", json=body, expect=201)
+        assert (given["tag"], given["client_id"]) == ("04a2/b3", str(client))
+        query = {"client": str(client)}
+        assert await operators.call("GET", "/cards", "viewer", params=query) == [given]
+        assert await operators.call("GET", "/cards", params={"tag": "04A2/B3"}) == [given]
+        other = await place.driver()
+        refused = await operators.call(
+            "POST", "/cards", json=body | {"client_id": str(other)}, expect=409
+        )
+        assert refused["error"] == "id_tag_taken"
+        path = "/cards/04a2%2Fb3/remove"
+        await operators.call("POST", path, "operator", json=WHY, expect=204)
+        await operators.call("POST", path, "operator", json=WHY, expect=404)
+
+    async def test_a_station_is_free_for_a_while(
+        self, operators: OperatorApi, place: ChargingPlace
+    ) -> None:
+        del place
+        body = {"minutes": 60, "reason": "the app is down"}
+        free = await operators.call("POST", "/stations/S1/free", "operator", json=body)
+        assert [free] == await operators.call("GET", "/stations/s1/free", "viewer")
+        await operators.call("POST", "/stations/S1/free/end", "operator", json=WHY, expect=204)
+        refused = await operators.call("POST", "/stations/S1/free/end", json=WHY, expect=409)
+        assert refused["error"] == "station_not_free"

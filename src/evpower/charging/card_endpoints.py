@@ -2,10 +2,13 @@
 
 from datetime import datetime
 from typing import Annotated, Final
+from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from evpower import identity
+from evpower.charging.cards import add_card, remove_card
 from evpower.charging.search import list_unknown_cards
 from evpower.charging.technicians import add_technician, list_technicians, remove_technician
 from evpower.foundation.openapi import problem
@@ -61,6 +64,35 @@ class NewTechnicianCard(BaseModel):
     reason: ActReason
 
 
+class ClientCard(BaseModel):
+    """A card of a client: it starts charges, billed to the client's wallet."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    tag: str
+    client_id: UUID
+    created_at: datetime
+
+
+class NewClientCard(BaseModel):
+    """A card, and the client it is given to."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "tag": "04A2B3C4",
+                "client_id": "0c1f3a58-5a0b-4b1c-8a64-6a3f0d9b7e21",
+                "reason": "given at the desk",
+            }
+        },
+    )
+
+    tag: Annotated[str, Field(min_length=1, max_length=_TAG_MAX)]
+    client_id: Annotated[str, Field(min_length=1, max_length=200, description="Or an old id")]
+    reason: ActReason
+
+
 class RemovedCard(BaseModel):
     """Why a card may no more."""
 
@@ -94,6 +126,72 @@ def cards_router(calls: OperatorCalls) -> APIRouter:
             )
             for row in rows
         ]  # fmt: skip
+
+    @routes.get(
+        "/cards",
+        summary="Cards of clients",
+        responses=OPERATOR_REFUSALS,
+        openapi_extra=operator_call("read"),
+    )
+    async def cards(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(may_read)],
+        client: Annotated[UUID | None, Query(description="Its id")] = None,
+        tag: Annotated[str | None, Query(min_length=1, max_length=_TAG_MAX)] = None,
+        limit: RowLimit = LIMIT_DEFAULT,
+    ) -> list[ClientCard]:
+        """The newest first, of a client or with a tag if it is given."""
+        plain = None if tag is None else identity.plain_id_tag(tag) or tag
+        async with calls.db.connection() as connection:
+            rows = await identity.list_id_tags(
+                connection, client_id=client, plain=plain, limit=limit
+            )
+        return [ClientCard.model_validate(row) for row in rows]
+
+    @routes.post(
+        "/cards",
+        summary="Give a card to a client",
+        status_code=_CREATED,
+        responses={
+            **OPERATOR_REFUSALS,
+            404: problem("`client_not_found`"),
+            409: problem("`id_tag_taken`: another client's or a technician's"),
+            422: problem("`invalid_request`, `phone_is_no_card`"),
+        },
+        openapi_extra=operator_call("card.change"),
+    )
+    async def give(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(may_change)], body: NewClientCard
+    ) -> ClientCard:
+        """It starts charges from now on, billed to the client's wallet."""
+        async with calls.db.transaction() as connection:
+            card = await add_card(
+                connection,
+                tag=body.tag,
+                client_id=body.client_id,
+                actor=actor_of(caller),
+                reason=body.reason,
+            )
+        return ClientCard.model_validate(card)
+
+    @routes.post(
+        "/cards/{tag}/remove",
+        summary="Take a card from its client",
+        status_code=204,
+        responses={
+            **OPERATOR_REFUSALS,
+            404: problem("`card_not_found`"),
+            409: problem("`idempotency_conflict`"),
+        },
+        openapi_extra=operator_call("card.change"),
+    )
+    async def take(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(may_change)],
+        tag: Annotated[str, Path(min_length=1, max_length=_TAG_MAX)],
+        body: RemovedCard,
+    ) -> None:
+        """What it began goes on."""
+        async with calls.db.transaction() as connection:
+            await remove_card(connection, tag=tag, actor=actor_of(caller), reason=body.reason)
 
     @routes.get(
         "/technicians", summary="Cards of technicians", responses=OPERATOR_REFUSALS,

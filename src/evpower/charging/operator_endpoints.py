@@ -9,8 +9,9 @@ from starlette.responses import Response
 from evpower import identity, stations
 from evpower.charging import operator_schemas as schemas
 from evpower.charging.bill_effect import bill_by_operator, preview_bill
+from evpower.charging.force_stop import OperatorStop, stop_by_operator
+from evpower.charging.free_period import end_free, free_station, list_free_periods
 from evpower.charging.operate import get_session, list_unattributed
-from evpower.charging.request_stop import StopRequest, request_stop
 from evpower.charging.retire_station import retire_station
 from evpower.charging.rules import Rules
 from evpower.charging.search import list_meter_values, read_dossier, search_sessions
@@ -42,7 +43,7 @@ from evpower.identity import (
 _KNOWN: Final[Responses] = {**OPERATOR_REFUSALS, 404: problem("`session_not_found`")}
 _STOPPED: Final[Responses] = {
     **_KNOWN,
-    409: problem("`idempotency_conflict`"),
+    409: problem("`station_online`: force is for one that is away; `idempotency_conflict`"),
     412: problem("`changed_meanwhile`: not as `If-Match` has it"),
 }
 _BILLED: Final[Responses] = {
@@ -53,6 +54,14 @@ _BILLED: Final[Responses] = {
         "`force` also what the connector can't deliver is billed"
     ),
 }
+
+
+_FREED: Final[Responses] = {
+    **OPERATOR_REFUSALS,
+    404: problem("`station_not_found`"),
+    409: problem("`station_retired`, `station_forwarded`, `idempotency_conflict`"),
+}
+_StationName = Annotated[str, Path(min_length=1, max_length=255)]
 
 
 class ValuePlace(NamedTuple):
@@ -68,7 +77,7 @@ def sessions_router(calls: OperatorCalls, rules: Rules) -> APIRouter:
     _add_single(routes, calls)
     _add_stop(routes, calls, rules)
     _add_bills(routes, calls)
-    _add_retire(routes, calls)
+    _add_stations(routes, calls)
     return routes
 
 
@@ -194,20 +203,13 @@ def _add_stop(routes: APIRouter, calls: OperatorCalls, rules: Rules) -> None:
     ) -> schemas.StopAsked:
         """One that waits is cancelled; of one that charges the station is asked.
 
-        Without the station's own stop it ends after a while by its last register.
+        Without the station's own stop it ends after a while by its last register, with `force`
+        now. The station's own stop is then the next bill.
         """
-        order = StopRequest(session, None, actor_of(caller), "stopped_by_operator")
+        order = OperatorStop(session, actor_of(caller), body.reason, is_forced=body.force)
         async with calls.db.transaction() as connection:
             await _check_version(connection, request, session)
-            result = await request_stop(connection, order, now=calls.clock(), rules=rules)
-            await identity.record_act(
-                connection,
-                actor=order.actor,
-                action="session.stop",
-                subject=str(session),
-                reason=body.reason,
-                details={"state": result.state, "is_repeated": result.is_repeated},
-            )
+            result = await stop_by_operator(connection, order, now=calls.clock(), rules=rules)
         result.changes.publish(calls.bus)
         return schemas.StopAsked(
             session=session,
@@ -303,7 +305,9 @@ def _add_bills(routes: APIRouter, calls: OperatorCalls) -> None:
         return schemas.moved_shown(effect)
 
 
-def _add_retire(routes: APIRouter, calls: OperatorCalls) -> None:
+def _add_stations(routes: APIRouter, calls: OperatorCalls) -> None:
+    may_change = calls.access.may("station.change")
+
     @routes.post(
         "/stations/{station}/retire",
         summary="Retire a station, or bring it back",
@@ -315,8 +319,8 @@ def _add_retire(routes: APIRouter, calls: OperatorCalls) -> None:
         openapi_extra=operator_call("station.change"),
     )
     async def retire(  # pyright: ignore[reportUnusedFunction]
-        caller: Annotated[Principal, Depends(calls.access.may("station.change"))],
-        station: Annotated[str, Path(min_length=1, max_length=255)],
+        caller: Annotated[Principal, Depends(may_change)],
+        station: _StationName,
         body: schemas.RetiredStation,
     ) -> schemas.StationRetired:
         """It connects no more; its sessions, bills and names stay."""
@@ -334,6 +338,68 @@ def _add_retire(routes: APIRouter, calls: OperatorCalls) -> None:
         return schemas.StationRetired(
             station=stored.id, is_retired=not body.undo, is_changed=is_changed
         )
+
+    @routes.get(
+        "/stations/{station}/free",
+        summary="The free times of a station",
+        responses={**OPERATOR_REFUSALS, 404: problem("`station_not_found`")},
+        openapi_extra=operator_call("read"),
+    )
+    async def free_times(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(calls.access.may("read"))], station: _StationName
+    ) -> list[schemas.FreeTime]:
+        """The newest first."""
+        async with calls.db.connection() as connection:
+            rows = await list_free_periods(connection, station)
+        return [schemas.FreeTime.model_validate(row) for row in rows]
+
+    @routes.post(
+        "/stations/{station}/free",
+        summary="Let any tag charge for a while",
+        responses=_FREED,
+        openapi_extra=operator_call("station.change"),
+    )
+    async def free(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(may_change)],
+        station: _StationName,
+        body: schemas.FreedStation,
+    ) -> schemas.FreeTime:
+        """While the app is down, for one: it ends by itself. A time that runs is replaced."""
+        async with calls.db.transaction() as connection:
+            period = await free_station(
+                connection,
+                station=station,
+                minutes=body.minutes,
+                actor=actor_of(caller),
+                reason=body.reason,
+                now=calls.clock(),
+            )
+        calls.bus.publish(stations.STATION_CHANGED, stations.station_key(period.station_id))
+        return schemas.FreeTime.model_validate(period)
+
+    @routes.post(
+        "/stations/{station}/free/end",
+        summary="End the free time of a station",
+        status_code=204,
+        responses={**_FREED, 409: problem("`station_not_free`, `idempotency_conflict`")},
+        openapi_extra=operator_call("station.change"),
+    )
+    async def end(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(may_change)],
+        station: _StationName,
+        body: schemas.EndedFreeTime,
+    ) -> None:
+        """Now; what runs goes on."""
+        async with calls.db.transaction() as connection:
+            stored = await stations.lock_station(connection, station)
+            await end_free(
+                connection,
+                station=station,
+                actor=actor_of(caller),
+                reason=body.reason,
+                now=calls.clock(),
+            )
+        calls.bus.publish(stations.STATION_CHANGED, stations.station_key(stored.id))
 
 
 async def _check_version(connection: Connection, request: Request, session_id: UUID) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from evpower.charging.bill_effect import BillEffect
+from evpower.charging.free_period import MOST_MINUTES
 from evpower.charging.model import SessionState
 from evpower.charging.operate import OperatorBill
 from evpower.charging.search import SessionDossier
@@ -200,6 +201,13 @@ class StoppedByOperator(BaseModel):
     )
 
     reason: ActReason
+    force: Annotated[
+        bool,
+        Field(
+            description="End it now by its last register: only where the station is away, or was "
+            "asked a minute ago and charges on"
+        ),
+    ] = False
 
 
 class StopAsked(BaseModel):
@@ -210,6 +218,42 @@ class StopAsked(BaseModel):
     connector: int
     state: SessionState
     is_repeated: Annotated[bool, Field(description="It was over, or its stop was asked for before")]
+
+
+class FreedStation(BaseModel):
+    """Lets any tag charge at a station for a while: without a session, a bill or a wallet."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"minutes": 120, "reason": "the app is down"}},
+    )
+
+    minutes: Annotated[int, Field(ge=1, le=MOST_MINUTES)]
+    reason: ActReason
+
+
+class EndedFreeTime(BaseModel):
+    """Why a free time ends."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"reason": "the app is back"}}
+    )
+
+    reason: ActReason
+
+
+class FreeTime(BaseModel):
+    """A time in which a station charges any tag."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    station: Annotated[str, Field(validation_alias="station_id")]
+    begins_at: datetime
+    ends_at: Annotated[datetime, Field(description="By itself")]
+    reason: str
+    actor: str
+    ended_at: datetime | None
+    ended_by: str | None
 
 
 class RetiredStation(BaseModel):
