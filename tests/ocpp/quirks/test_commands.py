@@ -601,3 +601,47 @@ async def test_q5_a_make_may_be_pinned_to_a_version(drive: Driving) -> None:
     await change(drive, profile="foxess", members={"version_pin": ""})
     async with drive.central.open() as station:
         await station.boot()
+
+
+async def test_q72_an_accepted_limit_without_effect_is_followed_by_the_next_step(
+    drive: Driving,
+) -> None:
+    """Heidelberg, Grizzl-E: the meter is the proof. The bill has what was delivered."""
+    async with drive.central.open() as station:
+        await station.boot()
+        await drive.request(energy_wh=1000)
+        tag = (await accept(station, "RemoteStartTransaction"))["idTag"]
+        transaction = (await drive.begin(station, tag))["transactionId"]
+
+        async def goes_on(*energies: int) -> None:
+            for wh in energies:
+                drive.later(1 / 60)
+                entry = {"timestamp": drive.stamp(), "sampledValue": [{"value": str(wh)}]}
+                payload = {"connectorId": 1, "transactionId": transaction, "meterValue": [entry]}
+                await station.call("MeterValues", payload)
+                await drive.central.parts.sockets.touch()
+                await drive.watch()
+
+        drive.later(1 / 6)
+        await station.call(
+            "MeterValues",
+            {
+                "connectorId": 1, "transactionId": transaction,
+                "meterValue": [
+                    {"timestamp": drive.stamp(), "sampledValue": [{"value": "1000"}]}
+                ],
+            },
+        )  # fmt: skip
+        await accept(station, "RemoteStopTransaction")
+        await drive.until_command("accepted")
+        await goes_on(1100)
+        await accept(station, "RemoteStopTransaction")
+        await goes_on(1200, 1300)
+        limit = (await accept(station, "SetChargingProfile"))["csChargingProfiles"]
+        assert limit["chargingSchedule"]["chargingSchedulePeriod"] == [
+            {"startPeriod": 0, "limit": 0}
+        ]
+        await goes_on(1400, 1500)
+        await accept(station, "UnlockConnector")
+        await station.call("StopTransaction", drive.end(transaction, 1500))
+    assert await drive.bills() == [(1500, 15_00)]
