@@ -207,7 +207,6 @@ class TestMany:
         [
             {},
             {"stations": []},
-            {"location": "nowhere"},
             {"stations": ["EV-1"], "location": "mall"},
         ],
     )
@@ -219,6 +218,17 @@ class TestMany:
             "POST", "/bulk-commands", json=RESET | stations_of, expect=422
         )
         assert refused["error"] == "command_invalid"
+
+    async def test_a_location_is_named_by_its_id_or_name(
+        self, operators: OperatorApi, post: Post
+    ) -> None:
+        for location in ("mall", "Mall", "MALL"):
+            body = RESET | {"location": location}
+            bulk = await operators.call("POST", "/bulk-commands", json=body)
+            assert list(outcomes(bulk)) == [post.id]
+        body = RESET | {"location": "nowhere"}
+        refused = await operators.call("POST", "/bulk-commands", json=body, expect=404)
+        assert refused["error"] == "location_not_found"
 
     async def test_wrong_arguments_ask_no_station(self, operators: OperatorApi, post: Post) -> None:
         body = RESET | {"arguments": {"kind": "gently"}, "stations": [post.id]}

@@ -87,7 +87,7 @@ class NewBulkCommand(_CommandRequest):
     stations: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=255)]], Field(max_length=500)
     ] = []
-    location: Annotated[str | None, Field(max_length=64, description="Its id")] = None
+    location: Annotated[str | None, Field(max_length=200, description="Its id or name")] = None
 
 
 class BulkResult(BaseModel):

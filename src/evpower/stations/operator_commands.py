@@ -27,8 +27,8 @@ from evpower.identity import (
     operator_call,
 )
 from evpower.stations.commands import get_command
-from evpower.stations.filters import CommandFilter, StationFilter
-from evpower.stations.find import get_station, resolve_station
+from evpower.stations.filters import CommandFilter
+from evpower.stations.find import get_station, list_stations, resolve_station
 from evpower.stations.model import (
     STATION_CHANGED,
     Command,
@@ -46,7 +46,7 @@ from evpower.stations.operator_command_schemas import (
 from evpower.stations.operator_endpoints import StationName
 from evpower.stations.outcomes import CommandOutcomes, StationOutcome
 from evpower.stations.request import read_arguments, request_command
-from evpower.stations.search import search_commands, search_stations
+from evpower.stations.search import search_commands
 
 BULK_MOST: Final = 500
 _ACCEPTED: Final = 202
@@ -173,6 +173,8 @@ def _add_bulk(routes: APIRouter, calls: OperatorCalls, outcomes: CommandOutcomes
         summary="Ask many stations for the same",
         responses={
             **OPERATOR_REFUSALS,
+            404: problem("`location_not_found`"),
+            409: problem("`location_ambiguous`: name it by its id; `idempotency_conflict`"),
             422: problem("`invalid_request`, `command_invalid`: no stations, or more than 500"),
         },
         openapi_extra=operator_call("station.command"),
@@ -221,19 +223,16 @@ def _add_bulk(routes: APIRouter, calls: OperatorCalls, outcomes: CommandOutcomes
 
 
 async def _names(calls: OperatorCalls, body: NewBulkCommand) -> Sequence[str]:
-    """Returns the stations of a bulk command, each once. Raises Invalid("command_invalid")."""
+    """Returns the stations of a bulk command, each once.
+
+    Raises Invalid("command_invalid"), NotFound("location_not_found").
+    """
     if body.location is not None and body.stations:
         raise Invalid("command_invalid", "name stations or a location, not both")
     async with calls.db.connection() as connection:
         if body.location is not None:
-            listed = await search_stations(
-                connection,
-                StationFilter(location=body.location),
-                after=None,
-                limit=BULK_MOST + 1,
-                now=calls.clock(),
-            )
-            names = [view.station.id for view in listed]
+            views = await list_stations(connection, location=body.location)
+            names = [view.station.id for view in views]
         else:  # two names may be one station
             stored = [(name, await resolve_station(connection, name)) for name in body.stations]
             names = list(dict.fromkeys(name if row is None else row.id for name, row in stored))
