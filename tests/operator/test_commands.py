@@ -109,13 +109,14 @@ class TestOne:
         ("action", "arguments"),
         [
             ("remote_stop", {"transaction_id": 7}),
+            ("change_configuration", {"key": "authorizationKey", "value": "SECRETSECRET1234"}),
             (
                 "set_charging_profile",
                 {"connector": 1, "transaction_id": 7, "limit": 6, "unit": "A"},
             ),
         ],
     )
-    async def test_nothing_is_done_by_a_transaction_s_id(
+    async def test_no_transaction_s_id_and_no_secret_is_sent(
         self, operators: OperatorApi, post: Post, action: str, arguments: dict[str, Any]
     ) -> None:
         body = {"action": action, "arguments": arguments, **WHY}

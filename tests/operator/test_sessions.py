@@ -221,6 +221,19 @@ class TestMoney:
         forced = await operators.call("POST", path, "finance", json=body | {"force": True})
         assert forced["energy_kwh"] == 80.0
 
+    @pytest.mark.parametrize("end", ["2099-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00"])
+    async def test_an_end_in_the_future_is_refused(
+        self, operators: OperatorApi, place: ChargingPlace, end: str
+    ) -> None:
+        session = await settled(place)
+        body = {"ended_at": end, "force": True, **WHY}
+        for path in ("correction", "correction/preview"):
+            refused = await operators.call(
+                "POST", f"/sessions/{session}/{path}", "finance", json=body, expect=422
+            )
+            assert refused["error"] == "invalid_time"
+        assert await place.bills(session) == [(10_000, 120)]
+
     @pytest.mark.parametrize("role", ["admin", "operator"])
     async def test_no_other_role_moves_money(
         self, operators: OperatorApi, place: ChargingPlace, role: Any
@@ -267,6 +280,21 @@ class TestQuarantine:
             "select count(*) from identity.audit where action = 'quarantine.decide'"
         )
         assert count == 1
+
+    async def test_decided_by_what_was_billed_it_moves_nothing(
+        self, operators: OperatorApi, place: ChargingPlace
+    ) -> None:
+        place.later(1)
+        await place.price({"energy_per_kwh": "12", "flat": "5"})
+        session, transaction = await place.charging(await place.driver(), meter_wh=None)
+        place.later(10)
+        await place.stop(transaction, None)
+        decided = await operators.call(
+            "POST", f"/quarantine/{session}/decision", "finance", json=WHY
+        )
+        assert (decided["is_new_bill"], decided["charged"]) == (False, 0.0)
+        assert await place.bills(session) == [(0, 0)]
+        assert (await operators.call("GET", "/quarantine"))["items"] == []
 
     async def test_a_session_in_no_quarantine_is_not_decided(
         self, operators: OperatorApi, place: ChargingPlace

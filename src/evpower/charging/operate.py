@@ -55,14 +55,21 @@ async def correct_session(connection: Connection, bill: OperatorBill, *, now: da
     if session.state != "settled" or session.ended_at is None:
         raise Conflict("session_not_settled", "the session has no bill yet")
     ended_at = bill.ended_at or session.ended_at
+    if ended_at > max(now, session.ended_at):
+        raise Invalid("invalid_time", "the end is in the future")
     if ended_at < session.started_at:
         raise Invalid("end_before_start", "the end is before the start")
     if bill.is_decision and session.quarantined_at is None:
         raise Conflict("session_not_quarantined", "the session is not in quarantine")
     energy_wh = session.energy_wh if bill.energy_wh is None else bill.energy_wh
     _check_plausible(bill, running, session.started_at, ended_at)
-    end = End(energy_wh, ended_at, "", is_estimated=session.is_estimated and not bill.energy_wh)
-    changes = await bill_again(connection, running, end, actor=bill.actor, why=bill.reason, now=now)
+    end = End(energy_wh, ended_at, "", is_estimated=session.is_estimated and bill.energy_wh is None)
+    if bill.is_decision and bill.energy_wh is None and bill.ended_at is None:
+        changes = Changes(clients={session.client_id}, sessions={session.id})  # as it was billed
+    else:
+        changes = await bill_again(
+            connection, running, end, actor=bill.actor, why=bill.reason, now=now
+        )
     if session.quarantined_at is not None:
         await store_ends.end_quarantine(connection, session.id)
         await alerts.close_alert(connection, "session_quarantined", str(session.id), now)

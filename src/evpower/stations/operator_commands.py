@@ -1,7 +1,8 @@
 """Routes by which operators ask stations for something: one, or many at once."""
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Final, NamedTuple
 from uuid import UUID
@@ -56,6 +57,7 @@ _ELSEWHERE: Final[dict[CommandAction, str]] = {
     "set_charging_profile": "it names a transaction: there is no call for it yet",
     "change_availability": "PUT /api/v1/operator/stations/{station}/availability stores it too",
 }
+_SECRET: Final = re.compile(r"(?i)authorization.?key|passw|secret|token|credential|private.?key")
 _QUEUED: Final[Responses] = {
     **OPERATOR_REFUSALS,
     200: {"model": OperatedCommand, "description": "It has its outcome"},
@@ -148,7 +150,7 @@ def _add_one(routes: APIRouter, calls: OperatorCalls, outcomes: CommandOutcomes)
         """
         if body.action not in HELP_ACTIONS:
             await calls.access.require_role(request, *RIGHTS["station.command"].roles)
-        _refuse_elsewhere(body.action)
+        _refuse_elsewhere(body.action, body.texts())
         async with calls.db.transaction() as connection:
             queued = await request_command(
                 connection,
@@ -184,7 +186,7 @@ def _add_bulk(routes: APIRouter, calls: OperatorCalls, outcomes: CommandOutcomes
         body: NewBulkCommand,
     ) -> BulkCommand:
         """Each station has a result of its own; one that is not there is not waited for."""
-        _refuse_elsewhere(body.action)
+        _refuse_elsewhere(body.action, body.texts())
         read_arguments(body.action, body.texts())
         names = await _names(calls, body)
         bulk_id = new_uuid()
@@ -279,6 +281,9 @@ def _bulk(
     return BulkCommand(id=bulk_id, action=action, counts=dict(counts), results=results)
 
 
-def _refuse_elsewhere(action: CommandAction) -> None:
+def _refuse_elsewhere(action: CommandAction, arguments: Mapping[str, str]) -> None:
     if action in _ELSEWHERE:
         raise Invalid("command_invalid", f"{action}: {_ELSEWHERE[action]}")
+    if action == "change_configuration" and _SECRET.search(arguments.get("key", "")):
+        detail = "a secret would stand in the log: POST /api/v1/operator/stations/{station}/secure"
+        raise Invalid("command_invalid", detail)
