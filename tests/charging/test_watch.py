@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from evpower.charging.operate import OperatorBill, correct_session
+from evpower.charging.operate import OperatorBill, correct_session, get_session
 from evpower.foundation.errors import Conflict, EvPowerError, Invalid, NotFound
 from evpower.foundation.ids import new_uuid
 from tests.charging.place import ChargingPlace
@@ -341,6 +341,35 @@ class TestOperator:
         await self.correct(place, session, energy_wh=7_800)
         assert await place.bills(session) == [(7_500, 90), (7_000, 84), (7_800, 93)]
         assert await place.alerts() == []
+
+    @pytest.mark.parametrize("is_forced", [False, True])
+    async def test_an_end_in_the_future_is_refused(
+        self, place: ChargingPlace, *, is_forced: bool
+    ) -> None:
+        _, session, transaction = await used(place)
+        await place.stop(transaction, 7_500)
+        later = place.now + timedelta(seconds=1)
+        with pytest.raises(Invalid, match="in the future|before that"):
+            await self.correct(place, session, ended_at=later, is_forced=is_forced)
+        assert await place.bills(session) == [(7_500, 90)]
+
+    async def test_an_end_after_the_bill_is_a_slip_unless_forced(
+        self, place: ChargingPlace
+    ) -> None:
+        await place.price({"energy_per_kwh": {"price": "12"}, "time_per_hour": {"price": "60"}})
+        session, transaction = await place.charging(await place.driver())
+        place.later(10)
+        await place.stop(transaction, 5_000)
+        async with place.db.transaction() as connection:
+            _, [bill] = await get_session(connection, session)
+        billed_at = bill.created_at
+        place.now = max(place.now, billed_at) + timedelta(days=40)
+        month_later = billed_at + timedelta(days=30)
+        with pytest.raises(Invalid, match="in the future|before that"):
+            await self.correct(place, session, ended_at=month_later)
+        assert len(await place.bills(session)) == 1
+        await self.correct(place, session, ended_at=month_later, is_forced=True)
+        assert len(await place.bills(session)) == 2
 
     async def test_an_earlier_end_is_priced_until_then(self, place: ChargingPlace) -> None:
         await place.price({"energy_per_kwh": {"price": "12"}, "time_per_hour": {"price": "60"}})

@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime
 from starlette.responses import Response, StreamingResponse
 
 from evpower import identity, stations
@@ -13,6 +12,7 @@ from evpower.charging.store_cdrs import CdrFilter
 from evpower.foundation.clock import to_z
 from evpower.foundation.errors import Invalid
 from evpower.foundation.openapi import Responses, problem
+from evpower.foundation.request_time import UtcTime
 from evpower.identity import (
     OPERATOR_PATH,
     OPERATOR_REFUSALS,
@@ -56,8 +56,8 @@ def cdrs_router(calls: OperatorCalls) -> APIRouter:
     )
     async def cdrs(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(calls.access.may("export"))],
-        made_from: Annotated[AwareDatetime, Query(alias="from", description="Billed from then on")],
-        made_before: Annotated[AwareDatetime, Query(alias="to", description="And before then")],
+        made_from: Annotated[UtcTime, Query(alias="from", description="Billed from then on")],
+        made_before: Annotated[UtcTime, Query(alias="to", description="And before then")],
         form: Annotated[Literal["csv", "ocpi"], Query(alias="format")] = "csv",
         owner: Annotated[str | None, Query(max_length=200, description="Of the station")] = None,
         station: Annotated[str | None, Query(min_length=1, max_length=255)] = None,

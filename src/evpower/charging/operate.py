@@ -16,6 +16,7 @@ from evpower.charging.running import RunningTransaction
 from evpower.charging.settle import End, bill_again
 from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
 from evpower.charging.store_steps import StepRow
+from evpower.foundation.clock import to_z
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Invalid, NotFound
 
@@ -34,7 +35,7 @@ class OperatorBill:
     actor: str
     reason: str
     is_decision: bool = False  # of a quarantine; a session that is in none is refused
-    is_forced: bool = False  # more than the connector can deliver in that time
+    is_forced: bool = False  # beyond what the connector can deliver, or after the newest bill
 
 
 async def correct_session(connection: Connection, bill: OperatorBill, *, now: datetime) -> Changes:
@@ -42,7 +43,7 @@ async def correct_session(connection: Connection, bill: OperatorBill, *, now: da
 
     A quarantined session is decided by it. Raises NotFound("session_not_found"),
     Conflict("session_not_settled" | "session_not_quarantined"), Invalid("invalid_energy" |
-    "implausible_energy" | "end_before_start" | "reason_missing").
+    "implausible_energy" | "end_before_start" | "end_too_late" | "reason_missing").
     """
     _check(bill)
     transaction = await store_transactions.transaction_of_session(connection, bill.session_id)
@@ -59,6 +60,7 @@ async def correct_session(connection: Connection, bill: OperatorBill, *, now: da
         raise Invalid("invalid_time", "the end is in the future")
     if ended_at < session.started_at:
         raise Invalid("end_before_start", "the end is before the start")
+    await _check_end(connection, bill, now)
     if bill.is_decision and session.quarantined_at is None:
         raise Conflict("session_not_quarantined", "the session is not in quarantine")
     energy_wh = session.energy_wh if bill.energy_wh is None else bill.energy_wh
@@ -75,6 +77,21 @@ async def correct_session(connection: Connection, bill: OperatorBill, *, now: da
         await alerts.close_alert(connection, "session_quarantined", str(session.id), now)
     await alerts.close_alert(connection, "figure_after_decision", str(session.id), now)
     return changes
+
+
+async def _check_end(connection: Connection, bill: OperatorBill, now: datetime) -> None:
+    """Refuses an end in the future, and one after the newest bill, which mostly is a slip.
+
+    Nothing that was known when the session was billed lies after its bill.
+    """
+    if bill.ended_at is None:
+        return
+    if bill.ended_at > now:
+        raise Invalid("end_too_late", "the end is in the future")
+    bills = await store_operator.list_bills(connection, bill.session_id)
+    billed_at = max(each.created_at for each in bills)
+    if bill.ended_at > billed_at and not bill.is_forced:
+        raise Invalid("end_too_late", f"the session was billed at {to_z(billed_at)}, before that")
 
 
 def _check_plausible(

@@ -50,8 +50,9 @@ _BILLED: Final[Responses] = {
     **_STOPPED,
     409: problem("`session_not_settled`, `session_not_quarantined`, `idempotency_conflict`"),
     422: problem(
-        "`invalid_request`, `invalid_energy`, `implausible_energy`, `end_before_start`: with "
-        "`force` also what the connector can't deliver is billed"
+        "`invalid_request`, `invalid_energy`, `implausible_energy`, `end_before_start`, "
+        "`end_too_late`: with `force` also what the connector can't deliver is billed, and an "
+        "end after the newest bill"
     ),
 }
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from evpower.charging.bill_effect import BillEffect
 from evpower.charging.free_period import MOST_MINUTES
@@ -18,6 +18,7 @@ from evpower.charging.store_evidence import MeterValueRow
 from evpower.charging.store_operator import OPEN, BillRow, SessionRow, UnattributedRow
 from evpower.foundation.money import to_som
 from evpower.foundation.paging import LIMIT_DEFAULT
+from evpower.foundation.request_time import UtcTime
 from evpower.identity import ActReason, RowCursor, RowLimit
 
 _WH_PER_KWH: Final = 1000
@@ -38,10 +39,10 @@ class SessionQuery(BaseModel):
     station: Annotated[str | None, Field(min_length=1, max_length=255)] = None
     quarantined: bool = False
     made_from: Annotated[
-        AwareDatetime | None, Field(alias="from", description="Made at this time or later")
+        UtcTime | None, Field(alias="from", description="Made at this time or later")
     ] = None
     made_before: Annotated[
-        AwareDatetime | None, Field(alias="to", description="Made before this time")
+        UtcTime | None, Field(alias="to", description="Made before this time")
     ] = None
     limit: RowLimit = LIMIT_DEFAULT
     cursor: RowCursor = None
@@ -289,9 +290,12 @@ class BetterFigure(BaseModel):
     energy_kwh: Annotated[
         Decimal | None, Field(ge=0, le=100_000, max_digits=9, decimal_places=3)
     ] = None
-    ended_at: AwareDatetime | None = None
+    ended_at: UtcTime | None = None
     force: Annotated[
-        bool, Field(description="Also more than the connector can deliver in that time")
+        bool,
+        Field(
+            description="Also beyond what the connector can deliver, or an end after the newest bill"
+        ),
     ] = False
 
     def bill(self, session_id: UUID, actor: str, *, is_decision: bool) -> OperatorBill:

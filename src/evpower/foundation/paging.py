@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final, Generic, TypeVar, cast
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from evpower.foundation.errors import Invalid
 from evpower.foundation.json_reader import NotJson, read_json
+from evpower.foundation.request_time import UtcTime
 
 T = TypeVar("T")
 P = TypeVar("P", bound=tuple[Any, ...])
@@ -17,7 +18,7 @@ LIMIT_DEFAULT: Final = 50
 LIMIT_MOST: Final = 500
 _CURSOR_MAX: Final = 2_000
 # The time of a place: one without a zone is no place of ours.
-PlaceTime = AwareDatetime
+PlaceTime = UtcTime
 
 
 class Page(BaseModel, Generic[T]):

@@ -5,11 +5,12 @@ from typing import Annotated, Final, NamedTuple
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from evpower.foundation.errors import Invalid
 from evpower.foundation.openapi import problem
 from evpower.foundation.paging import LIMIT_DEFAULT, Page, PlaceTime, read_cursor, write_cursor
+from evpower.foundation.request_time import UtcTime
 from evpower.foundation.segments import SegmentRoute
 from evpower.identity import (
     OPERATOR_PATH,
@@ -64,8 +65,8 @@ def messages_router(calls: OperatorCalls) -> APIRouter:
     async def messages(  # pyright: ignore[reportUnusedFunction]
         _: Annotated[Principal, Depends(calls.access.may("read"))],
         station: Annotated[str, Path(min_length=1, max_length=255)],
-        since: Annotated[AwareDatetime | None, Query(alias="from")] = None,
-        until: Annotated[AwareDatetime | None, Query(alias="to")] = None,
+        since: Annotated[UtcTime | None, Query(alias="from")] = None,
+        until: Annotated[UtcTime | None, Query(alias="to")] = None,
         action: Annotated[str | None, Query(max_length=64, examples=["StopTransaction"])] = None,
         direction: Direction | None = None,
         session: Annotated[UUID | None, Query(description="Only those of its time")] = None,

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from evpower.foundation.request_time import UtcTime
 from evpower.identity import ActReason
 from evpower.tariffs.document import RATE_DIGITS, decimal_text
 from evpower.tariffs.model import ClientTariff
@@ -56,7 +57,7 @@ class NewTariff(BaseModel):
     document: Annotated[dict[str, Any], Field(max_length=50)]
     reason: ActReason
     valid_from: Annotated[
-        AwareDatetime | None, Field(description="In the future; null: it stays a draft")
+        UtcTime | None, Field(description="In the future; null: it stays a draft")
     ] = None
 
 
@@ -78,7 +79,7 @@ class ActivatedTariff(BaseModel):
         },
     )
 
-    valid_from: AwareDatetime
+    valid_from: UtcTime
     reason: ActReason
 
 
@@ -106,7 +107,7 @@ class NewAssignment(BaseModel):
     plan: Annotated[
         str | None, Field(max_length=64, description="Null: the next wider scope prices it")
     ]
-    valid_from: AwareDatetime
+    valid_from: UtcTime
     reason: ActReason
 
 
@@ -138,7 +139,7 @@ class TariffExample(BaseModel):
         },
     )
 
-    started_at: AwareDatetime
+    started_at: UtcTime
     energy_kwh: Annotated[str, Field(pattern=r"^[0-9]{1,4}(\.[0-9]{1,3})?$")]
     minutes: Annotated[int, Field(ge=0, le=10_080)]
     version: Annotated[
@@ -189,9 +190,9 @@ class NewTariffOfClient(BaseModel):
     )
 
     client_id: UUID
-    valid_from: AwareDatetime
+    valid_from: UtcTime
     reason: ActReason
-    valid_until: AwareDatetime | None = None
+    valid_until: UtcTime | None = None
     plan: Annotated[str | None, Field(min_length=1, max_length=64)] = None
     discount_percent: Annotated[
         str | None, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,4})?$", max_length=8)
@@ -211,7 +212,7 @@ class EndedTariffOfClient(BaseModel):
         },
     )
 
-    valid_until: AwareDatetime
+    valid_until: UtcTime
     reason: ActReason
 
 

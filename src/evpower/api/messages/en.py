@@ -31,6 +31,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "end_before_start": "The session ends before it starts.",
     "end_time_required": "A stopped session needs the time it ended.",
     "end_time_unexpected": "A running session cannot have ended.",
+    "end_too_late": "The session cannot end that late.",
     "ended_amount_limit": "Charging is finished: the amount was reached.",
     "ended_balance_limit": "Charging is finished: the balance was used up.",
     "ended_became_available": "Charging is finished: the cable was unplugged. The bill follows the station's last reading.",
