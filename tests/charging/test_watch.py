@@ -342,6 +342,31 @@ class TestOperator:
         assert await place.bills(session) == [(7_500, 90), (7_000, 84), (7_800, 93)]
         assert await place.alerts() == []
 
+    async def test_a_quarantine_that_ends_by_what_was_billed_bills_nothing(
+        self, place: ChargingPlace
+    ) -> None:
+        price = {"price": "1"}
+        await place.price(
+            {"energy_per_kwh": {"price": "12"}, "flat": {"price": "5"}, "time_per_minute": price}
+        )
+        session, transaction = await place.charging(await place.driver(), meter_wh=None)
+        place.later(10)
+        await place.stop(transaction, None)
+        assert await place.bills(session) == [(0, 0)]
+        await self.correct(place, session, is_decision=True)
+        assert await place.bills(session) == [(0, 0)]
+        assert await place.value("quarantined_at", session) is None
+
+    async def test_a_figure_of_0_is_no_estimate(self, place: ChargingPlace) -> None:
+        _, session, _ = await used(place)
+        await place.status("available")
+        place.later(2)
+        await place.frame()
+        await place.watch()
+        assert await place.value("is_estimated", session) is True
+        await self.correct(place, session, energy_wh=0)
+        assert await place.value("is_estimated", session) is False
+
     @pytest.mark.parametrize("is_forced", [False, True])
     async def test_an_end_in_the_future_is_refused(
         self, place: ChargingPlace, *, is_forced: bool
@@ -349,7 +374,7 @@ class TestOperator:
         _, session, transaction = await used(place)
         await place.stop(transaction, 7_500)
         later = place.now + timedelta(seconds=1)
-        with pytest.raises(Invalid, match="in the future|before that"):
+        with pytest.raises(Invalid, match=r"in the future|before that"):
             await self.correct(place, session, ended_at=later, is_forced=is_forced)
         assert await place.bills(session) == [(7_500, 90)]
 
@@ -365,7 +390,7 @@ class TestOperator:
         billed_at = bill.created_at
         place.now = max(place.now, billed_at) + timedelta(days=40)
         month_later = billed_at + timedelta(days=30)
-        with pytest.raises(Invalid, match="in the future|before that"):
+        with pytest.raises(Invalid, match=r"in the future|before that"):
             await self.correct(place, session, ended_at=month_later)
         assert len(await place.bills(session)) == 1
         await self.correct(place, session, ended_at=month_later, is_forced=True)

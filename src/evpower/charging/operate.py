@@ -41,9 +41,10 @@ class OperatorBill:
 async def correct_session(connection: Connection, bill: OperatorBill, *, now: datetime) -> Changes:
     """Writes the next bill of a settled session; equal figures change nothing.
 
-    A quarantined session is decided by it. Raises NotFound("session_not_found"),
-    Conflict("session_not_settled" | "session_not_quarantined"), Invalid("invalid_energy" |
-    "implausible_energy" | "end_before_start" | "end_too_late" | "reason_missing").
+    A quarantined session is decided by it; without a figure its bill stays as it is.
+    Raises NotFound("session_not_found"), Conflict("session_not_settled" |
+    "session_not_quarantined"), Invalid("invalid_energy" | "implausible_energy" |
+    "invalid_time" | "end_before_start" | "end_too_late" | "reason_missing").
     """
     _check(bill)
     transaction = await store_transactions.transaction_of_session(connection, bill.session_id)
@@ -60,15 +61,15 @@ async def correct_session(connection: Connection, bill: OperatorBill, *, now: da
         raise Invalid("invalid_time", "the end is in the future")
     if ended_at < session.started_at:
         raise Invalid("end_before_start", "the end is before the start")
-    await _check_end(connection, bill, now)
+    await _check_end(connection, bill)
     if bill.is_decision and session.quarantined_at is None:
         raise Conflict("session_not_quarantined", "the session is not in quarantine")
     energy_wh = session.energy_wh if bill.energy_wh is None else bill.energy_wh
     _check_plausible(bill, running, session.started_at, ended_at)
-    end = End(energy_wh, ended_at, "", is_estimated=session.is_estimated and bill.energy_wh is None)
-    if bill.is_decision and bill.energy_wh is None and bill.ended_at is None:
-        changes = Changes(clients={session.client_id}, sessions={session.id})  # as it was billed
-    else:
+    changes = Changes(clients={session.client_id}, sessions={session.id})
+    if bill.energy_wh is not None or bill.ended_at is not None:
+        is_estimated = session.is_estimated and bill.energy_wh is None
+        end = End(energy_wh, ended_at, "", is_estimated=is_estimated)
         changes = await bill_again(
             connection, running, end, actor=bill.actor, why=bill.reason, now=now
         )
@@ -79,15 +80,13 @@ async def correct_session(connection: Connection, bill: OperatorBill, *, now: da
     return changes
 
 
-async def _check_end(connection: Connection, bill: OperatorBill, now: datetime) -> None:
-    """Refuses an end in the future, and one after the newest bill, which mostly is a slip.
+async def _check_end(connection: Connection, bill: OperatorBill) -> None:
+    """Refuses an end after the newest bill, which mostly is a slip.
 
     Nothing that was known when the session was billed lies after its bill.
     """
     if bill.ended_at is None:
         return
-    if bill.ended_at > now:
-        raise Invalid("end_too_late", "the end is in the future")
     bills = await store_operator.list_bills(connection, bill.session_id)
     billed_at = max(each.created_at for each in bills)
     if bill.ended_at > billed_at and not bill.is_forced:

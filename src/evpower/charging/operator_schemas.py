@@ -293,9 +293,7 @@ class BetterFigure(BaseModel):
     ended_at: UtcTime | None = None
     force: Annotated[
         bool,
-        Field(
-            description="Also beyond what the connector can deliver, or an end after the newest bill"
-        ),
+        Field(description="Also beyond what the connector can deliver, or ended after its bill"),
     ] = False
 
     def bill(self, session_id: UUID, actor: str, *, is_decision: bool) -> OperatorBill:
