@@ -164,6 +164,7 @@ create table charging.transactions (
   stop_station_time text check (length(stop_station_time) <= 255),
   stop_reason text check (length(stop_reason) <= 255),
   end_kind text check (end_kind in ('stop', 'estimated')), -- estimated: without a StopTransaction
+  is_end_timed boolean not null default true,          -- false: when it ended is unknown, so the lowest price applies
   start_key text not null check (length(start_key) between 1 and 2000), -- the same for each retry of a start
   start_number int not null default 1 check (start_number > 0), -- of several with one key
   technician_tag text check (length(technician_tag) between 1 and 200), -- the card, as tags are compared
@@ -183,7 +184,7 @@ create index transactions_by_technician on charging.transactions (technician_tag
   where technician_tag is not null;
 create index transactions_by_text_id on charging.transactions (station_id, text_id) where text_id is not null;
 grant select, insert,
-  update (text_id, meter_start_wh, meter_stop_wh, ended_at, stop_station_time, stop_reason, end_kind)
+  update (text_id, meter_start_wh, meter_stop_wh, ended_at, stop_station_time, stop_reason, end_kind, is_end_timed)
   on charging.transactions to evpower_app;
 
 create function charging.guard_transaction() returns trigger language plpgsql

@@ -2543,6 +2543,7 @@ CREATE TABLE charging.transactions (
     stop_station_time text,
     stop_reason text,
     end_kind text,
+    is_end_timed boolean DEFAULT true NOT NULL,
     start_key text NOT NULL,
     start_number integer DEFAULT 1 NOT NULL,
     technician_tag text,
@@ -5071,6 +5072,8 @@ GRANT UPDATE(stop_station_time) ON TABLE charging.transactions TO evpower_app;
 GRANT UPDATE(stop_reason) ON TABLE charging.transactions TO evpower_app;
 
 GRANT UPDATE(end_kind) ON TABLE charging.transactions TO evpower_app;
+
+GRANT UPDATE(is_end_timed) ON TABLE charging.transactions TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE foundation.idempotency_keys TO evpower_app;
 

@@ -1,10 +1,12 @@
 """Edge case 13: clocks that are off are learned from live frames, and priced by what is right."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from evpower.charging.operate import OperatorBill, correct_session
 from tests.charging.place import NOON, ChargingPlace
 
 NIGHT = {
@@ -105,6 +107,23 @@ async def test_an_unknown_time_has_the_lowest_price(place: ChargingPlace) -> Non
     place.later(10)
     await place.stop(transaction, 7_500, has_time=False)
     assert await place.bill(session) == ("settled", 7_500, 45)
+
+
+async def test_an_unknown_time_has_the_lowest_price_in_later_bills_too(
+    place: ChargingPlace,
+) -> None:
+    await place.price_document(NIGHT)
+    session, transaction = await place.charging(await place.driver())
+    place.later(10)
+    await place.stop(transaction, 7_500, has_time=False)
+    figure = OperatorBill(session, 5_000, None, "anna", "meter read on place")
+    async with place.db.transaction() as connection:
+        await correct_session(connection, figure, now=place.now)
+    assert await place.bills(session) == [(7_500, 45), (5_000, 30)]
+    timed = replace(figure, ended_at=place.now)
+    async with place.db.transaction() as connection:
+        await correct_session(connection, timed, now=place.now)
+    assert await place.bills(session) == [(7_500, 45), (5_000, 30), (5_000, 60)]
 
 
 async def test_a_known_time_has_its_price(place: ChargingPlace) -> None:

@@ -46,12 +46,13 @@ async def metered_course(
     *,
     energy_wh: int,
     ended_at: datetime,
-    is_timed: bool = True,
+    is_timed: bool | None = None,
 ) -> Course:
     """Returns the course of a session by its meter values, with the energy that it ended with.
 
     None of the values counts for more than that: a stop may be a little below the last of them.
-    `is_timed`: whether it is known when it ended.
+    `is_timed`: whether it is known when it ended, else the lowest price applies to what came
+    last; None: as it was stored with the end.
     """
     samples = [
         sample._replace(energy_wh=min(sample.energy_wh, energy_wh))
@@ -59,6 +60,8 @@ async def metered_course(
         if sample.at <= ended_at
     ]
     is_parked = running.progress.parked_since is not None
+    if is_timed is None:
+        is_timed = running.transaction.is_end_timed
     samples.append(Sample(ended_at, energy_wh, is_parked=is_parked, is_timed=is_timed))
     return Course(session.started_at, samples)
 

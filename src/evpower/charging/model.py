@@ -186,6 +186,7 @@ class StationTransaction:
     meter_stop_wh: Decimal | None
     ended_at: datetime | None
     end_kind: EndKind | None
+    is_end_timed: bool  # False: when it ended is unknown
     start_number: int  # of several that began with the same facts
     limit_energy_wh: int | None  # what a technician's card may still take; None: no technician's
 

@@ -69,7 +69,8 @@ async def correct_session(connection: Connection, bill: OperatorBill, *, now: da
     changes = Changes(clients={session.client_id}, sessions={session.id})
     if bill.energy_wh is not None or bill.ended_at is not None:
         is_estimated = session.is_estimated and bill.energy_wh is None
-        end = End(energy_wh, ended_at, "", is_estimated=is_estimated)
+        is_timed = None if bill.ended_at is None else True
+        end = End(energy_wh, ended_at, "", is_estimated=is_estimated, is_timed=is_timed)
         changes = await bill_again(
             connection, running, end, actor=bill.actor, why=bill.reason, now=now
         )

@@ -35,7 +35,7 @@ class End:
     reason: str  # "" in a later bill: as it was
     is_estimated: bool
     flaw: str | None = None  # why an operator should look at it
-    is_timed: bool = True  # False: when it was is unknown, so the lowest price applies
+    is_timed: bool | None = None  # False: when it was is unknown; None: as the transaction's end
 
 
 class _Priced(NamedTuple):

@@ -349,7 +349,7 @@ async def end_transaction(
         """
         update charging.transactions
            set meter_stop_wh = $2, ended_at = $3, stop_station_time = $4, stop_reason = $5,
-               end_kind = 'stop'
+               end_kind = 'stop', is_end_timed = $6
          where id = $1
         """,
         transaction_id,
@@ -357,6 +357,7 @@ async def end_transaction(
         ended_at,
         clip(event.time.raw),
         clip(event.reason),
+        event.time.at is not None,
     )
 
 
