@@ -12,9 +12,9 @@ from evpower.charging.store_cdrs import CdrFilter, CdrRow, cdrs_after
 from evpower.foundation.clock import to_z
 from evpower.foundation.db import Database
 from evpower.foundation.money import to_text
+from evpower.foundation.text import spreadsheet_safe
 
 _PAGE: Final = 500
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs what begins so
 CSV_HEAD: Final = (
     "record_id", "bill_number", "session_id", "client_id", "station", "connector", "location",
     "station_owner", "tariff_owner", "tariff", "tariff_version", "started_at", "ended_at",
@@ -64,9 +64,9 @@ def _csv(rows: Sequence[Sequence[object]]) -> bytes:
 
 
 def _plain(value: object) -> object:
-    """Returns a text that no spreadsheet takes for a formula."""
-    is_formula = isinstance(value, str) and value.startswith(_FORMULA) and not _is_amount(value)
-    return f"'{value}" if is_formula else value
+    if not isinstance(value, str) or _is_amount(value):
+        return value
+    return spreadsheet_safe(value)
 
 
 def _is_amount(text: str) -> bool:

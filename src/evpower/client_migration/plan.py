@@ -23,6 +23,7 @@ from evpower.client_migration.remote_users import KnownUser, KnownUsers
 from evpower.client_migration.source import RowSource
 from evpower.client_migration.store_plan import run_statement
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.text import spreadsheet_safe
 from evpower.identity import Contact, as_uuid
 
 T = TypeVar("T")
@@ -221,14 +222,11 @@ async def _write_report(connection: Connection, file: TextIO) -> None:
     async with connection.transaction():
         await store.disable_statement_timeout(connection)
         async for row in connection.cursor(store_plan.REPORT, prefetch=_AT_ONCE):
-            writer.writerow([_spreadsheet_safe(row[column]) for column in _REPORT])
+            writer.writerow([_cell(row[column]) for column in _REPORT])
 
 
-def _spreadsheet_safe(value: object) -> object:
-    """Returns a cell that no spreadsheet reads as a formula."""
-    return (
-        f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
-    )
+def _cell(value: object) -> object:
+    return spreadsheet_safe(value) if isinstance(value, str) else value
 
 
 async def _batches(rows: AsyncIterator[T], size: int = _AT_ONCE) -> AsyncIterator[list[T]]:

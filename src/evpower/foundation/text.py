@@ -1,10 +1,12 @@
 """Texts for other systems: what a database, a bank or JSON can't store is refused."""
 
+import re
 import unicodedata
 from typing import Final
 
 from evpower.foundation.errors import Invalid
 
+_FORMULA: Final = re.compile(r"(^|;)(?= *[=+\-@\t\r])")
 _FORBIDDEN: Final = {"Cc": "a control character", "Cs": "half of a character (a lone surrogate)"}
 
 
@@ -30,3 +32,11 @@ def checked(text: str, name: str, *, most: int, lines: bool = False) -> str:
     if wrong is not None:
         raise Invalid("invalid_request", f"{name} {wrong}")
     return text
+
+
+def spreadsheet_safe(text: str) -> str:
+    """Returns a cell of CSV that no spreadsheet computes: an apostrophe stands before a formula.
+
+    Also after a semicolon: where it separates cells, a spreadsheet opens a file of commas so, too.
+    """
+    return _FORMULA.sub(r"\1'", text)

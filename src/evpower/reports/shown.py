@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from evpower.foundation.clock import to_z
 from evpower.foundation.money import CURRENCY, to_text
+from evpower.foundation.text import spreadsheet_safe
 from evpower.reports.model import DailyReport, Figures, ReportRow
 
 _HEAD: Final = (
@@ -14,7 +15,6 @@ _HEAD: Final = (
     "quarantined_sessions", "charged_som", "debts_collected_som", "refunded_som", "revenue_som",
     "uptime_percent",
 )  # fmt: skip
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 
 
 def report_json(report: DailyReport) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def report_csv(report: DailyReport) -> str:
 
 def _cells(scope: str, row: ReportRow) -> list[str]:
     figures = row.figures
-    texts = [_text(part) for part in (row.id, row.name, row.location_id, row.owner)]
+    texts = [spreadsheet_safe(part) for part in (row.id, row.name, row.location_id, row.owner)]
     return [scope, *texts, *_numbers(figures)]
 
 
@@ -93,7 +93,3 @@ def _numbers(figures: Figures) -> Iterator[str]:
     yield to_text(figures.refunded_minor)
     yield to_text(figures.revenue_minor)
     yield "" if figures.uptime is None else f"{100 * figures.uptime:.2f}"
-
-
-def _text(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
