@@ -395,6 +395,8 @@ class TestOperator:
         assert len(await place.bills(session)) == 1
         await self.correct(place, session, ended_at=month_later, is_forced=True)
         assert len(await place.bills(session)) == 2
+        with pytest.raises(Invalid, match="before that"):  # an operator's bill moves no bound
+            await self.correct(place, session, ended_at=month_later - timedelta(days=1))
 
     async def test_an_earlier_end_is_priced_until_then(self, place: ChargingPlace) -> None:
         await place.price({"energy_per_kwh": {"price": "12"}, "time_per_hour": {"price": "60"}})

@@ -13,7 +13,7 @@ from evpower.charging.events import Changes
 from evpower.charging.facts import MAX_ENERGY_KWH
 from evpower.charging.register import MeterPoint, most_wh
 from evpower.charging.running import RunningTransaction
-from evpower.charging.settle import End, bill_again
+from evpower.charging.settle import SYSTEM_ACTOR, End, bill_again
 from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
 from evpower.charging.store_steps import StepRow
 from evpower.foundation.clock import to_z
@@ -82,14 +82,14 @@ async def correct_session(connection: Connection, bill: OperatorBill, *, now: da
 
 
 async def _check_end(connection: Connection, bill: OperatorBill) -> None:
-    """Refuses an end after the newest bill, which mostly is a slip.
+    """Refuses an end after the newest bill that no operator made, which mostly is a slip.
 
-    Nothing that was known when the session was billed lies after its bill.
+    Nothing that the station had said when it was billed lies after that bill.
     """
     if bill.ended_at is None:
         return
     bills = await store_operator.list_bills(connection, bill.session_id)
-    billed_at = max(each.created_at for each in bills)
+    billed_at = max(each.created_at for each in bills if each.actor in {None, SYSTEM_ACTOR})
     if bill.ended_at > billed_at and not bill.is_forced:
         raise Invalid("end_too_late", f"the session was billed at {to_z(billed_at)}, before that")
 

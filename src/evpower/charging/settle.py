@@ -18,7 +18,7 @@ FREE_BELOW_WH: Final = 500
 FREE_A_DAY: Final = 3
 STATION_FAULT: Final = "station_fault"
 _DAY: Final = timedelta(days=1)
-_ACTOR: Final = "evpower"
+SYSTEM_ACTOR: Final = "evpower"
 # What a station says where its own fault ended the charge, and how it ends where it says nothing.
 _FAULTS: Final = frozenset({
     "power_loss", "reboot", "hard_reset", "soft_reset", "station_fault", "station_booted",
@@ -84,7 +84,7 @@ async def bill_again(
     running: RunningTransaction,
     end: End,
     *,
-    actor: str = _ACTOR,
+    actor: str = SYSTEM_ACTOR,
     why: str,
     now: datetime,
 ) -> Changes:
@@ -97,7 +97,7 @@ async def bill_again(
     if session is None or session.state != "settled":
         return Changes()
     decided_by = await store_ends.last_actor(connection, session.id)
-    if actor == _ACTOR and decided_by not in {None, _ACTOR}:
+    if actor == SYSTEM_ACTOR and decided_by not in {None, SYSTEM_ACTOR}:
         detail = {"station": running.transaction.station_id, "energy_wh": end.energy_wh}
         await alerts.open_alert(connection, "figure_after_decision", str(session.id), detail, now)
         return Changes()
