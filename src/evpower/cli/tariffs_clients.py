@@ -3,6 +3,7 @@
 import getpass
 import json
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -27,7 +28,10 @@ _KINDS: dict[str, Dimension] = {
 def add(  # noqa: PLR0913, PLR0917 - a command's options
     client_id: str = typer.Argument(help="The client's id, or the id it had before."),
     discount: str = typer.Option("", "--discount", help="Percent, for example 15 or 12.5."),
-    on: str = typer.Option("energy,time", "--on", help="Of energy, time, parking and flat."),
+    on: Annotated[
+        list[str] | None,
+        typer.Option("--on", help="Of energy, time, parking and flat; energy,time by default."),
+    ] = None,
     plan: str = typer.Option("", "--plan", help="A plan of its own, at every place."),
     valid_from: str = typer.Option("", "--from", help="When it begins. Now by default."),
     valid_until: str = typer.Option("", "--until", help="When it ends; open by default."),
@@ -38,7 +42,7 @@ def add(  # noqa: PLR0913, PLR0917 - a command's options
     """Give a client a discount, a plan of its own, or both; the newest one counts."""
     if not discount and not plan:
         fail("a discount or a plan is needed", "--discount 10, or --plan CODE")
-    kinds = [kind.strip() for kind in on.split(",")]
+    kinds = [kind.strip() for kind in ",".join(on or ["energy,time"]).split(",")]
     if unknown := [kind for kind in kinds if kind not in _KINDS]:
         fail(f"there is no kind of price {unknown[0]!r}", "--on energy,time,parking,flat")
 
