@@ -11,6 +11,7 @@ from evpower import stations
 from evpower.foundation.db import Database
 from evpower.stations import STATION_CHANGED, Command, Touch, station_key
 from tests.api.operator_scenario import OperatorApi
+from tests.charging.place import ChargingPlace
 from tests.stations.scenario import Operator
 from tests.waiting import until
 
@@ -104,6 +105,20 @@ class TestOne:
         refused = await operators.call("POST", path, "support", json=body, expect=403)
         assert refused["error"] == "forbidden"
         await operators.call("POST", path, "operator", json=body, expect=202)
+
+    async def test_q59_a_hard_reset_waits_for_what_charges(
+        self, operators: OperatorApi, place: ChargingPlace
+    ) -> None:
+        _, transaction = await place.charging(await place.driver())
+        hard = RESET | {"arguments": {"kind": "hard"}}
+        path = "/stations/S1/commands"
+        refused = await operators.call("POST", path, "support", json=hard, expect=409)
+        assert refused["error"] == "station_in_use"
+        many = await operators.call("POST", "/bulk-commands", json=hard | {"stations": ["S1"]})
+        assert [result["error"] for result in many["results"]] == ["station_in_use"]
+        await operators.call("POST", path, "support", json=RESET, expect=202)
+        await place.stop(transaction, 1_000)
+        await operators.call("POST", path, "support", json=hard, expect=202)
 
     @pytest.mark.parametrize(
         ("action", "arguments"),

@@ -58,7 +58,12 @@ def assemble(
             may_act=alerts.CallGuard(access.may("alert.act"), identity.operator_call("alert.act")),
         ),
         tariffs.module(shared, access=access),
-        stations.module(shared, access=access, commands_ended=commands_ended(settings)),
+        stations.module(
+            shared,
+            access=access,
+            commands_ended=commands_ended(settings),
+            check_command=charging.refuse_while_in_use,
+        ),
         payments.module(settings, shared, providers=providers),
         wallet.module(shared, access=access),
         realtime.module(

@@ -42,7 +42,7 @@ from evpower.charging.preview import (
     preview_station,
 )
 from evpower.charging.reconnected import station_reconnected
-from evpower.charging.request_command import request_command
+from evpower.charging.request_command import refuse_while_in_use, request_command
 from evpower.charging.request_stop import StopRequest, StopRequested, request_stop
 from evpower.charging.retire_station import retire_station
 from evpower.charging.rules import Rules, configured_rules
@@ -142,6 +142,7 @@ __all__ = [
     "normalized_plate",
     "preview_session",
     "preview_station",
+    "refuse_while_in_use",
     "remove_card",
     "remove_technician",
     "request_command",

@@ -27,12 +27,8 @@ async def request_command(  # noqa: PLR0913 - what an operator says
     A hard reset may lose the stop of what runs, so it needs `while_in_use` then. Raises what
     `stations.request_command` raises, and Conflict("station_in_use").
     """
-    if action == "reset" and arguments.get("kind") == "hard" and not while_in_use:
-        stored = await stations.lock_station(connection, station)
-        running = await store_transactions.open_of_station(connection, stored.id)
-        if running:
-            detail = f"transaction {running[0].id} runs here, and a hard reset may lose its stop"
-            raise Conflict("station_in_use", detail)
+    if not while_in_use:
+        await refuse_while_in_use(connection, station, action, arguments)
     return await stations.request_command(
         connection,
         station=station,
@@ -43,3 +39,16 @@ async def request_command(  # noqa: PLR0913 - what an operator says
         actor=actor,
         reason=reason,
     )
+
+
+async def refuse_while_in_use(
+    connection: Connection, station: str, action: CommandAction, arguments: Mapping[str, str]
+) -> None:
+    """Locks the station. Raises Conflict("station_in_use") for a hard reset while it charges."""
+    if action != "reset" or arguments.get("kind") != "hard":
+        return
+    stored = await stations.lock_station(connection, station)
+    running = await store_transactions.open_of_station(connection, stored.id)
+    if running:
+        detail = f"transaction {running[0].id} runs here, and a hard reset may lose its stop"
+        raise Conflict("station_in_use", detail)

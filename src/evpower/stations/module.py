@@ -10,6 +10,7 @@ from evpower.stations.jobs import CommandsEnded, end_commands, purge_logs
 from evpower.stations.lost import measure, watch_lost
 from evpower.stations.model import STATION_CHANGED
 from evpower.stations.profile_files import vendor_profiles
+from evpower.stations.request import CommandCheck
 from evpower.stations.setup import set_up_stations
 
 _END_S: Final = 5.0
@@ -19,9 +20,15 @@ _LOST_S: Final = 30.0
 
 
 def module(
-    shared: Shared, *, access: Access, commands_ended: CommandsEnded | None = None
+    shared: Shared,
+    *,
+    access: Access,
+    commands_ended: CommandsEnded | None = None,
+    check_command: CommandCheck | None = None,
 ) -> Module:
     """Returns the slice. `commands_ended` is called with commands that ended without a reply.
+
+    `check_command` is asked before an operator's command is queued, in the same transaction.
 
     Raises InvalidProfile.
     """
@@ -44,7 +51,7 @@ def module(
 
     return Module(
         "stations",
-        routers=[stations_router(calls), commands_router(calls)],
+        routers=[stations_router(calls), commands_router(calls, check_command)],
         jobs=[
             Job(lambda: every(_LOST_S, "stations_lost", watch)),
             Job(lambda: every(_END_S, "end_station_commands", end)),

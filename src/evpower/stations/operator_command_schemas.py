@@ -34,7 +34,9 @@ class OperatedCommand(BaseModel):
     bulk_id: UUID | None
 
 
-class _CommandRequest(BaseModel):
+class CommandRequest(BaseModel):
+    """What one command and many have in common."""
+
     model_config = ConfigDict(extra="forbid")
 
     action: CommandAction
@@ -52,7 +54,7 @@ class _CommandRequest(BaseModel):
         return {name: str(value) for name, value in self.arguments.items()}
 
 
-class NewCommand(_CommandRequest):
+class NewCommand(CommandRequest):
     """A command to a station."""
 
     model_config = ConfigDict(
@@ -68,7 +70,7 @@ class NewCommand(_CommandRequest):
     )
 
 
-class NewBulkCommand(_CommandRequest):
+class NewBulkCommand(CommandRequest):
     """One command to many stations: those named, or all of a location."""
 
     model_config = ConfigDict(

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Final, NamedTuple
 from uuid import UUID
@@ -40,13 +41,14 @@ from evpower.stations.model import (
 from evpower.stations.operator_command_schemas import (
     BulkCommand,
     BulkResult,
+    CommandRequest,
     NewBulkCommand,
     NewCommand,
     OperatedCommand,
 )
 from evpower.stations.operator_endpoints import StationName
 from evpower.stations.outcomes import CommandOutcomes, StationOutcome
-from evpower.stations.request import read_arguments, request_command
+from evpower.stations.request import CommandCheck, read_arguments, request_command
 from evpower.stations.search import search_commands
 
 BULK_MOST: Final = 500
@@ -63,7 +65,9 @@ _QUEUED: Final[Responses] = {
     200: {"model": OperatedCommand, "description": "It has its outcome"},
     202: {"model": OperatedCommand, "description": "Queued or sent: no outcome yet"},
     404: problem("`station_not_found`"),
-    409: problem("`station_retired`, `station_forwarded`, `idempotency_conflict`"),
+    409: problem(
+        "`station_retired`, `station_forwarded`, `station_in_use`, `idempotency_conflict`"
+    ),
     422: problem("`invalid_request`, `command_invalid`"),
 }
 
@@ -74,13 +78,14 @@ class CommandPlace(NamedTuple):
     id: int
 
 
-def commands_router(calls: OperatorCalls) -> APIRouter:
-    """Returns the routes."""
+def commands_router(calls: OperatorCalls, check: CommandCheck | None = None) -> APIRouter:
+    """Returns the routes. `check` is asked before each command is queued."""
     routes = APIRouter(prefix=OPERATOR_PATH, tags=["operator commands"], route_class=SegmentRoute)
     outcomes = CommandOutcomes(calls.db, KeyWatch(calls.bus, STATION_CHANGED), calls.clock)
     _add_reads(routes, calls)
-    _add_one(routes, calls, outcomes)
-    _add_bulk(routes, calls, outcomes)
+    queue = _Queue(calls, check)
+    _add_one(routes, calls, outcomes, queue)
+    _add_bulk(routes, calls, outcomes, queue)
     return routes
 
 
@@ -129,7 +134,37 @@ def _add_reads(routes: APIRouter, calls: OperatorCalls) -> None:
             return OperatedCommand.model_validate(await get_command(connection, command))
 
 
-def _add_one(routes: APIRouter, calls: OperatorCalls, outcomes: CommandOutcomes) -> None:
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """Queues commands of operators, each in a transaction of its own."""
+
+    calls: OperatorCalls
+    check: CommandCheck | None
+
+    async def add(
+        self, caller: Principal, body: CommandRequest, station: str, bulk_id: UUID | None = None
+    ) -> Command:
+        async with self.calls.db.transaction() as connection:
+            if self.check is not None:
+                await self.check(connection, station, body.action, body.texts())
+            queued = await request_command(
+                connection,
+                station=station,
+                action=body.action,
+                arguments=body.texts(),
+                expires_in=timedelta(seconds=body.expires_in_s),
+                now=self.calls.clock(),
+                actor=actor_of(caller),
+                reason=body.reason,
+                bulk_id=bulk_id,
+            )
+        self.calls.bus.publish(STATION_CHANGED, station_key(queued.station_id))
+        return queued
+
+
+def _add_one(
+    routes: APIRouter, calls: OperatorCalls, outcomes: CommandOutcomes, queue: _Queue
+) -> None:
     @routes.post(
         "/stations/{station}/commands",
         summary="Ask a station for something",
@@ -151,25 +186,16 @@ def _add_one(routes: APIRouter, calls: OperatorCalls, outcomes: CommandOutcomes)
         if body.action not in HELP_ACTIONS:
             await calls.access.require_role(request, *RIGHTS["station.command"].roles)
         _refuse_elsewhere(body.action, body.texts())
-        async with calls.db.transaction() as connection:
-            queued = await request_command(
-                connection,
-                station=station,
-                action=body.action,
-                arguments=body.texts(),
-                expires_in=timedelta(seconds=body.expires_in_s),
-                now=calls.clock(),
-                actor=actor_of(caller),
-                reason=body.reason,
-            )
-        calls.bus.publish(STATION_CHANGED, station_key(queued.station_id))
+        queued = await queue.add(caller, body, station)
         [(present, _)] = await outcomes.wait([queued], body.wait_s)
         if present.ended_at is None:
             response.status_code = _ACCEPTED
         return OperatedCommand.model_validate(present)
 
 
-def _add_bulk(routes: APIRouter, calls: OperatorCalls, outcomes: CommandOutcomes) -> None:
+def _add_bulk(
+    routes: APIRouter, calls: OperatorCalls, outcomes: CommandOutcomes, queue: _Queue
+) -> None:
     @routes.post(
         "/bulk-commands",
         summary="Ask many stations for the same",
@@ -194,7 +220,7 @@ def _add_bulk(routes: APIRouter, calls: OperatorCalls, outcomes: CommandOutcomes
         refused: list[BulkResult] = []
         for name in names:
             try:
-                queued.append(await _queue(calls, caller, body, name, bulk_id))
+                queued.append(await queue.add(caller, body, name, bulk_id))
             except EvPowerError as error:
                 refused.append(
                     BulkResult(
@@ -241,26 +267,6 @@ async def _names(calls: OperatorCalls, body: NewBulkCommand) -> Sequence[str]:
     if not 1 <= len(names) <= BULK_MOST:
         raise Invalid("command_invalid", f"1 to {BULK_MOST} stations, not {len(names)}")
     return names
-
-
-async def _queue(
-    calls: OperatorCalls, caller: Principal, body: NewBulkCommand, name: str, bulk_id: UUID
-) -> Command:
-    """Queues the command of one station, in a transaction of its own."""
-    async with calls.db.transaction() as connection:
-        queued = await request_command(
-            connection,
-            station=name,
-            action=body.action,
-            arguments=body.texts(),
-            expires_in=timedelta(seconds=body.expires_in_s),
-            now=calls.clock(),
-            actor=actor_of(caller),
-            reason=body.reason,
-            bulk_id=bulk_id,
-        )
-    calls.bus.publish(STATION_CHANGED, station_key(queued.station_id))
-    return queued
 
 
 def _bulk(

@@ -1,6 +1,6 @@
 """An operator's command to a station: its arguments are read and checked, the audit has it."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -22,6 +22,9 @@ _TRIGGERS: Final = (
     "boot_notification", "diagnostics_status_notification", "firmware_status_notification",
     "heartbeat", "meter_values", "status_notification",
 )  # fmt: skip
+
+# Refuses what a slice above knows to be wrong now: connection, station, action, arguments.
+CommandCheck = Callable[[Connection, str, CommandAction, Mapping[str, str]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
