@@ -1,6 +1,9 @@
 """Ends without a StopTransaction, stations that are away, and better figures that come later."""
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -12,7 +15,7 @@ from tests.charging.place import ChargingPlace
 
 async def used(
     place: ChargingPlace, wh: int = 7_500, minutes: float = 10
-) -> tuple[object, object, int]:
+) -> tuple[UUID, UUID, int]:
     """Charge for a while; returns client, session and transaction."""
     client = await place.driver()
     session, transaction = await place.charging(client)
@@ -98,6 +101,34 @@ class TestAvailable:
         await place.watch()
         assert await place.bill(session) == ("settled", 7_500, 90)
         assert await place.held(client) == 0
+
+    async def test_a_limit_s_stop_that_is_not_answered_waits_for_the_connection(
+        self, place: ChargingPlace
+    ) -> None:
+        session, transaction = await place.charging(await place.driver(), energy_wh=900)
+        place.later(1)
+        await place.values(transaction, 950)
+        assert await place.value("stop_reason", session) == "energy_limit"
+        place.later(1)
+        await place.status("available")
+        place.later(10)
+        assert await place.watch() == ["close"]
+        assert await place.value("state", session) == "stopping"
+        await place.frame()
+        place.later(0.2)
+        assert await place.watch() == ["close"]
+        assert await place.bill(session) == ("settled", 950, 11)
+
+
+class TestNew:
+    async def test_the_first_prediction_waits_for_no_connection(self, place: ChargingPlace) -> None:
+        """60 kW for 30 minutes at most, from its start on."""
+        _, transaction = await place.charging(await place.driver(), energy_wh=30_000)
+        started_at = place.now
+        place.later(2)
+        assert await place.watch() == ["stop"]
+        due_at = (await place.progress(transaction))["stop_due_at"]
+        assert due_at == started_at + timedelta(minutes=30)
 
 
 class TestOtherEnds:
@@ -256,6 +287,23 @@ class TestLateFigures:
         assert await place.value("is_estimated", session) is True
         assert await place.watch() == []
 
+    async def test_the_stop_that_comes_after_that_bill_is_the_next_one(
+        self, place: ChargingPlace
+    ) -> None:
+        _, session, transaction = await used(place)
+        await place.status("available")
+        place.later(2)
+        await place.frame()
+        await place.watch()
+        place.later(1)
+        await place.values(transaction, 8_000)
+        place.later(24 * 60)
+        assert await place.watch() == ["rebill"]
+        await place.stop(transaction, 8_200)
+        assert await place.bills(session) == [(7_500, 90), (8_000, 96), (8_200, 98)]
+        assert await place.value("is_estimated", session) is False
+        assert "figure_after_decision" not in await place.alerts()
+
     async def test_a_stop_before_the_day_is_over_bills_it(self, place: ChargingPlace) -> None:
         _, session, transaction = await used(place)
         await place.status("available")
@@ -314,12 +362,10 @@ class TestPauses:
 
 
 class TestOperator:
-    async def correct(self, place: ChargingPlace, session: object, **facts: object) -> None:
-        bill = OperatorBill(session, None, None, "anna", "meter read on place")  # type: ignore[arg-type]
+    async def correct(self, place: ChargingPlace, session: UUID, **facts: Any) -> None:
+        bill = OperatorBill(session, None, None, "anna", "meter read on place")
         async with place.db.transaction() as connection:
-            from dataclasses import replace
-
-            await correct_session(connection, replace(bill, **facts), now=place.now)  # type: ignore[arg-type]
+            await correct_session(connection, replace(bill, **facts), now=place.now)
 
     async def test_a_better_figure_is_the_next_bill(self, place: ChargingPlace) -> None:
         _, session, transaction = await used(place)
@@ -436,6 +482,17 @@ class TestOperator:
         with pytest.raises(kind) as refused:
             await self.correct(place, session, **facts)
         assert refused.value.code == code
+
+    async def test_what_the_connector_can_just_deliver_is_no_slip(
+        self, place: ChargingPlace
+    ) -> None:
+        """60 kW for ten minutes, a tenth more, and the last step of the register."""
+        _, session, transaction = await used(place)
+        await place.stop(transaction, 7_500)
+        with pytest.raises(Invalid, match="can deliver"):
+            await self.correct(place, session, energy_wh=11_002)
+        await self.correct(place, session, energy_wh=11_001)
+        assert await place.bills(session) == [(7_500, 90), (11_001, 132)]
 
     async def test_an_end_before_the_start_is_refused(self, place: ChargingPlace) -> None:
         _, session, transaction = await used(place)
