@@ -179,6 +179,24 @@ async def test_what_a_meter_shows_at_rest_is_no_charging(site: ChargingPlace) ->
     assert await parts(site, session) == {"energy": 120.14, "parking": 60}
 
 
+@pytest.mark.parametrize(
+    ("grown_wh", "power_w", "is_idle"),
+    [(15, None, True), (16, None, False), (0, 100, True), (0, 101, False)],
+)
+async def test_at_most_100_w_are_rest(
+    site: ChargingPlace, grown_wh: int, power_w: int | None, *, is_idle: bool
+) -> None:
+    """15 Wh in nine minutes are 100 W."""
+    _, transaction = await charge(site, await site.driver())
+    await site.status("suspended_ev")
+    since = site.now
+    await stand(site, transaction, 10_000, 5)
+    site.later(9)
+    facts: dict[str, Any] = {} if power_w is None else {"power_w": power_w}
+    await site.values(transaction, 10_000 + grown_wh, **facts)
+    assert (await site.progress(transaction))["parked_since"] == (since if is_idle else None)
+
+
 async def test_a_car_that_takes_energy_again_is_not_idle(site: ChargingPlace) -> None:
     """Also where the station does not say so: some send a status late or never."""
     session, transaction = await charge(site, await site.driver())

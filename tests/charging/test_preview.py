@@ -89,6 +89,14 @@ async def test_the_driver_s_limit_and_discount_count(place: ChargingPlace) -> No
     assert (await preview(place, session, dear)).cost_minor == 20_000
 
 
+async def test_a_session_that_was_free_stays_free(place: ChargingPlace) -> None:
+    session, transaction = await place.charging(await place.driver())
+    place.later(1)
+    await place.stop(transaction, 499, reason="PowerLoss")
+    bill = await preview(place, session, await draft(place))
+    assert (bill.session.cost_minor, bill.cost_minor) == (0, 0)
+
+
 async def test_the_last_sessions_of_a_station(place: ChargingPlace) -> None:
     sessions = [await charged(place) for _ in range(3)]
     other = await draft(place)
