@@ -243,6 +243,19 @@ class TestCuts:
             "energy": 2000, "time": 6000, "parking": 3000,
         }  # fmt: skip
 
+    @pytest.mark.parametrize(("charging_s", "parked_minutes"), [(0, 10), (1, 0)])
+    def test_only_charging_that_took_time_begins_the_grace_anew(
+        self, charging_s: int, parked_minutes: int
+    ) -> None:
+        priced = tariff({"parking_per_minute": "1"}, parking_grace_minutes=10)
+        tally = fold(
+            priced,
+            MeteredPeriod(START_S, 600, 0, "parked"),
+            MeteredPeriod(START_S + 600, charging_s, 0),
+            MeteredPeriod(START_S + 600 + charging_s, 600, 0, "parked"),
+        )
+        assert Pricer(priced).cost(tally).total_minor == parked_minutes * 100
+
 
 class TestPower:
     BANDS = ({"energy_per_kwh": "10", "if": {"below_kw": 50}}, {"energy_per_kwh": "20"})
