@@ -105,6 +105,16 @@ async def test_a_time_without_bills_is_an_empty_file(operators: OperatorApi) -> 
     assert await operators.call("GET", "/cdrs", "finance", params=ALL | {"format": "ocpi"}) == []
 
 
+async def test_a_bill_on_the_edge_of_two_times_is_in_the_later_one(
+    operators: OperatorApi, place: ChargingPlace, owner: Connection, this_year: dict[str, str]
+) -> None:
+    session = await settled(place)
+    made_at: Any = await owner.fetchval("select created_at from charging.cdrs")
+    assert await rows_of(operators, this_year | {"to": made_at.isoformat()}) == []
+    [row] = await rows_of(operators, this_year | {"from": made_at.isoformat()})
+    assert row["session_id"] == str(session)
+
+
 async def test_it_is_filtered_by_station_and_owner(
     operators: OperatorApi, place: ChargingPlace, this_year: dict[str, str]
 ) -> None:

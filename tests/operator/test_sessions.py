@@ -196,6 +196,20 @@ class TestMoney:
         )
         assert (preview["charged"], preview["debt_added"]) == (30.0, 30.0)
 
+    async def test_a_debt_is_forgiven_before_anything_is_refunded(
+        self, operators: OperatorApi, place: ChargingPlace
+    ) -> None:
+        session = await settled(place, som=150)
+        path = f"/sessions/{session}/correction"
+        await operators.call("POST", path, "finance", json={"energy_kwh": 15, **WHY})
+        for kwh, forgiven, refunded in ((14, 12.0, 0.0), (10, 18.0, 30.0)):
+            body = {"energy_kwh": kwh, **WHY}
+            preview = await operators.call("POST", f"{path}/preview", "finance", json=body)
+            moved = await operators.call("POST", path, "finance", json=body)
+            for effect in (preview, moved):
+                assert (effect["debt_forgiven"], effect["refunded"]) == (forgiven, refunded)
+                assert (effect["debt_added"], effect["charged"]) == (0.0, 0.0)
+
     async def test_a_repeat_with_its_key_bills_once(
         self, operators: OperatorApi, place: ChargingPlace
     ) -> None:
