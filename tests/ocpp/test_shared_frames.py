@@ -193,6 +193,27 @@ async def test_a_limit_that_changed_meanwhile_counts_at_once(sharing: Sharing) -
     assert await place.held(client) > 20
 
 
+async def test_a_hold_that_grew_with_the_balance_counts_at_once(sharing: Sharing) -> None:
+    """As much came in as was put on hold, so what the wallet has left is as before."""
+    place = sharing.place
+    fleet = await sharing.fleet(2)
+    sessions = [await sharing.charging("ALONE"), await sharing.charging("SHARED")]
+    (_, alone), (_, shared) = sessions
+    for wh in (1_000, 2_000):
+        place.later(1)
+        await sharing.node.take(sharing.frame("ALONE", alone, wh))
+        others = [sharing.frame(name, number, wh) for name, number in fleet.items()]
+        await sharing.take(*others, sharing.frame("SHARED", shared, wh))
+        for session, _ in sessions if wh == 1_000 else ():
+            payment = await place.money.payment(await place.value("client_id", session), 10_000)
+            await place.owner.execute("select wallet.credit($1)", payment)
+            async with place.db.transaction() as connection:
+                await wallet.extend_hold(connection, session, 30_000, partly=True)
+    due_at = [(await place.progress(number))["stop_due_at"] for number in (alone, shared)]
+    # 276 som of the 300 are left: 23 kWh at 60 kW.
+    assert due_at == [place.now + timedelta(minutes=23)] * 2
+
+
 async def test_an_id_of_two_transactions_means_the_one_on_the_connector(sharing: Sharing) -> None:
     """Alfen's: both connectors under one id."""
     place = sharing.place
