@@ -112,6 +112,20 @@ class TestMoney:
             2_000, 2_000, 0,
         )  # fmt: skip
 
+    async def test_a_debt_that_is_given_back_is_a_refund_only(self, books: Books) -> None:
+        client = await books.money.topped_up(1_000)
+        await books.at(0)
+        session = await books.session(client, "S1", 3_000, 6_000)
+        await books.at(3_600)
+        await books.top_up(client, 5_000)
+        await books.at(7_200)
+        books.day += timedelta(days=1)
+        await books.correct(session, 500, 1_000)
+        await books.at(3_600)
+        total = (await books.report()).total
+        assert (total.charged_minor, total.debts_collected_minor) == (0, 0)
+        assert total.refunded_minor == 2_500
+
     async def test_what_a_bank_took_back_is_no_revenue(self, books: Books) -> None:
         client = await books.money.topped_up(9_000)
         payment = await books.sql.fetchval("select id from payments.payments")
