@@ -58,7 +58,7 @@ check: setup ## format, lint, types, import layers, snapshots
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/snapshots -n0
+	$(BIN)/pytest -q tests/snapshots
 
 format: setup ## let ruff write it
 	$(BIN)/ruff format .
