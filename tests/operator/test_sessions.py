@@ -235,9 +235,15 @@ class TestMoney:
         forced = await operators.call("POST", path, "finance", json=body | {"force": True})
         assert forced["energy_kwh"] == 80.0
 
-    @pytest.mark.parametrize("end", ["2099-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00"])
+    @pytest.mark.parametrize(
+        ("end", "error"),
+        [
+            ("2099-01-01T00:00:00Z", "invalid_time"),
+            ("9999-12-31T23:59:59-12:00", "invalid_request"),  # UTC has no such time
+        ],
+    )
     async def test_an_end_in_the_future_is_refused(
-        self, operators: OperatorApi, place: ChargingPlace, end: str
+        self, operators: OperatorApi, place: ChargingPlace, end: str, error: str
     ) -> None:
         session = await settled(place)
         body = {"ended_at": end, "force": True, **WHY}
@@ -245,7 +251,7 @@ class TestMoney:
             refused = await operators.call(
                 "POST", f"/sessions/{session}/{path}", "finance", json=body, expect=422
             )
-            assert refused["error"] == "invalid_time"
+            assert refused["error"] == error
         assert await place.bills(session) == [(10_000, 120)]
 
     @pytest.mark.parametrize("role", ["admin", "operator"])

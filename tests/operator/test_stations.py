@@ -57,10 +57,10 @@ class TestAdding:
     async def test_an_unknown_station_is_accepted_as_it_writes_itself(
         self, operators: OperatorApi, db: Database
     ) -> None:
+        now = operators.clock()
+        tried = stations.UnknownStation("Evp-Ü/7", "10.0.0.7", 1, now, now)
         async with db.transaction() as connection:
-            await stations.record_attempt(
-                connection, name="Evp-Ü/7", address="10.0.0.7", now=operators.clock()
-            )
+            await stations.record_attempts(connection, [tried])
         [unknown] = await operators.call("GET", "/unknown-stations", "viewer")
         assert (unknown["name"], unknown["attempts"]) == ("Evp-Ü/7", 1)
         body = {name: value for name, value in NEW.items() if name != "id"}

@@ -171,7 +171,8 @@ async def test_an_operator_chooses_another_profile(operator: Operator, owner: Co
     assert not shown.profile.ping
     audit = await owner.fetchrow("select * from identity.audit where action = 'station.change'")
     assert audit is not None
-    assert json.loads(audit["details"]) == {"profile": "huawei", "members": {"ping": "false"}}
+    details = json.loads(audit["details"])
+    assert (details["profile"], details["members"]) == ("huawei", {"ping": "false"})
 
     await change(operator, StationChange(profile="", members={"ping": ""}))
     shown = (await operator.show("EVP-001")).profile
