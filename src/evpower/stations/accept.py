@@ -24,8 +24,8 @@ async def record_attempts(
 ) -> None:
     """Counts attempts to connect of names that no station has. The list stays bounded.
 
-    Stations that say no name at all are told apart by their addresses. Of one address it holds at
-    most `MOST_OF_ONE_ADDRESS`: those that tried last.
+    Stations that say no name at all are distinguished by their addresses. Of one address it holds
+    at most `MOST_OF_ONE_ADDRESS`: those that tried last.
     """
     merged = _merged(attempts)
     if not merged:

@@ -86,10 +86,10 @@ async def change_station(
 async def restore_availability(
     connection: Connection, station_id: str, now: datetime
 ) -> list[Command]:
-    """Tells a station that booted what the operator wants of it, where it may not know.
+    """Sends a station that booted what the operator wants of it, where it may not have that.
 
     A station may lose it, or have accepted it and done nothing. Operative, the state after a boot,
-    is told only to one that says it is not. The caller publishes STATION_CHANGED after the commit.
+    is sent only to one that says it is not. The caller publishes STATION_CHANGED after the commit.
     """
     stored = await lock_station(connection, station_id)
     wanted = [(0, stored.wanted_availability, stored.reported_availability == "inoperative")]

@@ -334,7 +334,7 @@ def _add_changes(routes: APIRouter, calls: OperatorCalls) -> None:
         station: StationName,
         body: schemas.WantedAvailability,
     ) -> Response:
-        """What is wanted, beside what it reports; the station is told, after each boot again."""
+        """What is wanted, beside what it reports; sent at once, and again after each boot."""
         wanted = StationChange(availability=body.availability)
         return await change(request, caller, station, wanted, body.reason)
 

@@ -521,7 +521,7 @@ async def test_q80_an_empty_status_is_no_acceptance(drive: Driving) -> None:
 
 
 async def test_q80_the_cable_comes_first(drive: Driving) -> None:
-    """The driver is told so, and nothing is held."""
+    """The driver reads it, and nothing is held."""
     async with drive.central.open() as station:
         await station.boot(**DELTA)
         status = {"connectorId": 1, "status": "Available", "errorCode": "NoError"}
