@@ -11,7 +11,7 @@ export UV_PYTHON_DOWNLOADS := never
 # Every process of the tests would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup browser demo dev test check format snapshots supabase-migrations bench lock clean
+.PHONY: help setup browser demo dev test check format snapshots golden supabase-migrations bench lock clean
 
 help: ## list the habits
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/' | expand -t 28
@@ -66,6 +66,10 @@ format: setup ## let ruff write it
 
 snapshots: setup ## write schema.sql, openapi.json and supabase/migrations anew
 	@$(BIN)/python -m tests.snapshots
+
+golden: setup ## write the stored answers of the old API anew, to be read before they are committed
+	@rm -rf tests/old_api/golden
+	@EVPOWER_TEST_WRITE_GOLDEN=1 $(BIN)/pytest -q $$(grep -rl old_api.golden_answers tests --include=test_*.py)
 
 supabase-migrations: setup ## write supabase/migrations from supabase/source
 	@$(BIN)/python -m evpower.devstack.supabase.migrations

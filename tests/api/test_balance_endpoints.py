@@ -8,7 +8,7 @@ from evpower.foundation.db import Connection
 from tests.api.scenario import Api, bearer
 from tests.charging.money import top_up
 from tests.contracts.answers import code_of
-from tests.contracts.app_revisions import assert_taken
+from tests.old_api.revisions import assert_taken
 
 ENDPOINTS = ["/api/v1/balance/{}", "/api/v1/balance/history/{}"]
 

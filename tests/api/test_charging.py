@@ -20,8 +20,8 @@ from tests.api.charging_scenario import ACTIVE, START, STOP, Ride
 from tests.api.scenario import Api, bearer, running_api
 from tests.api.stations_scenario import Site
 from tests.contracts.answers import code_of
-from tests.contracts.app_revisions import assert_taken
-from tests.contracts.golden import assert_golden
+from tests.old_api.golden_answers import assert_golden
+from tests.old_api.revisions import assert_taken
 from tests.waiting import WAIT_LIMIT_S, until
 
 _UNKNOWN_ID = "5e0c2f0a-6e3a-4d0b-9a41-7a1d6f0f5c11"  # a fixed one: workers must agree on the tests
@@ -45,16 +45,16 @@ class TestStart:
     @pytest.mark.parametrize(
         ("golden", "limits"),
         [
-            ("start", {}),
-            ("start_energy", {"energy_kwh": 20}),
-            ("start_amount", {"amount_som": 150.5}),
-            ("start_soc", {"soc_percent": 80, "vehicle_plate": " 01kg123 abc "}),
-            ("start_both", {"energy_kwh": 20.5, "amount_som": 100, "soc_percent": None}),
+            ("no_limit", {}),
+            ("energy", {"energy_kwh": 20}),
+            ("amount", {"amount_som": 150.5}),
+            ("soc", {"soc_percent": 80, "vehicle_plate": " 01kg123 abc "}),
+            ("both", {"energy_kwh": 20.5, "amount_som": 100, "soc_percent": None}),
         ],
     )
     async def test_each_limit(self, ride: Ride, golden: str, limits: dict[str, Any]) -> None:
         response = await ride.start(**limits)
-        assert_golden(golden, response)
+        assert_golden(f"v1/charging/start/{golden}", response)
         assert_taken("start", response.json())
 
     async def test_no_money_moves_and_the_command_is_queued(self, ride: Ride) -> None:
@@ -99,7 +99,7 @@ class TestStartRefused:
     async def refusal(self, ride: Ride, golden: str, status: int, **body: Any) -> None:
         response = await ride.start({**bearer(ride.client), **ENGLISH}, **body)
         assert response.status_code == status
-        assert_golden(f"start_refused_{golden}", response)
+        assert_golden(f"v1/charging/start/refused_{golden}", response)
         answer = response.json()
         assert answer["success"] is False
         assert answer["error"] == answer["message"] != answer["error_code"]
@@ -159,7 +159,7 @@ class TestStartRefused:
     async def test_with_another_session_open(self, ride: Ride) -> None:
         await ride.started()
         response = await ride.start({**bearer(ride.client), **ENGLISH}, connector_id=2)
-        assert_golden("start_refused_session_already_active", response)
+        assert_golden("v1/charging/start/refused_session_already_active", response)
 
 
 NO_BODIES = [b"", b"nonsense", b"[]", b"null", b"\xff\xfe", b"[" * 10_000, b'{"station_id": ']
@@ -206,7 +206,7 @@ class TestBadStart:
         self, ride: Ride, limit: dict[str, Any], golden: str
     ) -> None:
         response = await ride.start({**bearer(ride.client), **ENGLISH}, **limit)
-        assert_golden(f"start_refused_{golden}_range", response)
+        assert_golden(f"v1/charging/start/refused_{golden}_range", response)
 
     @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999999", "9" * 500])
     async def test_numbers_that_are_none(self, ride: Ride, number: str) -> None:
@@ -225,7 +225,7 @@ class TestStatus:
     async def test_before_the_station_starts(self, ride: Ride) -> None:
         session = await ride.started(energy_kwh=20)
         response = await ride.status(session)
-        assert_golden("status_requested", response)
+        assert_golden("v1/charging/status/requested", response)
         assert_taken("status", response.json())
 
     async def test_while_it_charges(self, ride: Ride) -> None:
@@ -239,7 +239,7 @@ class TestStatus:
             body_temperature=31, outlet_temperature=44, register_wh=6250,
         )  # fmt: skip
         response = await ride.status(session)
-        assert_golden("status_charging", response)
+        assert_golden("v1/charging/status/charging", response)
         assert_taken("status", response.json())
 
     async def test_by_the_money_limit(self, ride: Ride) -> None:
@@ -259,14 +259,14 @@ class TestStatus:
         ride.forward(minutes=2)
         await ride.watch()
         response = await ride.status(session, {**bearer(ride.client), **ENGLISH})
-        assert_golden("status_station_lost", response)
+        assert_golden("v1/charging/status/station_lost", response)
 
     async def test_while_it_stops(self, ride: Ride) -> None:
         session = await ride.started()
         await ride.begin(session)
         await ride.stop(session)
         response = await ride.status(session)
-        assert_golden("status_stopping", response)
+        assert_golden("v1/charging/status/stopping", response)
         assert_taken("status", response.json())
 
     @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ class TestStatus:
             UUID(session), state, failure,
         )  # fmt: skip
         response = await ride.status(session)
-        assert_golden(f"status_{state}", response)
+        assert_golden(f"v1/charging/status/{state}", response)
         assert_taken("status", response.json())
 
     async def test_both_ways_answer_the_same(self, ride: Ride) -> None:
@@ -305,14 +305,14 @@ class TestStatus:
     @pytest.mark.parametrize("session", [_UNKNOWN_ID, "nothing", "%D1%8B", "1' or '1'='1"])
     async def test_an_unknown_session(self, ride: Ride, session: str) -> None:
         response = await ride.status(session, {**bearer(ride.client), **ENGLISH})
-        assert_golden("session_unknown", response)
+        assert_golden("v1/charging/status/unknown", response)
 
 
 class TestActive:
     async def test_the_open_session_flat(self, ride: Ride) -> None:
         session = await ride.started()
         response = await ride.active()
-        assert_golden("active", response)
+        assert_golden("v1/charging/active/open", response)
         status = (await ride.status(session)).json()
         status.pop("session")
         assert response.json() == status
@@ -323,7 +323,7 @@ class TestActive:
         assert (response.json()["error"], response.headers["content-type"]) == (
             "no_active_session", "application/problem+json",
         )  # fmt: skip
-        assert_golden("active_none", response)
+        assert_golden("v1/charging/active/none", response)
 
     async def test_one_that_another_system_runs_is_none(self, ride: Ride) -> None:
         await ride.owner.execute(
@@ -358,14 +358,14 @@ class TestBill:
             await until(queued)
             await ride.end(transaction, 11_000)
             response = await stopping
-        assert_golden("stop", response)
+        assert_golden("v1/charging/stop/billed", response)
         assert_taken("stop", response.json())
 
     async def test_a_stop_of_what_ended_gets_the_bill_again(self, ride: Ride) -> None:
         session, transaction = await self.charged(ride, energy_kwh=10)
         await ride.end(transaction, 11_000, "EVDisconnected")
         first = await ride.stop(session)
-        assert_golden("stop_after_the_end", first)
+        assert_golden("v1/charging/stop/after_the_end", first)
         assert_taken("stop", first.json())
         ride.forward(hours=3)
         assert (await ride.stop(session)).json() == {**first.json(), "station_online": False}
@@ -389,20 +389,20 @@ class TestBill:
         await bare.site.report("EVP-1", 1, "available")
         await bare.stay_online()
         refused = await bare.start({**bearer(bare.client), **ENGLISH})
-        assert_golden("start_refused_debt", refused)
+        assert_golden("v1/charging/start/refused_debt", refused)
 
     async def test_a_bill_in_quarantine_is_not_final(self, ride: Ride) -> None:
         session, transaction = await self.charged(ride)
         await ride.end(transaction, 900_000)
         response = await ride.stop(session)
-        assert_golden("stop_under_review", response)
+        assert_golden("v1/charging/stop/under_review", response)
         assert_taken("stop", response.json())
 
     async def test_the_status_afterwards(self, ride: Ride) -> None:
         session, transaction = await self.charged(ride, energy_kwh=10)
         await ride.end(transaction, 11_000, "EVDisconnected")
         response = await ride.status(session)
-        assert_golden("status_settled", response)
+        assert_golden("v1/charging/status/settled", response)
         assert_taken("status", response.json())
         assert (await ride.active()).status_code == 404
 
@@ -422,7 +422,7 @@ class TestStop:
     async def test_before_the_start_cancels(self, ride: Ride) -> None:
         session = await ride.started()
         response = await ride.stop(session)
-        assert_golden("stop_cancelled", response)
+        assert_golden("v1/charging/stop/cancelled", response)
         assert_taken("stop", response.json())
         assert await ride.owner.fetchval("select held_minor from wallet.wallets") == 0
 
@@ -431,7 +431,7 @@ class TestStop:
         await ride.begin(session)
         await ride.progress(session, energy_wh=2000, cost_minor=3200)
         response = await ride.stop(session)
-        assert_golden("stop_not_final", response)
+        assert_golden("v1/charging/stop/not_final", response)
         assert_taken("stop", response.json())
         again = await ride.stop(session)
         assert again.json()["final"] is False
@@ -468,7 +468,7 @@ class TestStop:
             session, ride.client,
         )  # fmt: skip
         response = await ride.stop(str(session), {**bearer(ride.client), **ENGLISH})
-        assert_golden("stop_refused_session_not_ours", response)
+        assert_golden("v1/charging/stop/refused_session_not_ours", response)
 
     @pytest.mark.parametrize("value", [None, 7, "", [], {}, True, "x" * 101])
     async def test_ids_of_a_wrong_type(self, ride: Ride, value: object) -> None:
@@ -478,7 +478,7 @@ class TestStop:
     @pytest.mark.parametrize("session", [_UNKNOWN_ID, "nothing", "ы"])
     async def test_an_unknown_session(self, ride: Ride, session: str) -> None:
         response = await ride.stop(session, {**bearer(ride.client), **ENGLISH})
-        assert_golden("session_unknown", response)
+        assert_golden("v1/charging/stop/refused_unknown", response)
 
 
 class TestWho:
@@ -518,7 +518,7 @@ class TestWho:
     async def test_another_clients_token(self, ride: Ride, name: str) -> None:
         session = await ride.started()
         response = await self.call(ride, name, session, {**bearer(uuid4()), **ENGLISH})
-        assert_golden("session_of_another_client", response)
+        assert_golden(f"v1/charging/{name}/refused_of_another_client", response)
         assert (await ride.status(session)).json()["state"] == "requested"
 
     async def test_another_client_sees_none_of_it(self, ride: Ride) -> None:

@@ -16,7 +16,7 @@ from evpower.stations import STATION_CHANGED, station_key
 from tests.api.scenario import Turning, WallClock
 from tests.api.stations_scenario import YARD, Site, serial
 from tests.api.test_location_feed import Wire
-from tests.contracts.golden import compare
+from tests.old_api.golden_answers import compare
 from tests.waiting import until
 
 
@@ -72,7 +72,9 @@ async def test_a_change_is_sent_once_to_each_of_its_channels(feed: Feed) -> None
     assert not any(messages(wire) for wire in phones.values()), "the first state is no change"
     await feed.site.report("EVP-1", 2, "charging")
     await feed.send()
-    compare("location_feed", {channel: messages(wire) for channel, wire in phones.items()})
+    compare(
+        "v1/ws/locations/messages", {channel: messages(wire) for channel, wire in phones.items()}
+    )
     kinds = sorted(message["type"] for message in messages(both))
     assert kinds == [
         "connector_status_update", "location_status_update", "station_status_update",

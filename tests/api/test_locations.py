@@ -8,8 +8,8 @@ from evpower.foundation.db import Connection, Database
 from tests.api.scenario import Api, bearer
 from tests.api.stations_scenario import MALL, YARD, Site, serial
 from tests.contracts.answers import code_of
-from tests.contracts.app_revisions import assert_taken
-from tests.contracts.golden import assert_golden
+from tests.old_api.golden_answers import assert_golden
+from tests.old_api.revisions import assert_taken
 
 LIST = "/api/v1/locations?include_stations=true"
 OLD_HOST = {"Host": "old.example"}
@@ -37,7 +37,7 @@ async def mixed(site: Site) -> None:
 class TestLocations:
     async def test_every_new_app_takes_the_list(self, api: Api) -> None:
         response = await api.get(LIST)
-        assert_golden("locations", response)
+        assert_golden("v1/locations/with_stations", response)
         assert_taken("locations", response.json(), "R5", "HEAD")
 
     async def test_every_old_app_takes_the_list_at_its_host(
@@ -45,27 +45,28 @@ class TestLocations:
     ) -> None:
         await owner.execute("update stations.locations set latitude = 42, longitude = 74")
         response = await api.get(LIST, OLD_HOST)
-        assert_golden("locations_old_host", response)
+        assert_golden("v1/locations/at_an_old_host", response)
         assert_taken("locations", response.json(), "R1", "R3")
         with_port = await api.get(LIST, {"Host": "OLD.example:8443"})
         assert with_port.json() == response.json()
 
     async def test_stations_are_empty_unless_asked_for(self, api: Api) -> None:
         response = await api.get("/api/v1/locations")
-        assert_golden("locations_without_stations", response)
+        assert_golden("v1/locations/without_stations", response)
         assert_taken("locations", response.json(), "R5", "HEAD")
 
     async def test_one_location_has_no_wrapper(self, api: Api) -> None:
         response = await api.get("/api/v1/locations/mall")
-        assert_golden("location", response)
+        assert_golden("v1/locations/one", response)
         listed = (await api.get(LIST)).json()["locations"]
         assert response.json() == next(place for place in listed if place["id"] == "mall")
 
     async def test_an_unknown_location(self, api: Api) -> None:
         response = await api.get("/api/v1/locations/nowhere", {"Accept-Language": "en"})
-        assert_golden("location_unknown", response)
-        refreshed = await api.post("/api/v1/locations/nowhere/refresh-status")
-        assert (refreshed.status_code, code_of(refreshed)) == (404, "location_not_found")
+        assert_golden("v1/locations/one_unknown", response)
+        refresh = "/api/v1/locations/nowhere/refresh-status"
+        refreshed = await api.post(refresh, {"Accept-Language": "en"})
+        assert_golden("v1/locations/refresh-status/unknown", refreshed)
 
     @pytest.mark.parametrize("token", ["none", "wrong", "a client's"])
     async def test_no_one_needs_to_sign_in(self, api: Api, token: str) -> None:
@@ -88,20 +89,20 @@ class TestStation:
     @pytest.mark.parametrize("name", ["EVP-FREE", "evp-free", "SN-1", "sn-1"])
     async def test_any_name_finds_it(self, api: Api, name: str) -> None:
         response = await api.get(f"/api/v1/station/status/{name}")
-        assert_golden("station", response)
+        assert_golden("v1/station/status/free", response)
         assert_taken("station", response.json())
 
     @pytest.mark.parametrize(
         ("station", "golden"),
         [
-            ("EVP-BUSY", "station_busy"),
-            ("EVP-OFF", "station_offline"),
-            ("EVP-SHUT", "station_in_maintenance"),
+            ("EVP-BUSY", "busy"),
+            ("EVP-OFF", "offline"),
+            ("EVP-SHUT", "in_maintenance"),
         ],
     )
     async def test_each_state(self, api: Api, station: str, golden: str) -> None:
         response = await api.get(f"/api/v1/station/status/{station}", {"Accept-Language": "en"})
-        assert_golden(golden, response)
+        assert_golden(f"v1/station/status/{golden}", response)
         assert_taken("station", response.json())
 
     async def test_a_plugged_in_car_is_free_for_its_driver_and_occupied_on_the_map(
@@ -120,7 +121,7 @@ class TestStation:
         await site.ready("EVP-BAD", connectors=2)
         await site.report("EVP-BAD", 1, "faulted", "GroundFailure")
         response = await api.get("/api/v1/station/status/EVP-BAD")
-        assert_golden("station_faulted", response)
+        assert_golden("v1/station/status/faulted", response)
         assert_taken("station", response.json())
 
     @pytest.mark.parametrize("name", ["nothing", "%D1%8B", "a%2Fb", "x" * 300, "%20"])
@@ -128,14 +129,14 @@ class TestStation:
         response = await api.get(f"/api/v1/station/status/{name}")
         assert response.headers["content-type"] == "application/json"
         if len(name) < 300:
-            assert (response.status_code, code_of(response)) == (404, "station_not_found")
+            assert_golden("v1/station/status/unknown", response)
         assert response.status_code in {404, 422}
 
 
 async def test_without_a_tariff_no_one_may_charge(api: Api, site: Site) -> None:
     await site.ready("EVP-1")
     response = await api.get("/api/v1/station/status/EVP-1", {"Accept-Language": "ky"})
-    assert_golden("station_without_tariff", response)
+    assert_golden("v1/station/status/without_tariff", response)
     assert_taken("station", response.json())
 
 
@@ -206,7 +207,7 @@ class TestCache:
         await site.report("EVP-1", 1, "charging")
         api.now_s.at_s += 0.5
         first = await api.post(refresh, {"Accept-Language": "en"})
-        assert_golden("location_refreshed", first)
+        assert_golden("v1/locations/refresh-status/known", first)
         assert first.json()["location"]["status"] == "occupied"
         await site.report("EVP-1", 1, "available")
         assert (await api.post(refresh)).json()["location"]["status"] == "occupied"

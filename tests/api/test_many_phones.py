@@ -10,7 +10,7 @@ from tests.api.charging_scenario import Ride
 from tests.api.scenario import Api, bearer, running_api
 from tests.api.stations_scenario import Site
 from tests.contracts.answers import code_of
-from tests.contracts.app_revisions import REVISIONS, Revision, assert_taken
+from tests.old_api.revisions import REVISIONS, Revision, assert_taken
 
 PHONES, ADDRESSES = 2_000, 4
 DRIVERS = (0, 4, 8, 12)  # one phone of each revision, signed in

@@ -19,7 +19,7 @@ from evpower.payments.providers.protocol import Invoice
 from evpower.payments.top_up import MAX_OPEN
 from tests.conftest import as_owner
 from tests.contracts.answers import code_of
-from tests.contracts.app_revisions import assert_taken
+from tests.old_api.revisions import assert_taken
 from tests.payments.conftest import LoopbackServer, Scenario, payment
 from tests.payments.interleave import lock_waits
 from tests.payments.test_confirm import event

@@ -33,7 +33,7 @@ def compare(name: str, answer: Any) -> None:
     path = FOLDER / f"{name}.json"
     written = json.dumps(_plain(answer), ensure_ascii=False, indent=2) + "\n"
     if os.environ.get("EVPOWER_TEST_WRITE_GOLDEN"):
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(written, "utf-8")
     assert path.read_text("utf-8") == written, f"{path} has another answer"
 
