@@ -346,6 +346,14 @@ class TestCards:
         assert [added] == await operators.call("GET", "/technicians", "viewer")
         refused = await operators.call("POST", "/technicians", json=body, expect=409)
         assert refused["error"] == "id_tag_taken"
+        assert added["daily_limit_kwh"] == 20
+        limit = {"daily_limit_kwh": 60, **WHY}
+        path = "/technicians/04aa%2Fbb/limit"
+        limited = await operators.call("PUT", path, "operator", json=limit)
+        assert limited == {**added, "daily_limit_kwh": 60}
+        await operators.call("PUT", path, "viewer", json=limit, expect=403)
+        await operators.call("PUT", path, json={**limit, "daily_limit_kwh": 0}, expect=422)
+        await operators.call("PUT", "/technicians/04cc/limit", json=limit, expect=404)
         path = "/technicians/04aa%2Fbb/remove"
         await operators.call("POST", path, "operator", json=WHY, expect=204)
         await operators.call("POST", path, "operator", json=WHY, expect=404)

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.api.operator_scenario import OperatorApi
+from tests.charging.place import ChargingPlace
 
 WHY = {"reason": "winter prices"}
 DAY: dict[str, Any] = {"name": "Day", "elements": [{"prices": {"energy_per_kwh": "13.5"}}]}
@@ -84,3 +85,56 @@ async def test_a_client_has_a_discount_until_it_is_ended(
         "POST", "/client-tariffs", "finance", json=body | {"discount_percent": "101"}, expect=422
     )
     assert refused["error"] == "tariff_discount_invalid"
+
+
+NEXT: dict[str, Any] = {
+    "name": "Next",
+    "elements": [{"prices": {"energy_per_kwh": "15", "flat": "3"}}],
+}
+
+
+class TestAPreview:
+    """20 kWh from noon on, 240 som by the plan in force; the draft takes 15 and 3 at the start."""
+
+    PATH = "/tariffs/next/versions/1/preview"
+
+    async def drafted(self, operators: OperatorApi, place: ChargingPlace) -> UUID:
+        await operators.call(
+            "POST", "/tariffs/next/versions", "finance",
+            json={"document": NEXT, **WHY}, expect=201,
+        )  # fmt: skip
+        session, transaction = await place.charging(await place.driver())
+        place.later(20)
+        await place.stop(transaction, 20_000)
+        return session
+
+    async def test_both_bills_of_a_session_and_of_a_station(
+        self, operators: OperatorApi, place: ChargingPlace
+    ) -> None:
+        session = await self.drafted(operators, place)
+        [bill] = await operators.call(
+            "POST", self.PATH, "viewer", json={"session_id": str(session)}
+        )
+        assert (bill["billed"]["total"], bill["preview"]["total"]) == (240, 303)
+        assert bill["difference"] == 63
+        assert (bill["billed"]["plan"], bill["preview"]["plan"]) == ("t", "next")
+        parts = [(part["kind"], part["amount"]) for part in bill["preview"]["parts"]]
+        assert parts == [("flat", 3), ("energy", 300)]
+        body = {"station": bill["station_id"], "last": 5}
+        assert [bill] == await operators.call("POST", self.PATH, "viewer", json=body)
+        assert await place.bill(session) == ("settled", 20_000, 240)
+
+    async def test_what_is_not_there_is_not_found(
+        self, operators: OperatorApi, place: ChargingPlace
+    ) -> None:
+        await self.drafted(operators, place)
+        nothing = "00000000-0000-4000-8000-000000000000"
+        for path, body, code in (
+            (self.PATH, {"session_id": nothing}, "session_not_found"),
+            (self.PATH, {"station": "no-such"}, "station_not_found"),
+            ("/tariffs/next/versions/2/preview", {"station": "S1"}, "tariff_not_found"),
+        ):
+            refused = await operators.call("POST", path, "viewer", json=body, expect=404)
+            assert refused["error"] == code
+        for body in ({}, {"station": "S1", "session_id": nothing}):
+            await operators.call("POST", self.PATH, "viewer", json=body, expect=422)

@@ -1,4 +1,4 @@
-"""Routes by which operators see unknown cards and register those of technicians."""
+"""Routes by which operators see unknown cards and give cards to clients."""
 
 from datetime import datetime
 from typing import Annotated, Final
@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from evpower import identity
 from evpower.charging.cards import add_card, remove_card
 from evpower.charging.search import list_unknown_cards
-from evpower.charging.technicians import add_technician, list_technicians, remove_technician
 from evpower.foundation.openapi import problem
 from evpower.foundation.paging import LIMIT_DEFAULT
 from evpower.foundation.segments import SegmentRoute
@@ -26,7 +25,7 @@ from evpower.identity import (
 )
 
 _CREATED: Final = 201
-_TAG_MAX: Final = 200
+MAX_TAG: Final = 200
 
 
 class UnknownCardShown(BaseModel):
@@ -39,29 +38,6 @@ class UnknownCardShown(BaseModel):
     energy_kwh: float
     last_station: str
     last_seen_at: datetime
-
-
-class TechnicianCard(BaseModel):
-    """A card of the operator's own: it charges anywhere without a session or a bill."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    tag: str
-    name: str
-    created_at: datetime
-
-
-class NewTechnicianCard(BaseModel):
-    """A card, and whose it is."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"example": {"tag": "04A2B3C4", "name": "Bek", "reason": "new card"}},
-    )
-
-    tag: Annotated[str, Field(min_length=1, max_length=_TAG_MAX)]
-    name: Annotated[str, Field(min_length=1, max_length=200)]
-    reason: ActReason
 
 
 class ClientCard(BaseModel):
@@ -88,7 +64,7 @@ class NewClientCard(BaseModel):
         },
     )
 
-    tag: Annotated[str, Field(min_length=1, max_length=_TAG_MAX)]
+    tag: Annotated[str, Field(min_length=1, max_length=MAX_TAG)]
     client_id: Annotated[str, Field(min_length=1, max_length=200, description="Or an old id")]
     reason: ActReason
 
@@ -136,7 +112,7 @@ def cards_router(calls: OperatorCalls) -> APIRouter:
     async def cards(  # pyright: ignore[reportUnusedFunction]
         _: Annotated[Principal, Depends(may_read)],
         client: Annotated[UUID | None, Query(description="Its id")] = None,
-        tag: Annotated[str | None, Query(min_length=1, max_length=_TAG_MAX)] = None,
+        tag: Annotated[str | None, Query(min_length=1, max_length=MAX_TAG)] = None,
         limit: RowLimit = LIMIT_DEFAULT,
     ) -> list[ClientCard]:
         """The newest first, of a client or with a tag if it is given."""
@@ -186,67 +162,11 @@ def cards_router(calls: OperatorCalls) -> APIRouter:
     )
     async def take(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(may_change)],
-        tag: Annotated[str, Path(min_length=1, max_length=_TAG_MAX)],
+        tag: Annotated[str, Path(min_length=1, max_length=MAX_TAG)],
         body: RemovedCard,
     ) -> None:
         """What it began goes on."""
         async with calls.db.transaction() as connection:
             await remove_card(connection, tag=tag, actor=actor_of(caller), reason=body.reason)
-
-    @routes.get(
-        "/technicians", summary="Cards of technicians", responses=OPERATOR_REFUSALS,
-        openapi_extra=operator_call("read"),
-    )  # fmt: skip
-    async def technicians(  # pyright: ignore[reportUnusedFunction]
-        _: Annotated[Principal, Depends(may_read)],
-    ) -> list[TechnicianCard]:
-        """By name."""
-        async with calls.db.connection() as connection:
-            rows = await list_technicians(connection)
-        return [TechnicianCard.model_validate(row) for row in rows]
-
-    @routes.post(
-        "/technicians",
-        summary="Register a technician's card",
-        status_code=_CREATED,
-        responses={
-            **OPERATOR_REFUSALS,
-            409: problem("`id_tag_taken`: it is a client's, or registered; `idempotency_conflict`"),
-        },
-        openapi_extra=operator_call("card.change"),
-    )
-    async def add(  # pyright: ignore[reportUnusedFunction]
-        caller: Annotated[Principal, Depends(may_change)], body: NewTechnicianCard
-    ) -> TechnicianCard:
-        """It charges without a session and without a bill."""
-        async with calls.db.transaction() as connection:
-            added = await add_technician(
-                connection,
-                tag=body.tag,
-                name=body.name,
-                actor=actor_of(caller),
-                reason=body.reason,
-            )
-        return TechnicianCard.model_validate(added)
-
-    @routes.post(
-        "/technicians/{tag}/remove",
-        summary="Remove a technician's card",
-        status_code=204,
-        responses={
-            **OPERATOR_REFUSALS,
-            404: problem("`technician_not_found`"),
-            409: problem("`idempotency_conflict`"),
-        },
-        openapi_extra=operator_call("card.change"),
-    )
-    async def remove(  # pyright: ignore[reportUnusedFunction]
-        caller: Annotated[Principal, Depends(may_change)],
-        tag: Annotated[str, Path(min_length=1, max_length=_TAG_MAX)],
-        body: RemovedCard,
-    ) -> None:
-        """What it began goes on."""
-        async with calls.db.transaction() as connection:
-            await remove_technician(connection, tag=tag, actor=actor_of(caller), reason=body.reason)
 
     return routes

@@ -18,6 +18,8 @@ def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
     from evpower.charging.endpoints import fast_paths, router
     from evpower.charging.estimate_endpoint import estimate_router
     from evpower.charging.operator_endpoints import sessions_router
+    from evpower.charging.preview_endpoint import preview_router
+    from evpower.charging.technician_endpoints import technicians_router
 
     db, bus, clock = shared.db, shared.bus, shared.clock
     rules = configured_rules(settings)
@@ -30,6 +32,8 @@ def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
             sessions_router(calls, rules),
             cdrs_router(calls),
             cards_router(calls),
+            technicians_router(calls),
+            preview_router(calls),
         ],
         fast_paths=fast_paths(access, db),
         jobs=[

@@ -16,7 +16,7 @@ DAILY_LIMIT_WH: Final = 20_000  # of a card, unless the operator says otherwise
 LIST_LIMIT: Final = 100
 _TAG_MAX: Final = 200
 _NAME_MAX: Final = 200
-_MOST_WH: Final = 1_000_000
+MAX_LIMIT_WH: Final = 1_000_000
 _WINDOW: Final = timedelta(hours=24)
 
 
@@ -126,8 +126,10 @@ async def list_technician_charges(
 
 
 def _check_limit(daily_limit_wh: int) -> None:
-    if not 1 <= daily_limit_wh <= _MOST_WH:
-        raise Invalid("invalid_energy", f"the cap is above 0 and at most {_MOST_WH // 1000} kWh")
+    if not 1 <= daily_limit_wh <= MAX_LIMIT_WH:
+        raise Invalid(
+            "invalid_energy", f"the cap is above 0 and at most {MAX_LIMIT_WH // 1000} kWh"
+        )
 
 
 def _unknown(tag: str) -> NotFound:
