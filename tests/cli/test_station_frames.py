@@ -81,6 +81,25 @@ async def test_what_the_limit_left_out_is_said(run: Command) -> None:
     assert "there are more" in done.stderr
 
 
+async def test_pages_repeat_nothing_and_lose_nothing(run: Command, db: Database) -> None:
+    call_and_reply = [
+        FrameRow("EV-1", NOW - timedelta(minutes=9), way, kind, "9", action, "[]")
+        for way, kind, action in (("in", 2, "Heartbeat"), ("out", 3, None))
+    ]
+    async with db.transaction() as connection:
+        await store.insert_frames(connection, call_and_reply)
+    seen: list[dict[str, object]] = []
+    words: tuple[str, ...] = ()
+    while True:
+        done = run("EV-1", "--limit", "3", "--jsonl", *words)
+        seen += lines(done)
+        if "there are more" not in done.stderr:
+            break
+        words = ("--since", done.stderr.split("--since ")[1].split()[0])
+    assert [row["message_type"] for row in seen] == [2, 2, 2, 3]
+    assert [row["message_id"] for row in seen] == ["1", "2", "9", "9"]
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [

@@ -76,7 +76,7 @@ async def _stations(connection: Connection) -> list[Finding]:
     except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
         return []  # no schema yet, or no right: reported by the lines before
     if not ids:
-        return [Finding("stations without a password", True, "none")]
+        return [Finding("stations without a password", True, "none, simulated ones aside")]
     shown = ", ".join(ids[:_SHOWN]) + (f" and {len(ids) - _SHOWN} more" * (len(ids) > _SHOWN))
     detail = f"{len(ids)}: {shown} (evpower station secure)"
     return [Finding("stations without a password", True, detail)]

@@ -56,7 +56,7 @@ def _print(made: DailyReport) -> None:
         ("owner", made.owners),
     ):
         for row in rows:
-            console.print(_line(f"{title} {row.id or '(none)'}", row.figures))
+            console.print(_line(f"{title} {row.name or row.id or '(none)'}", row.figures))
 
 
 def _line(title: str, figures: Figures) -> str:

@@ -1,6 +1,7 @@
 """`evpower station frames`: the raw frames of a station, as evidence."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, cast
 from uuid import UUID
@@ -58,19 +59,34 @@ def frames(
             )
 
     page = with_database(work)
-    for frame in page.frames:
+    shown = _whole_times(page)
+    for frame in shown:
         if jsonl:
             typer.echo(json.dumps(_row(page.station_id, frame), ensure_ascii=False))
         else:
             arrow = "<" if frame.direction == "in" else ">"
             console.print(f"{to_z(frame.received_at)} {arrow} {frame.action or '?'} {frame.frame}")
-    if page.has_more:
-        last = to_z(page.frames[-1].received_at)
-        errors.print(f"there are more: --since {last} goes on, --limit is {limit}")
+    if page.has_more and len(shown) == len(page.frames):
+        errors.print(f"there are more, maybe of the same moment: raise --limit, it is {limit}")
+    elif page.has_more:
+        following = to_z(page.frames[len(shown)].received_at)
+        errors.print(f"there are more: --since {following} goes on, --limit is {limit}")
     elif not page.frames:
         errors.print(f"no frame between {to_z(after)} and {to_z(before)}")
         if action and not _is_known(action):
             errors.print(f"OCPP 1.6 has no action {action!a:.80}")
+
+
+def _whole_times(page: "FramePage") -> "Sequence[StoredFrame]":
+    """Returns a page without the moment that its limit cut: the next page begins with it.
+
+    A call and its reply may share one, and `--since` includes its own time.
+    """
+    if not page.has_more:
+        return page.frames
+    cut = page.frames[-1].received_at
+    before = [frame for frame in page.frames if frame.received_at < cut]
+    return before or page.frames
 
 
 def _is_known(action: str) -> bool:

@@ -72,7 +72,7 @@ def setup(
         typer.echo(json.dumps(_row(station_id, latest)))
         return
     if latest is None:
-        console.print(f"{station_id}  not set up yet: it begins when the station has booted")
+        console.print(f"{station_id}  never set up: it begins at the next boot with a password, or by --run")
         return
     for line in _lines(latest):
         console.print(line)
