@@ -46,6 +46,7 @@ class Receiver:
     """
 
     answers: list[int] = field(default_factory=list)
+    retry_after: str = ""
     calls: list[Call] = field(default_factory=list)
     url: str = ""
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,7 +65,9 @@ class Receiver:
                     status = 200
                 if status <= 0:
                     break
-                writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+                more = f"Retry-After: {self.retry_after}\r\n" if self.retry_after else ""
+                head_of_answer = f"HTTP/1.1 {status} X\r\n{more}Content-Length: 0\r\n\r\n"
+                writer.write(head_of_answer.encode())
                 await writer.drain()
         writer.close()
 

@@ -144,6 +144,22 @@ class TestWebhook:
         assert len({call.headers["webhook-id"] for call in receiver.calls}) == 1
         assert len({call.body for call in receiver.calls}) == 1
 
+    @pytest.mark.parametrize(
+        ("asked", "pause_s"),
+        [("600", 600), ("Tue, 01 Dec 2026 06:10:00 GMT", 600), ("999999", 3600), ("soon", 15)],
+    )
+    async def test_a_receiver_says_when_to_come_again(
+        self, db: Database, clock: TurnedClock, receiver: Receiver, asked: str, pause_s: int
+    ) -> None:
+        await opened(db, clock)
+        receiver.answers, receiver.retry_after = [429], asked
+        async with running_sender(db, clock, **webhook_settings(receiver)) as sender:
+            await sender.send()
+            clock.later(seconds=pause_s - 10)
+            assert await sender.send() == 0
+            clock.later(seconds=10)
+            assert await sender.send() == 1
+
     async def test_the_end_waits_for_its_beginning(
         self, db: Database, clock: TurnedClock, receiver: Receiver
     ) -> None:

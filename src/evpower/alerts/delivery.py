@@ -23,7 +23,8 @@ POLL_S: Final = 5.0
 GATHER_FOR: Final = timedelta(seconds=60)  # in one mail, unless it is grave
 LEASE: Final = timedelta(minutes=2)  # longer than a batch may take, on any channel
 GIVE_UP_AFTER: Final = timedelta(days=3)
-_BACKOFF: Final = Backoff(10.0, 3600.0)
+_LONGEST_PAUSE_S: Final = 3600.0  # also of a Retry-After
+_BACKOFF: Final = Backoff(10.0, _LONGEST_PAUSE_S)
 _MOST_ERROR: Final = 500
 _log: Final = structlog.get_logger()
 
@@ -102,7 +103,7 @@ class MessageDelivery:
             async with self._db.transaction() as connection:
                 await store_messages.finish(connection, message.number, now)
             return
-        due_at = self._next(message.created_at, message.attempts, now)
+        due_at = self._next(attempt, now)
         outcome = "failed" if due_at is not None else "given_up"
         metrics.MESSAGES.labels(channel, outcome).inc()
         _log.warning(
@@ -117,7 +118,9 @@ class MessageDelivery:
                 connection, message.number, attempt.error[:_MOST_ERROR], due_at, now
             )
 
-    def _next(self, created_at: datetime, attempts: int, now: datetime) -> datetime | None:
-        if now - created_at >= GIVE_UP_AFTER:
+    def _next(self, attempt: Attempt, now: datetime) -> datetime | None:
+        if now - attempt.message.created_at >= GIVE_UP_AFTER:
             return None
-        return now + timedelta(seconds=_BACKOFF.pause_s(attempts, self._jitter))
+        pause_s = _BACKOFF.pause_s(attempt.message.attempts, self._jitter)
+        asked_s = min(attempt.pause_s or 0.0, _LONGEST_PAUSE_S)
+        return now + timedelta(seconds=max(pause_s, asked_s))

@@ -55,6 +55,7 @@ class Attempt:
 
     message: AlertMessage
     error: str | None
+    pause_s: float | None = None  # what the receiver asked for
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,17 +50,19 @@ class WebhookChannel:
 
     async def _send_in_order(self, messages: Sequence[AlertMessage], until: float) -> list[Attempt]:
         attempts: list[Attempt] = []
-        error: str | None = None
+        last: Attempt | None = None
         for message in messages:
-            if error is None and asyncio.get_running_loop().time() > until:
-                error = "the receiver is slow"
-            elif error is None:
-                error = await self._post(message)
-            attempts.append(Attempt(message, error))
+            if last is not None and last.error is not None:
+                last = Attempt(message, last.error, last.pause_s)
+            elif asyncio.get_running_loop().time() > until:
+                last = Attempt(message, "the receiver is slow")
+            else:
+                last = await self._post(message)
+            attempts.append(last)
         return attempts
 
-    async def _post(self, message: AlertMessage) -> str | None:
-        """Returns why a message was not accepted, without the address: it may hold a secret."""
+    async def _post(self, message: AlertMessage) -> Attempt:
+        """Returns how it ended; its error is without the address, which may hold a secret."""
         body = orjson.dumps(payload(message, self._language))
         message_id, timestamp = str(message.id), int(self._clock().timestamp())
         signatures = [sign(key, message_id, timestamp, body) for key in self._keys]
@@ -81,8 +83,11 @@ class WebhookChannel:
                 max_bytes=_MAX_RESPONSE_BYTES,
             )
         except HttpError as error:
-            return f"{type(error).__name__}: {error}"
-        return None if response.is_success else f"HTTP {response.status_code}"
+            return Attempt(message, f"{type(error).__name__}: {error}")
+        if response.is_success:
+            return Attempt(message, None)
+        pause_s = response.retry_after_s(self._clock())
+        return Attempt(message, f"HTTP {response.status_code}", pause_s)
 
 
 def payload(message: AlertMessage, language: Language) -> dict[str, Any]:

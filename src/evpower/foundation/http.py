@@ -11,6 +11,8 @@ import ssl
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -134,6 +136,18 @@ class HttpResponse:
     def text(self) -> str:
         """The content as UTF-8; invalid bytes are replaced."""
         return self.content.decode(errors="replace")
+
+    def retry_after_s(self, now: datetime) -> float | None:
+        """Returns the seconds of Retry-After (RFC 9110, 10.2.3), a number or a date; None: none."""
+        value = self.headers.get("retry-after", "").strip()
+        if value.isdecimal() and value.isascii():
+            return float(value[:9])
+        try:
+            at = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return max(0.0, (at - now).total_seconds())
 
     def json(self) -> Any:  # noqa: ANN401 - JSON
         """The parsed content. Raises NotJson."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from time import perf_counter
 from typing import Final, cast
@@ -12,6 +11,7 @@ import orjson
 import structlog
 from pydantic import SecretStr
 
+from evpower.foundation.clock import utc_now
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.http import (
     HttpClient,
@@ -249,7 +249,7 @@ def _raise_if_refused(call: str, response: HttpResponse, *, is_user_token: bool)
         failed = AuthOutcomeUnknown(
             "auth_unavailable", f"Supabase Auth answered {status}", retry_after_s=5
         )
-        failed.pause_s = _pause_s(response)
+        failed.pause_s = response.retry_after_s(utc_now())
         raise failed
     if status == _TOO_MANY or (status in _OUR_FAULT and not is_user_token):
         _log.error("auth_call_refused", call=call, status=status, code=code)
@@ -260,22 +260,9 @@ def _raise_if_refused(call: str, response: HttpResponse, *, is_user_token: bool)
             retry_after_s=_LONG_WAIT_S,
         )
         if isinstance(refused, AuthBusy):
-            refused.pause_s = _pause_s(response)
+            refused.pause_s = response.retry_after_s(utc_now())
         raise refused
     raise AuthRefused(code, status)
-
-
-def _pause_s(response: HttpResponse) -> float | None:
-    """Returns the seconds of Retry-After, which is a number or a date; None without one."""
-    value = response.headers.get("retry-after", "").strip()
-    if value.isdecimal() and value.isascii():
-        return float(value[:9])
-    try:
-        at = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())
 
 
 def _error_code(response: HttpResponse) -> str:
