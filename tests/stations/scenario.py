@@ -59,6 +59,13 @@ class Operator:
                 connection, station=station, name=name, kind=kind, actor="aida"
             )
 
+    async def change(self, station: str, **values: Any) -> None:
+        change = stations.StationChange(**values)
+        async with self.db.transaction() as connection:
+            await stations.change_station(
+                connection, station=station, change=change, now=NOW, actor="aida"
+            )
+
     async def secure(self, station: str, *, at_once: bool = False) -> str:
         async with self.db.transaction() as connection:
             return await stations.secure_station(

@@ -152,6 +152,13 @@ class TestReading:
 
 
 SHORT = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12)
+MEMBERS = st.sampled_from(
+    [
+        (),
+        (("ping", "false"), ("settle_s", "5")),
+        (("autostart_keys", "FreeMode,AutoStart"), ("fixed_tag", "A=B")),
+    ]
+)
 NAMES = SHORT.filter(lambda text: text.strip("/.") != "")
 
 
@@ -181,6 +188,8 @@ def drafts(draw: st.DrawFn) -> StationDraft:
         is_simulated=draw(st.booleans()),
         pinned_version=draw(st.sampled_from([None, "ocpp1.6", "ocpp2.0.1"])),
         is_retired=draw(st.booleans()),
+        profile=draw(st.sampled_from([None, "default", "huawei"])),
+        profile_members=draw(MEMBERS),
     )
 
 
@@ -195,6 +204,8 @@ class TestImport:
     async def exported(self, operator: Operator) -> list[StationDraft]:
         await operator.add(owner='Sun, LLC; "quoted"', pinned_version="ocpp1.6")
         await operator.rename("EVP-001", 'N/1, "x"')
+        members = {"ping": "false", "autostart_keys": "FreeMode, AutoStart"}
+        await operator.change("EVP-001", profile="huawei", members=members)
         await operator.rename("EVP-001", "серийный-1", "serial")
         await operator.add("станция", no_auth=True, cards_without_auth=True, is_simulated=True)
         await operator.retire("станция")
@@ -234,10 +245,14 @@ class TestImport:
     ) -> None:
         await operator.load(HEAD + "A,Mall,1,22\n")
         assert (await operator.load(HEAD + "A,mall,1,22\n")).unchanged == ("A",)
-        for row, differing in (("A,Park,1,22", "location"), ("A,Mall,1,60", "connectors")):
+        for row, differing in (
+            ("A,Park,1,22", "location_name 'Mall', not 'Park'"),
+            ("A,Mall,1,30", "power_kw of connector 1 '22', not '30'"),
+            ("A,Mall,2,22", "connectors 1, not 2"),
+        ):
             with pytest.raises(InvalidStationFile) as error:
                 await operator.load(f"{HEAD}{row}\n")
-            assert error.value.flaws[0] == ("line 2", f"A is there with another {differing}")
+            assert error.value.flaws[0] == ("line 2", f"A is stored with {differing}")
 
     async def test_an_imported_station_is_closed_until_it_is_secured(
         self, operator: Operator

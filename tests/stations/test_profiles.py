@@ -223,6 +223,22 @@ async def test_what_a_later_release_does_not_know_is_left_out(
     assert shown.profile.ping
 
 
+async def test_the_audit_has_the_profile_of_before(operator: Operator, owner: Connection) -> None:
+    await operator.add()
+    await operator.change("EVP-001", profile="huawei", members={"stack_level": "2"})
+    await operator.change("EVP-001", profile="", members={"stack_level": "", "ping": "false"})
+    details = await owner.fetchval(
+        """
+        select details from identity.audit where action = 'station.change'
+         order by id desc limit 1
+        """
+    )
+    assert json.loads(details)["before"] == {
+        "profile": "huawei",
+        "members": {"stack_level": "2", "ping": ""},
+    }
+
+
 async def change(operator: Operator, wanted: StationChange) -> None:
     async with operator.db.transaction() as connection:
         await stations.change_station(

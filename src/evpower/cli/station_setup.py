@@ -72,7 +72,8 @@ def setup(
         typer.echo(json.dumps(_row(station_id, latest)))
         return
     if latest is None:
-        console.print(f"{station_id}  never set up: it begins at the next boot with a password, or by --run")
+        begins = "it begins at the next boot with a password, or by --run"
+        console.print(f"{station_id}  never set up: {begins}")
         return
     for line in _lines(latest):
         console.print(line)

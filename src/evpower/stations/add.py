@@ -14,6 +14,7 @@ from evpower.stations.check import check_draft
 from evpower.stations.credentials import give_password
 from evpower.stations.model import AddedStation, Location, Name, StationDraft
 from evpower.stations.names import key_of
+from evpower.stations.profiles import set_profile
 
 _POST_CODE_LENGTH: Final = 6
 _POST_CODE_TRIES: Final = 20
@@ -71,6 +72,9 @@ async def insert_draft(
     for connector in draft.connectors:
         if not await store.insert_connector(connection, draft.id, connector):
             raise Conflict("station_name_taken", f"the EVSE id {connector.evse_id} is taken")
+    if draft.profile is not None or draft.profile_members:
+        members = dict(draft.profile_members)
+        await set_profile(connection, draft.id, name=draft.profile, members=members)
     await store_credentials.delete_unknown(connection, key)
     return AddedStation(draft.id, post_code, location, None)
 

@@ -13,7 +13,8 @@ from evpower.stations import store, store_changes, store_commands
 from evpower.stations.commands import queue_command
 from evpower.stations.find import lock_station
 from evpower.stations.model import Availability, Command, Station
-from evpower.stations.profiles import set_profile
+from evpower.stations.profile_files import override_text
+from evpower.stations.profiles import set_profile, station_profile
 
 _OWNER_MAX: Final = 200
 _ACTOR: Final = "availability"
@@ -127,13 +128,20 @@ async def _before(
         connectors = (await store.connectors_of(connection, [stored.id])).get(stored.id, [])
         wanted = {row.number: row.wanted_availability for row in connectors}
         availability = wanted.get(change.connector)
-    values = {
+    values: dict[str, object] = {
         "owner": stored.owner,
         "paid_only": stored.paid_only,
         "cards_without_auth": stored.cards_without_auth,
         "availability": availability,
     }
     given = asdict(change)
+    if change.profile is not None or change.members:
+        profile = await station_profile(connection, stored.id)
+        values["profile"] = profile.profile.name if profile.is_chosen else ""
+        values["members"] = {
+            member: override_text(profile.overrides[member]) if member in profile.overrides else ""
+            for member in change.members or {}
+        }
     return {name: value for name, value in values.items() if given[name] is not None}
 
 

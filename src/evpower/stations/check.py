@@ -19,6 +19,7 @@ from evpower.stations.model import (
     StationDraft,
 )
 from evpower.stations.names import checked_name
+from evpower.stations.profile_files import InvalidProfile, check_choice
 
 _EVSE_ID: Final = re.compile(r"[A-Z]{2}\*?[A-Z0-9]{3}\*?E[A-Z0-9*]{1,31}")
 _POST_CODE: Final = re.compile(r"[0-9a-z]{4,12}")
@@ -76,6 +77,10 @@ def _flaws(draft: StationDraft) -> Iterator[str]:
         yield f"the version must be one of {', '.join(VERSIONS)}"
     if draft.cards_without_auth and not draft.no_auth:
         yield "cards_without_auth is for stations with no_auth"
+    try:
+        check_choice(draft.profile, draft.profile_members)
+    except InvalidProfile as error:
+        yield str(error)
     yield from _location_flaws(draft.location)
     yield from _connector_flaws(draft.connectors)
 

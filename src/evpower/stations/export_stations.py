@@ -4,6 +4,7 @@ from evpower.foundation.db import Connection
 from evpower.stations.find import list_stations
 from evpower.stations.model import Connector, ConnectorDraft, StationDraft, StationView
 from evpower.stations.names import key_of
+from evpower.stations.profile_files import override_text
 
 
 async def export_stations(connection: Connection) -> list[StationDraft]:
@@ -29,6 +30,11 @@ def draft_of(view: StationView) -> StationDraft:
         is_simulated=station.is_simulated,
         pinned_version=station.pinned_version,
         is_retired=station.retired_at is not None,
+        profile=view.profile.profile.name if view.profile.is_chosen else None,
+        profile_members=tuple(
+            (member, override_text(value))
+            for member, value in sorted(view.profile.overrides.items())
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from evpower.stations.model import StationDraft
 from evpower.stations.rows import (
     CONNECTOR_FIELDS,
     FIELDS,
+    LISTS,
     LOCATION_FIELDS,
     STATION_FIELDS,
     read_rows,
@@ -91,7 +92,7 @@ def _object(draft: StationDraft) -> dict[str, object]:
 def _json_value(field: str, text: str) -> object:
     if field in _TRUTHS:
         return text == "true"
-    if field == "names":
+    if field in LISTS:
         return text.split("\n")
     return int(text) if field in _NUMBERS else text
 

@@ -1,6 +1,6 @@
 """Adds the stations of a file: all of them, or none."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,6 +14,7 @@ from evpower.stations.file import InvalidStationFile, ReadStation
 from evpower.stations.find import get_station
 from evpower.stations.model import StationDraft
 from evpower.stations.names import key_of
+from evpower.stations.rows import CONNECTOR_FIELDS, LOCATION_FIELDS, STATION_FIELDS, write_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ async def import_stations(
         if present is not None and present.id == draft.id:
             differing = await _differences(connection, draft)
             if differing:
-                flaws.append((station.where, f"{draft.id} is there with another {differing}"))
+                flaws.append((station.where, f"{draft.id} is stored with {differing}"))
             else:
                 unchanged.append(draft.id)
             continue
@@ -72,7 +73,7 @@ async def import_stations(
 
 
 async def _differences(connection: Connection, draft: StationDraft) -> str:
-    """Returns which values of a stored station are others than a file's; "": none."""
+    """Returns what is stored of a station where a file says another; "": all is equal."""
     stored = draft_of(await get_station(connection, draft.id))
     wanted = replace(
         draft,
@@ -84,18 +85,26 @@ async def _differences(connection: Connection, draft: StationDraft) -> str:
         wanted = replace(wanted, location=replace(draft.location, id=stored.location.id))
         if wanted.location.name.lower() == stored.location.name.lower():
             wanted = replace(wanted, location=stored.location)
-    pairs = {
-        "location": (wanted.location, stored.location),
-        "connectors": (wanted.connectors, stored.connectors),
-        "names": (wanted.names, stored.names),
-        "post_code": (wanted.post_code, stored.post_code),
-        "owner": (wanted.owner, stored.owner),
-        "availability": (wanted.availability, stored.availability),
-        "no_auth": (wanted.no_auth, stored.no_auth),
-        "paid_only": (wanted.paid_only, stored.paid_only),
-        "cards_without_auth": (wanted.cards_without_auth, stored.cards_without_auth),
-        "simulated": (wanted.is_simulated, stored.is_simulated),
-        "pinned_version": (wanted.pinned_version, stored.pinned_version),
-        "retired": (wanted.is_retired, stored.is_retired),
-    }
-    return ", ".join(field for field, (left, right) in pairs.items() if left != right)
+    rows, stored_rows = write_rows(wanted), write_rows(stored)
+    of_all = _unequal("", rows[0], stored_rows[0], STATION_FIELDS + LOCATION_FIELDS)
+    numbers, stored_numbers = (
+        ", ".join(row["connector"] for row in side) for side in (rows, stored_rows)
+    )
+    if numbers != stored_numbers:
+        return "; ".join([*of_all, f"connectors {stored_numbers}, not {numbers}"])
+    of_connectors = [
+        text
+        for row, stored_row in zip(rows, stored_rows, strict=True)
+        for text in _unequal(f" of connector {row['connector']}", row, stored_row, CONNECTOR_FIELDS)
+    ]
+    return "; ".join(of_all + of_connectors)
+
+
+def _unequal(
+    of: str, row: Mapping[str, str], stored: Mapping[str, str], fields: Sequence[str]
+) -> list[str]:
+    return [
+        f"{field}{of} {stored[field] or 'empty'!a:.80}, not {row[field] or 'empty'!a:.80}"
+        for field in fields
+        if row[field] != stored[field]
+    ]

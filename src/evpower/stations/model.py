@@ -161,6 +161,8 @@ class StationDraft:
     is_simulated: bool = False
     pinned_version: str | None = None
     is_retired: bool = False
+    profile: str | None = None  # None: by what the station says of itself
+    profile_members: tuple[tuple[str, str], ...] = ()  # its own, as texts, by name
 
 
 @dataclass(frozen=True, slots=True)

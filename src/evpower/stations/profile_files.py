@@ -6,8 +6,9 @@ boot, and the members in which this make differs from the default.
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple, cast
@@ -83,6 +84,27 @@ def read_override(member: str, text: str) -> object:
         value = [part.strip() for part in text.split(",") if part.strip()]
     _read_members("the station's own", {member: value})
     return value
+
+
+def override_text(value: object) -> str:
+    """Returns a member's value as `read_override` takes it."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case list() | tuple():
+            return ",".join(map(str, cast("Sequence[object]", value)))
+        case _:
+            return str(value)
+
+
+def check_choice(name: str | None, members: Iterable[tuple[str, str]]) -> None:
+    """Raises InvalidProfile for a profile that is not there, or a member that can't be set."""
+    if name is not None and name not in vendor_profiles():
+        near = get_close_matches(name, vendor_profiles(), n=1)
+        hint = f": is {near[0]} meant?" if near else f": {', '.join(sorted(vendor_profiles()))}"
+        raise InvalidProfile(f"there is no profile {name!a:.80}{hint}")
+    for member, text in members:
+        read_override(member, text)
 
 
 @cache

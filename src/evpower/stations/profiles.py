@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -14,6 +13,7 @@ from evpower.stations import store_profiles
 from evpower.stations.model import StationProfile, VendorProfile
 from evpower.stations.profile_files import (
     InvalidProfile,
+    check_choice,
     match_profile,
     override,
     read_override,
@@ -65,16 +65,13 @@ async def set_profile(
     """
     [known] = (await store_profiles.facts_of(connection, [station_id])).values()
     chosen = known.chosen if name is None else name or None
-    if chosen is not None and chosen not in vendor_profiles():
-        near = get_close_matches(chosen, vendor_profiles(), n=1)
-        hint = f": is {near[0]} meant?" if near else f": {', '.join(sorted(vendor_profiles()))}"
-        raise Invalid("profile_invalid", f"there is no profile {chosen!a:.80}{hint}")
+    try:
+        check_choice(chosen, (members or {}).items())
+    except InvalidProfile as error:
+        raise Invalid("profile_invalid", str(error)) from error
     overrides = dict(known.overrides)
     for member, text in (members or {}).items():
-        try:
-            value = read_override(member, text)
-        except InvalidProfile as error:
-            raise Invalid("profile_invalid", str(error)) from error
+        value = read_override(member, text)
         if value is None:
             overrides.pop(member, None)
         else:

@@ -14,7 +14,8 @@ LOCATION_FIELDS: Final = (
 )  # fmt: skip
 STATION_FIELDS: Final = (
     "station", "post_code", "names", "owner", "availability", "no_auth", "paid_only",
-    "cards_without_auth", "simulated", "pinned_version", "retired",
+    "cards_without_auth", "simulated", "pinned_version", "retired", "profile",
+    "profile_members",
 )  # fmt: skip
 CONNECTOR_FIELDS: Final = (
     "connector", "evse", "evse_connector", "evse_id", "standard", "format", "power_type",
@@ -22,6 +23,7 @@ CONNECTOR_FIELDS: Final = (
 )  # fmt: skip
 FIELDS: Final = STATION_FIELDS + LOCATION_FIELDS + CONNECTOR_FIELDS
 _KINDS: Final[Mapping[str, NameKind]] = {"ocpp": "ocpp", "old_id": "old_id", "serial": "serial"}
+LISTS: Final = frozenset({"names", "profile_members"})  # a line each; in JSON lists
 _W_PER_KW: Final = 1000
 _TRUE: Final = {"true", "yes", "1"}
 _FALSE: Final = {"false", "no", "0"}
@@ -43,6 +45,8 @@ def write_rows(draft: StationDraft) -> list[dict[str, str]]:
         "simulated": _word(draft.is_simulated),
         "pinned_version": draft.pinned_version or "",
         "retired": _word(draft.is_retired),
+        "profile": draft.profile or "",
+        "profile_members": "\n".join(f"{name}={text}" for name, text in draft.profile_members),
         "location": location.id,
         "location_name": location.name,
         "address": location.address,
@@ -83,6 +87,8 @@ def read_rows(rows: Sequence[Mapping[str, str]]) -> StationDraft:
         is_simulated=_truth(values, "simulated", usual=False),
         pinned_version=values["pinned_version"] or None,
         is_retired=_truth(values, "retired", usual=False),
+        profile=values["profile"] or None,
+        profile_members=_read_members(values["profile_members"]),
     )
     check_draft(draft)
     return draft
@@ -150,6 +156,16 @@ def _read_names(text: str) -> tuple[Name, ...]:
     return tuple(names)
 
 
+def _read_members(text: str) -> tuple[tuple[str, str], ...]:
+    members: dict[str, str] = {}
+    for line in text.splitlines():
+        member, separator, value = line.partition("=")
+        if not separator or not value.strip() or member.strip() in members:
+            raise _invalid(f"profile_members has a line {line!a:.70}: one reads settle_s=5")
+        members[member.strip()] = value.strip()
+    return tuple(sorted(members.items()))
+
+
 def _truth(values: Mapping[str, str], field: str, *, usual: bool) -> bool:
     text = values[field].strip().lower()
     if text and text not in _TRUE | _FALSE:
@@ -206,8 +222,8 @@ def text_of(value: Any, field: str) -> str:  # noqa: ANN401 - a value of JSON
             return value
         case int() | float():
             return format(Decimal(str(value)), "f")
-        case list() if field == "names":
-            names = cast("list[object]", value)
-            return "\n".join(text_of(name, "name") for name in names)
+        case list() if field in LISTS:
+            lines = cast("list[object]", value)
+            return "\n".join(text_of(line, field.removesuffix("s")) for line in lines)
         case _:
             raise _invalid(f"{field} must be a text, a number, true or false")
