@@ -2766,6 +2766,13 @@ CREATE TABLE identity.confirmations (
     CONSTRAINT confirmations_last_error_check CHECK ((length(last_error) <= 300))
 );
 
+CREATE TABLE identity.favorites (
+    client_id uuid NOT NULL,
+    location_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT favorites_location_id_check CHECK (((length(location_id) >= 1) AND (length(location_id) <= 64)))
+);
+
 CREATE TABLE identity.operators (
     user_id uuid NOT NULL,
     name text NOT NULL,
@@ -3979,6 +3986,9 @@ ALTER TABLE ONLY identity.clients
 ALTER TABLE ONLY identity.confirmations
     ADD CONSTRAINT confirmations_pkey PRIMARY KEY (client_id);
 
+ALTER TABLE ONLY identity.favorites
+    ADD CONSTRAINT favorites_pkey PRIMARY KEY (client_id, location_id);
+
 ALTER TABLE ONLY identity.operators
     ADD CONSTRAINT operators_pkey PRIMARY KEY (user_id);
 
@@ -4700,6 +4710,9 @@ ALTER TABLE ONLY identity.clients
 ALTER TABLE ONLY identity.confirmations
     ADD CONSTRAINT confirmations_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
 
+ALTER TABLE ONLY identity.favorites
+    ADD CONSTRAINT favorites_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+
 ALTER TABLE ONLY payments.events
     ADD CONSTRAINT events_credited_by_fkey FOREIGN KEY (credited_by) REFERENCES payments.payments(id);
 
@@ -5088,6 +5101,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE identity.clients TO evpower_app;
 GRANT SELECT ON TABLE identity.clients_public TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE identity.confirmations TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE identity.favorites TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE identity.operators TO evpower_app;
 

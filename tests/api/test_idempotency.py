@@ -36,6 +36,7 @@ class Maker:
         self.router = APIRouter(prefix="/api/v1/test")
 
         @self.router.post("/make")
+        @self.router.put("/make")
         @self.router.post("/make/{_}")
         async def make(request: Request) -> Response:
             self.runs += 1
@@ -86,6 +87,17 @@ class TestReplay:
         assert again.headers["idempotent-replayed"] == "true"
         assert again.headers["content-type"] == "application/json"
         assert maker.runs == 1
+
+    async def test_a_put_is_repeated_as_a_post_is(
+        self, api: Api, maker: Maker, client_id: UUID
+    ) -> None:
+        headers = {**bearer(client_id), "Idempotency-Key": "k"}
+        first = await api.http.put(PATH, headers=headers, json={"amount": 1})
+        again = await api.http.put(PATH, headers=headers, json={"amount": 1})
+        assert first.content == again.content
+        assert again.headers["idempotent-replayed"] == "true"
+        assert maker.runs == 1
+        assert (await api.post(PATH, headers, json={"amount": 1})).status_code == 409
 
     async def test_without_a_key_each_runs(self, api: Api, maker: Maker, client_id: UUID) -> None:
         for _ in range(2):

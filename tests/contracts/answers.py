@@ -6,7 +6,7 @@ from typing import Any, Final
 import httpx
 from pydantic import BaseModel, TypeAdapter
 
-from evpower.api.legacy import charging_schemas, payment_schemas, station_schemas
+from evpower.api.legacy import charging_schemas, favorites, payment_schemas, station_schemas
 from evpower.charging.endpoints import HistorySession, SessionRecorded
 from evpower.identity.endpoints import Registered
 from evpower.identity.operator_endpoints import OperatorsClient
@@ -44,6 +44,9 @@ MODELS: Final[tuple[tuple[str, str, tuple[type[BaseModel], ...]], ...]] = (
         r"/api/v1/locations/[^/]+/refresh-status",
         (station_schemas.RefreshedLocation,),
     ),
+    ("GET", r"/api/v1/favorites", (favorites.Favorites,)),
+    ("POST", r"/api/v1/favorites", (favorites.FavoriteChanged,)),
+    ("DELETE", r"/api/v1/favorites/[^/]+", (favorites.FavoriteChanged,)),
     ("POST", r"/api/v1/charging/sync-history", (SessionRecorded,)),
     ("POST", r"/api/v1/auth/register", (Registered,)),
     ("GET", _CLIENT, (OperatorsClient,)),

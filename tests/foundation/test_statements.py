@@ -60,6 +60,9 @@ STATEMENTS = {
     "GET /api/v1/locations": 10,
     "GET /api/v1/locations/{location_id}": 10,
     "POST /api/v1/locations/{location_id}/refresh-status": 10,
+    "GET /api/v1/favorites": 1,
+    "POST /api/v1/favorites": 6,
+    "DELETE /api/v1/favorites/{location_id}": 3,
     # One of these reads the operator's role anew.
     "GET /api/v1/operator/clients": 3,
     "POST /api/v1/operator/clients/{client_id}/block": 5,
@@ -183,6 +186,14 @@ class Calls:
             json={"session_id": self.session},
             headers=self.token(self.client),
         )
+
+    async def add_favorite(self) -> httpx.Response:
+        return await self.http.post(
+            "/api/v1/favorites", json={"location_id": "mall"}, headers=self.token(self.client)
+        )
+
+    async def remove_favorite(self) -> httpx.Response:
+        return await self.http.delete("/api/v1/favorites/mall", headers=self.token(self.client))
 
     async def find(self) -> httpx.Response:
         return await self.get(f"/api/v1/operator/clients?q={self.client}", self.operator)
@@ -329,6 +340,9 @@ async def test_no_request_costs_more_statements_than_written_here(
         "POST /api/v1/locations/{location_id}/refresh-status": lambda: calls.http.post(
             "/api/v1/locations/mall/refresh-status"
         ),
+        "GET /api/v1/favorites": lambda: calls.get("/api/v1/favorites"),
+        "POST /api/v1/favorites": calls.add_favorite,
+        "DELETE /api/v1/favorites/{location_id}": calls.remove_favorite,
         "GET /api/v1/operator/clients": calls.find,
         "POST /api/v1/operator/clients/{client_id}/block": lambda: calls.act("block"),
         "POST /api/v1/operator/clients/{client_id}/unblock": lambda: calls.act("unblock"),

@@ -84,6 +84,7 @@ _TAGS: Final = [
     {"name": "balance", "description": "Prepaid money: balance, history, top-ups"},
     {"name": "payment", "description": "Payments and their providers' webhooks"},
     {"name": "charging", "description": "Charging sessions and their history"},
+    {"name": "favorites", "description": "Locations that a driver has marked"},
     {"name": "operator", "description": "Clients, as operators find and block them"},
     {"name": "operator stations", "description": "Stations, their logs, what tries to connect"},
     {"name": "operator commands", "description": "What stations are asked, and what they answered"},
@@ -101,6 +102,7 @@ _EVERYWHERE: Final = {
     "503": "A part we need does not answer: try again",
 }
 _WITH_BODY: Final = ("post", "put", "patch")
+_WITH_KEY: Final = ("post", "put")
 _ON_POST: Final = {
     "408": "The body did not come in time",
     "409": "The state says otherwise, or the Idempotency-Key came with another request",
@@ -181,7 +183,7 @@ def _complete(
         if not path.startswith(_PUBLIC):
             responses.setdefault("401", {"description": "No valid token or key"})
             operation.setdefault("security", [{"supabaseToken": []}, {"serviceKey": []}])
-        if method == "post" and not path.startswith(_PUBLIC[1:]):
+        if method in _WITH_KEY and not path.startswith(_PUBLIC[1:]):
             operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
     for status, response in responses.items():
         if status >= "400" and _is_left_open(response):

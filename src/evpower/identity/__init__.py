@@ -22,6 +22,7 @@ from evpower.identity.clients import (
 from evpower.identity.confirmations import waiting_confirmations
 from evpower.identity.contact import clean_name, normal_email, phone_as_typed, phone_from_auth
 from evpower.identity.errors import AuthBusy, AuthDenied, AuthOutcomeUnknown, AuthRefused
+from evpower.identity.favorites import add_favorite, list_favorites, remove_favorite
 from evpower.identity.find import find_claimants, find_clients, find_verified
 from evpower.identity.id_tags import add_id_tag, list_id_tags, plain_id_tag, remove_id_tag
 from evpower.identity.jwks import read_keys
@@ -112,6 +113,7 @@ __all__ = [
     "WaitingConfirmations",
     "actor_of",
     "add_aliases",
+    "add_favorite",
     "add_id_tag",
     "add_operator",
     "as_uuid",
@@ -131,6 +133,7 @@ __all__ = [
     "find_verified",
     "get_client",
     "list_acts",
+    "list_favorites",
     "list_id_tags",
     "list_operators",
     "list_service_keys",
@@ -148,6 +151,7 @@ __all__ = [
     "record_act",
     "remove_aliases",
     "remove_client_aliases",
+    "remove_favorite",
     "remove_id_tag",
     "remove_operator",
     "request_deletion",

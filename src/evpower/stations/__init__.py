@@ -32,6 +32,7 @@ from evpower.stations.file import (
     write_json,
 )
 from evpower.stations.find import (
+    get_location,
     get_station,
     list_locations,
     list_stations,
@@ -162,6 +163,7 @@ __all__ = [
     "forward_station",
     "forward_targets",
     "get_command",
+    "get_location",
     "get_station",
     "import_stations",
     "is_online",

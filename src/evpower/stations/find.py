@@ -93,6 +93,14 @@ async def list_locations(connection: Connection) -> list[LocationView]:
     ]
 
 
+async def get_location(connection: Connection, location_id: str) -> Location:
+    """Returns the location of an id. Raises NotFound("location_not_found")."""
+    for location in await store.locations_named(connection, location_id):
+        if location.id == location_id:
+            return location
+    raise NotFound("location_not_found", f"there is no location {location_id!a:.80}")
+
+
 async def list_unknown(connection: Connection) -> list[UnknownStation]:
     """Returns the names that tried to connect and that no station has, the latest first."""
     return await store_credentials.all_unknown(connection)

@@ -56,6 +56,7 @@ _ALLOWED: Final = (
     b" X-Service-Key"
 )
 _JSON: Final = (b"content-type", b"application/json")
+_REPLAYED: Final = ("POST", "PUT")  # methods whose Idempotency-Key counts
 
 
 class Caller(Protocol):
@@ -232,7 +233,7 @@ class Gateway:
                 scope["headers"] = _labelled_json(scope["headers"])
         # A credential that was refused gets its 401 from the route, never a stored response.
         # Calls that anyone may make, and that change nothing, store nothing either.
-        replay = headers.key is not None and method == "POST" and verified
+        replay = headers.key is not None and method in _REPLAYED and verified
         replay = replay and not self._rates.is_public(path)
         await self._run(
             exchange, scope, stranger=not caller,

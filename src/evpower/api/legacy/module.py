@@ -10,6 +10,7 @@ from evpower.api.legacy.charging import (
     charging_fast_paths,
     charging_router,
 )
+from evpower.api.legacy.favorites import FAVORITE_PATH, FAVORITES_PATH, favorites_router
 from evpower.api.legacy.location_changes import LocationChanges
 from evpower.api.legacy.location_feed import LocationFeed
 from evpower.api.legacy.location_socket import router
@@ -46,6 +47,7 @@ _MINUTE_S: Final = 60.0
 PLAIN_ERRORS: Final = (
     START_PATH, STOP_PATH, STATUS_PATH, BALANCE_PATH, TOP_UP_PATH, PAYMENT_PATH,
     LOCATIONS_PATH, LOCATION_PATH, REFRESH_PATH, STATION_PATH,
+    FAVORITES_PATH, FAVORITE_PATH,
 )  # fmt: skip
 
 
@@ -70,6 +72,7 @@ def module(settings: Settings, shared: Shared, *, access: Access, providers: Pro
         routers=[
             charging_router(charging),
             stations_router(stations),
+            favorites_router(shared.db, access, shared.clock),
             payments_router(
                 shared.db,
                 access,
