@@ -1,0 +1,141 @@
+"""A driver's evening with each revision of the app, in its order of calls, on real processes.
+
+Every answer is taken by that revision's own rules; the stations are simulated.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from evpower.simulator import SimulatedStation
+from tests.flows.charging_site import Site, cost_minor, minor, running_site
+from tests.folders import server_folder
+from tests.old_api.phones import FREE, OldPhone, supabase_phone
+from tests.old_api.revisions import Revision
+from tests.waiting import until
+
+pytestmark = [pytest.mark.xdist_group("old_api"), pytest.mark.timeout(900)]
+LIMIT_SOM = 100
+
+
+@pytest.fixture(scope="module")
+async def site() -> AsyncIterator[Site]:
+    with server_folder("old-api") as folder:
+        async with running_site(folder) as site:
+            yield site
+
+
+async def free_station(site: Site, station_id: str) -> SimulatedStation:
+    """A station with a price, at a place on the map."""
+    await site.add_station(station_id)
+    await site.rows("update stations.locations set latitude = 42.87, longitude = 74.56")
+    return site.station(station_id)
+
+
+async def look_around(phone: OldPhone, station_id: str) -> None:
+    """The start page: the map and the list, until the station is free there."""
+
+    async def is_free() -> bool:
+        return await phone.listed(station_id) == FREE[phone.revision]
+
+    await until(is_free, f"{phone.revision}'s list never had {station_id} as free")
+
+
+async def charge(phone: OldPhone, station: SimulatedStation) -> tuple[str, int]:
+    """From the station's page to the end page; returns the session and what it cost, in tyiyn."""
+    station.plug_in()
+    session_id = await phone.start(station.config.id, amount_som=LIMIT_SOM)
+    await phone.charges(session_id, 1.0)
+    running = await phone.session(session_id)
+    assert running["limit_type"] == "amount"
+    assert running["station_id"] == station.config.id
+    await phone.stop(session_id)
+    ended = await phone.ends(session_id)
+    await station.wait_sent()
+    [transaction] = station.transactions
+    assert transaction.delivered_wh is not None
+    assert round(ended["energy_consumed"] * 1000) == transaction.delivered_wh
+    cost = cost_minor(transaction.delivered_wh)
+    assert minor(ended["current_cost"]) == cost
+    return session_id, cost
+
+
+async def has_history(phone: OldPhone, session_id: str, cost: int) -> None:
+    """The history page reads the session, with the names of its columns, from Supabase."""
+
+    async def is_there() -> bool:
+        rows = await phone.history()
+        return [(row["id"], row["status"], minor(row["amount"])) for row in rows] == [
+            (session_id, "stopped", cost)
+        ]
+
+    await until(is_there, f"{phone.revision}'s history never had the charge")
+    [row] = await phone.history()
+    assert row["user_id"] == phone.client_id
+    assert row["stop_time"] > row["start_time"]
+    assert row["energy"] > 0
+
+
+async def has_balance(phone: OldPhone, balance: int) -> None:
+    """The balance card reads Supabase; the API has the same."""
+
+    async def is_there() -> bool:
+        return minor(await phone.stored_balance()) == balance
+
+    await until(is_there, f"{phone.revision}'s balance never was {balance} tyiyn")
+    assert minor(await phone.balance()) == balance
+
+
+@pytest.mark.parametrize("revision", ["R3", "R5"])
+async def test_an_evening_with_a_supabase_token(site: Site, revision: Revision) -> None:
+    phone = await supabase_phone(revision, site)
+    station = await free_station(site, f"OLD-{revision}")
+    async with station.running():
+        await has_balance(phone, 0)
+        await look_around(phone, station.config.id)
+        qr = await phone.top_up(250)
+        await phone.pay(qr)
+        await has_balance(phone, 250_00)
+        session_id, cost = await charge(phone, station)
+        await has_balance(phone, 250_00 - cost)
+        await has_history(phone, session_id, cost)
+    assert station.violations == []
+
+
+async def test_refusals_are_shown_as_sentences(site: Site) -> None:
+    """What R5 and HEAD print, they print as it stands in `error`."""
+    phone = await supabase_phone("R5", site)
+    station = await free_station(site, "OLD-REFUSE")
+    async with station.running():
+        await look_around(phone, "OLD-REFUSE")
+        body = phone.start_body("OLD-REFUSE", 1, amount_som=LIMIT_SOM)
+        assert await phone.refused("start", "POST", "/charging/start", body)
+        unknown = {"session_id": "00000000-0000-4000-8000-000000000000"}
+        assert await phone.refused("stop", "POST", "/charging/stop", unknown)
+    assert not [text for text in phone.shown if "_" in text or "{" in text], phone.shown
+
+
+async def test_two_taps_of_each_button_do_it_once(site: Site) -> None:
+    """Each tap has an Idempotency-Key of its own: the key is no help."""
+    phone = await supabase_phone("R3", site)
+    station = await free_station(site, "OLD-TAPS")
+    async with station.running():
+        await look_around(phone, "OLD-TAPS")
+        first, second = await asyncio.gather(phone.top_up(100), phone.top_up(100))
+        assert first["invoice_id"] != second["invoice_id"]
+        for qr in (first, second):  # both pictures were paid all the same
+            approved = await site.http.post(f"{qr['app_link']}/approve", json={})
+            assert approved.is_success
+        await has_balance(phone, 200_00)
+        station.plug_in()
+        sessions = await asyncio.gather(
+            *(phone.start("OLD-TAPS", amount_som=LIMIT_SOM) for _ in range(2))
+        )
+        assert sessions[0] == sessions[1]
+        await phone.charges(sessions[0], 0.5)
+        bills = await asyncio.gather(*(phone.stop(sessions[0]) for _ in range(2)))
+        again = await phone.stop(sessions[0])
+        assert {bill["success"] for bill in (*bills, again)} == {True}
+        ended = await phone.ends(sessions[0])
+        await has_balance(phone, 200_00 - minor(ended["current_cost"]))
