@@ -145,14 +145,14 @@ class TestWebhook:
         assert len({call.body for call in receiver.calls}) == 1
 
     @pytest.mark.parametrize(
-        ("asked", "pause_s"),
+        ("retry_after", "pause_s"),
         [("600", 600), ("Tue, 01 Dec 2026 06:10:00 GMT", 600), ("999999", 3600), ("soon", 15)],
     )
     async def test_a_receiver_says_when_to_come_again(
-        self, db: Database, clock: TurnedClock, receiver: Receiver, asked: str, pause_s: int
+        self, db: Database, clock: TurnedClock, receiver: Receiver, retry_after: str, pause_s: int
     ) -> None:
         await opened(db, clock)
-        receiver.answers, receiver.retry_after = [429], asked
+        receiver.answers, receiver.retry_after = [429], retry_after
         async with running_sender(db, clock, **webhook_settings(receiver)) as sender:
             await sender.send()
             clock.later(seconds=pause_s - 10)

@@ -169,15 +169,15 @@ def takers(route: str, answer: dict[str, Any]) -> str:
 
 def of_words(route: str, path: str, change: Any) -> str:
     """Who takes the change; the word for a free station is each revision's own."""
-    taken: list[Revision] = []
+    accepting: list[Revision] = []
     for revision in REVISIONS:
         answer = changed(route, path, change)
         if route == "locations" and not path.endswith("stations.0.status"):
             word = "active" if revision in ("R1", "R3") else "available"
             answer["locations"][0]["stations"][0]["status"] = word
         if not refused_by(revision, route, answer):
-            taken.append(revision)
-    return " ".join(taken)
+            accepting.append(revision)
+    return " ".join(accepting)
 
 
 @pytest.mark.parametrize("route", sorted(SAMPLES))
