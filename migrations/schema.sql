@@ -982,6 +982,24 @@ begin
 end
 $$;
 
+CREATE FUNCTION sync.enqueue_changed_payments() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if exists (select from sync.old_tables o where o.name = 'balance_topups') then
+    perform sync.enqueue_ids('payment', (
+      select array_agg(c.invoice_id)
+        from changed c join before b on b.id = c.id
+       where (c.status, c.paid_minor, c.confirmed_at, c.closed_at, c.expires_at, c.qr_code_url, c.app_link,
+              c.updated_at >= c.expires_at)
+             is distinct from (b.status, b.paid_minor, b.confirmed_at, b.closed_at, b.expires_at, b.qr_code_url,
+                               b.app_link, b.updated_at >= b.expires_at)));
+  end if;
+  return null;
+end
+$$;
+
 CREATE FUNCTION sync.enqueue_connectors() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1050,6 +1068,18 @@ begin
 end
 $$;
 
+CREATE FUNCTION sync.enqueue_payments() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if exists (select from sync.old_tables o where o.name = 'balance_topups') then
+    perform sync.enqueue_ids('payment', (select array_agg(c.invoice_id) from changed c));
+  end if;
+  return null;
+end
+$$;
+
 CREATE FUNCTION sync.enqueue_progress() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1089,11 +1119,42 @@ begin
 end
 $$;
 
+CREATE FUNCTION sync.enqueue_transactions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if exists (select from sync.old_tables o where o.name = 'payment_transactions_odengi') then
+    perform sync.enqueue_ids('transaction', (
+      select array_agg(c.client_id || ':' || c.version) from changed c));
+  end if;
+  return null;
+end
+$$;
+
 CREATE FUNCTION sync.row_key(topic text, id text) RETURNS uuid
     LANGUAGE sql IMMUTABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   select md5(topic || ':' || id)::uuid
+$$;
+
+CREATE FUNCTION sync.set_old_tables(names text[]) RETURNS text[]
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '2s'
+    AS $$
+declare
+  added text[];
+begin
+  lock table sync.old_tables in access exclusive mode;
+  delete from sync.old_tables o where o.name <> all (names);
+  with inserted as (
+    insert into sync.old_tables (name) select distinct n from unnest(names) n order by 1
+    on conflict do nothing returning name
+  ) select coalesce(array_agg(i.name order by i.name), '{}') into added from inserted i;
+  return added;
+end
 $$;
 
 CREATE FUNCTION tariffs.guard_client_tariff() RETURNS trigger
@@ -3020,6 +3081,25 @@ CREATE VIEW payments.payments_public AS
     confirmed_at
    FROM payments.payments p;
 
+CREATE VIEW payments.top_ups_public AS
+ SELECT invoice_id,
+    order_id,
+    client_id,
+    provider,
+    provider_ref,
+    status,
+    currency,
+    ((amount_minor)::numeric * 0.01) AS amount_som,
+    ((paid_minor)::numeric * 0.01) AS paid_som,
+    description,
+    qr_code_url,
+    app_link,
+    created_at,
+    confirmed_at,
+    closed_at,
+    expires_at
+   FROM payments.payments p;
+
 CREATE TABLE public.evpower_migrations (
     version text NOT NULL,
     sha256 text NOT NULL,
@@ -3411,7 +3491,7 @@ CREATE TABLE sync.backfills (
     enqueued bigint DEFAULT 0 NOT NULL,
     started_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
-    CONSTRAINT backfills_topic_check CHECK ((topic = ANY (ARRAY['client'::text, 'session'::text])))
+    CONSTRAINT backfills_topic_check CHECK ((topic = ANY (ARRAY['client'::text, 'session'::text, 'payment'::text])))
 );
 
 CREATE TABLE sync.blocked_before (
@@ -3531,6 +3611,10 @@ ALTER TABLE sync.inbox ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE sync.old_tables (
+    name text NOT NULL
+);
+
 CREATE TABLE sync.pending (
     topic text NOT NULL,
     key uuid NOT NULL,
@@ -3543,7 +3627,7 @@ CREATE TABLE sync.pending (
     parked_at timestamp with time zone,
     force boolean DEFAULT false NOT NULL,
     alone boolean DEFAULT false NOT NULL,
-    CONSTRAINT pending_topic_check CHECK ((topic = ANY (ARRAY['client'::text, 'session'::text, 'location'::text, 'station'::text, 'tariff'::text, 'client_tariff'::text])))
+    CONSTRAINT pending_topic_check CHECK ((topic = ANY (ARRAY['client'::text, 'session'::text, 'location'::text, 'station'::text, 'tariff'::text, 'client_tariff'::text, 'payment'::text, 'transaction'::text])))
 )
 WITH (fillfactor='70', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_scale_factor='0.05');
 
@@ -3560,7 +3644,8 @@ CREATE TABLE sync.row_keys (
     key uuid NOT NULL,
     topic text NOT NULL,
     id text NOT NULL,
-    CONSTRAINT row_keys_topic_check CHECK ((topic = ANY (ARRAY['location'::text, 'station'::text, 'tariff'::text, 'client_tariff'::text])))
+    added_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT row_keys_topic_check CHECK ((topic = ANY (ARRAY['location'::text, 'station'::text, 'tariff'::text, 'client_tariff'::text, 'payment'::text, 'transaction'::text])))
 );
 
 CREATE TABLE sync.run_leases (
@@ -4124,6 +4209,9 @@ ALTER TABLE ONLY sync.inbox
 ALTER TABLE ONLY sync.inbox
     ADD CONSTRAINT inbox_source_event_id_key UNIQUE (source, event_id);
 
+ALTER TABLE ONLY sync.old_tables
+    ADD CONSTRAINT old_tables_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY sync.pending
     ADD CONSTRAINT pending_pkey PRIMARY KEY (topic, key);
 
@@ -4531,6 +4619,10 @@ CREATE CONSTRAINT TRIGGER payments_match_refunds AFTER UPDATE ON payments.paymen
 
 CREATE CONSTRAINT TRIGGER payments_match_refunds_when_made AFTER INSERT ON payments.payments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.refunded_minor <> 0)) EXECUTE FUNCTION wallet.check_payments();
 
+CREATE TRIGGER payments_pend AFTER UPDATE ON payments.payments REFERENCING OLD TABLE AS before NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_changed_payments();
+
+CREATE TRIGGER payments_pend_new AFTER INSERT ON payments.payments REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_payments();
+
 CREATE TRIGGER commands_are_kept BEFORE TRUNCATE ON stations.commands FOR EACH STATEMENT EXECUTE FUNCTION stations.refuse_change();
 
 CREATE TRIGGER commands_go_forward BEFORE INSERT OR DELETE OR UPDATE ON stations.commands FOR EACH ROW EXECUTE FUNCTION stations.guard_command();
@@ -4626,6 +4718,8 @@ CREATE TRIGGER transactions_are_append_only BEFORE DELETE OR UPDATE ON wallet.tr
 CREATE TRIGGER transactions_are_kept BEFORE TRUNCATE ON wallet.transactions FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
 
 CREATE TRIGGER transactions_match_their_wallet AFTER INSERT ON wallet.transactions REFERENCING NEW TABLE AS posted FOR EACH STATEMENT EXECUTE FUNCTION wallet.check_posted();
+
+CREATE TRIGGER transactions_pend AFTER INSERT ON wallet.transactions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_transactions();
 
 CREATE TRIGGER wallets_are_kept BEFORE DELETE OR TRUNCATE ON wallet.wallets FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
 
@@ -4906,6 +5000,9 @@ GRANT ALL ON FUNCTION stations.purge_logs(before timestamp with time zone, at_mo
 REVOKE ALL ON FUNCTION sync.enqueue_ids(of_topic text, ids text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION sync.enqueue_ids(of_topic text, ids text[]) TO evpower_app;
 
+REVOKE ALL ON FUNCTION sync.set_old_tables(names text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION sync.set_old_tables(names text[]) TO evpower_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE charging.sessions TO evpower_app;
 
 GRANT SELECT ON TABLE charging.settlements TO evpower_app;
@@ -5146,6 +5243,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE payments.payments TO evpower_app;
 
 GRANT SELECT ON TABLE payments.payments_public TO evpower_app;
 
+GRANT SELECT ON TABLE payments.top_ups_public TO evpower_app;
+
 GRANT SELECT ON TABLE public.evpower_migrations TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE stations.commands TO evpower_app;
@@ -5313,6 +5412,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.drift TO evpower_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.failed_users TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.inbox TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE sync.old_tables TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.pending TO evpower_app;
 

@@ -95,11 +95,13 @@ comment on function evpower.session_details() is
   'evpower 0.2.0: returns the columns of a session''s optional facts';
 
 -- 0155_old_tables.sql
--- The tables of an older backend that EvPower writes where they are: what phones read of stations and tariffs.
+-- The tables of an older backend that EvPower writes where they are: what phones read of stations, tariffs and
+-- payments.
 create or replace function evpower.old_tables() returns text[]
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce(array_agg(t.name order by t.nr), '{}')
-    from unnest(array['locations', 'tariff_plans', 'tariff_rules', 'stations', 'connectors', 'client_tariffs'])
+    from unnest(array['locations', 'tariff_plans', 'tariff_rules', 'stations', 'connectors', 'client_tariffs',
+                      'balance_topups', 'payment_transactions_odengi'])
          with ordinality t (name, nr)
     join pg_catalog.pg_class c on c.oid = to_regclass('public.' || t.name) and c.relkind in ('r', 'p')
 $$;
@@ -132,8 +134,7 @@ begin
   end if;
   insert into evpower.guard (is_enabled)
   values (is_in_use or to_regclass('public.clients') is null
-          or (evpower.old_tables() = '{}' and to_regclass('public.balance_topups') is null
-              and to_regclass('public.payment_transactions_odengi') is null));
+          or evpower.old_tables() = '{}');
 end
 $migration$;
 
@@ -430,13 +431,20 @@ comment on trigger evpower_id_stays on public.clients is
   'evpower 0.2.0: an app never changes the id of its row';
 
 -- 0250_refuse_others.sql
--- Stations and tariffs are EvPower's: another writer is refused with a hint, before any row is changed.
+-- Stations, tariffs and payments are EvPower's: another writer is refused with a hint, before any row is changed. What a
+-- foreign key does to payments when a client is deleted is no writer: deleting a user goes on working.
 create or replace function evpower.refuse_others() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
+  if tg_table_name in ('balance_topups', 'payment_transactions_odengi') and tg_op in ('UPDATE', 'DELETE')
+     and pg_trigger_depth() > 1 then
+    return null;
+  end if;
   raise exception '%.% is written by EvPower alone', tg_table_schema, tg_table_name
     using errcode = 'insufficient_privilege',
-          hint = 'Stations and tariffs are changed by `evpower station` and `evpower tariff`.'
+          hint = case when tg_table_name in ('balance_topups', 'payment_transactions_odengi')
+                   then 'Payments are changed by `evpower payments` and reach this table through evpower_apply.'
+                   else 'Stations and tariffs are changed by `evpower station` and `evpower tariff`.' end ||
                  ' `evpower supabase guard disable` gives the table back to the older backend.';
 end
 $$;
@@ -472,6 +480,45 @@ revoke all on function evpower.guard_tables() from public, anon, authenticated, 
 comment on function evpower.guard_tables() is
   'evpower 0.2.0: puts the guard on the tables of an older backend';
 do $migration$ begin perform evpower.guard_tables(); end $migration$;
+
+-- 0270_protect_tables.sql
+-- Who reads the tables of an older backend that have a client's money: its driver, and never an app without a token,
+-- whatever policies the project has. Called when the guard is enabled; before that the tables are as they were. An older
+-- backend as the owner, or with the secret key, reads and writes them as before.
+create or replace function evpower.protect_tables() returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  table_name text;
+begin
+  foreach table_name in array evpower.old_tables() loop
+    continue when table_name not in ('client_tariffs', 'balance_topups', 'payment_transactions_odengi')
+      or evpower.column_type('public.' || table_name, 'client_id') is null;
+    begin
+      execute format('alter table public.%I enable row level security', table_name);
+      execute format('drop policy if exists evpower_own_select on public.%I', table_name);
+      execute format('create policy evpower_own_select on public.%I for select to authenticated'
+                     ' using (client_id::text = (select auth.uid()::text))', table_name);
+      execute format('drop policy if exists evpower_none_of_anon on public.%I', table_name);
+      execute format('create policy evpower_none_of_anon on public.%I as restrictive for all to anon'
+                     ' using (false)', table_name);
+      execute format('comment on policy evpower_own_select on public.%I is %L', table_name,
+                     'evpower ' || evpower.edition() || ': a driver reads the own rows');
+      execute format('comment on policy evpower_none_of_anon on public.%I is %L', table_name,
+                     'evpower ' || evpower.edition() || ': without a token nothing is read');
+      execute format('revoke insert, update, delete, truncate, references, trigger on public.%I'
+                     ' from public, anon, authenticated', table_name);
+      execute format('grant select on public.%I to authenticated', table_name);
+    exception
+      when insufficient_privilege then
+        raise warning 'evpower: public.% belongs to another role: %', table_name, sqlerrm;
+    end;
+  end loop;
+end
+$$;
+revoke all on function evpower.protect_tables() from public, anon, authenticated, service_role;
+comment on function evpower.protect_tables() is
+  'evpower 0.2.0: lets a driver read the own rows of an older backend''s tables';
+do $migration$ begin if evpower.is_guarded() then perform evpower.protect_tables(); end if; end $migration$;
 
 -- 0300_changes.sql
 -- The log of changes to clients and users, which EvPower pulls with public.evpower_changes.
@@ -1572,16 +1619,54 @@ comment on function evpower.contact_of_closed(text, text) is
   'evpower 0.2.0: returns what a closed client has for a contact';
 
 -- 0805_applied_rows.sql
--- The order in which EvPower wrote stations and tariffs: a call that comes late changes nothing.
+-- The order in which EvPower wrote stations, tariffs and payments: a call that comes late changes nothing.
 create table if not exists evpower.applied_rows (
   topic text not null,
   key text not null,
   number bigint not null,
+  row_id text,                      -- the id of the row, where it has no other name: the table gave it
   primary key (topic, key)
 );
 revoke all on evpower.applied_rows from public, anon, authenticated, service_role;
 comment on table evpower.applied_rows is
-  'evpower 0.2.0: the last change of each station, location and tariff plan';
+  'evpower 0.2.0: the last change of each station, location, tariff plan and payment';
+
+-- 0808_fits.sql
+-- Whether each of these texts is short enough for its column: an older backend's invoice_id is varchar(12).
+create or replace function evpower.fits(relation text, texts jsonb) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select not exists (
+    select from jsonb_each_text(texts) t
+      join pg_catalog.pg_attribute a
+        on a.attrelid = to_regclass(relation) and a.attname = t.key and not a.attisdropped
+           and a.atttypid in ('varchar'::regtype, 'bpchar'::regtype) and a.atttypmod >= 4
+     where length(t.value) > a.atttypmod - 4)
+$$;
+revoke all on function evpower.fits(text, jsonb) from public, anon, authenticated, service_role;
+comment on function evpower.fits(text, jsonb) is
+  'evpower 0.2.0: returns whether texts are short enough for their columns';
+
+-- 0809_row_id.sql
+-- The id of the row that a write of evpower.write_row finds by its match; null where there is none.
+create or replace function evpower.row_id(write jsonb) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  relation constant text := format('public.%I', write ->> 'table');
+  same_row text;
+  found_id text;
+begin
+  if write ->> 'table' <> all (evpower.old_tables()) or not evpower.fits(relation, write -> 'match') then
+    return null;
+  end if;
+  select string_agg(format('t.%1$I = (jsonb_populate_record(null::%2$s, $1)).%1$I', m.key, relation), ' and ')
+    into same_row from jsonb_object_keys(write -> 'match') m (key);
+  execute format('select t.id::text from %s t where %s limit 1', relation, same_row) into found_id using write -> 'match';
+  return found_id;
+end
+$$;
+revoke all on function evpower.row_id(jsonb) from public, anon, authenticated, service_role;
+comment on function evpower.row_id(jsonb) is
+  'evpower 0.2.0: returns the id of a row of an older backend''s table';
 
 -- 0810_apply_set.sql
 -- Writes a payload of public.evpower_apply as one set.
@@ -1854,6 +1939,10 @@ comment on function evpower.apply_set(jsonb) is
 -- wanted: {"table", "match": {column: value}, "always": {...}, "at_first": {...}}. `match` finds the row. A new row
 --   gets all three; one that is here gets `always`, where it differs.
 --   Or {"table", "match", "keep": [id, ...], "always"}: all rows that match, and whose id is not among these.
+--   Besides "named": [topic, key] of a row without a name of its own: its id is stored in evpower.applied_rows.
+--   "refers": {column: write}: the column is the id of the row that the other write would find. Raises
+--   foreign_key_violation where that row is missing, except that it can't be there because its name is too long.
+--   A row whose "match" has a text that is too long for its column is not written.
 -- Values are read by the columns' own types: an enum that lacks a word refuses it.
 create or replace function evpower.write_row(wanted jsonb, only_compare boolean) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -1866,11 +1955,30 @@ declare
   typed jsonb;
   same_row text;
   names text;
+  reference record;
+  id_there text;
   column_fact record;
   filler text;
 begin
   if table_name is null or table_name <> all (evpower.old_tables()) then
     return false;
+  end if;
+  if not evpower.fits(relation, wanted -> 'match') then
+    return false;
+  end if;
+  for reference in select r.key as name, r.value as write from jsonb_each(wanted -> 'refers') r loop
+    id_there := evpower.row_id(reference.write);
+    if id_there is null and reference.write ->> 'table' = any (evpower.old_tables())
+       and evpower.fits(format('public.%I', reference.write ->> 'table'), reference.write -> 'match') then
+      raise exception '% has no row for %', reference.write ->> 'table', reference.write -> 'match'
+        using errcode = 'foreign_key_violation';
+    end if;
+    wanted := jsonb_set(wanted, array['always', reference.name], coalesce(to_jsonb(id_there), 'null'));
+  end loop;
+  if wanted ? 'named' then
+    select a.row_id into id_there from evpower.applied_rows a
+     where a.topic = wanted -> 'named' ->> 0 and a.key = wanted -> 'named' ->> 1;
+    wanted := jsonb_set(wanted, '{match}', jsonb_build_object('id', id_there));
   end if;
   select coalesce(jsonb_object_agg(v.key, v.value), '{}') into always
     from jsonb_each(wanted -> 'always') v where evpower.column_type(relation, v.key) is not null;
@@ -1910,7 +2018,7 @@ begin
       using wanted -> 'match', always;
     return true;
   end if;
-  complete := (wanted -> 'match') || coalesce(wanted -> 'at_first', '{}') || always;
+  complete := case when wanted ? 'named' then '{}' else wanted -> 'match' end || coalesce(wanted -> 'at_first', '{}') || always;
   -- What the older backend demands of a row and EvPower has not: an id of its own, and an owner among its users.
   for column_fact in
     select a.attname::text as name, format_type(a.atttypid, null) as type
@@ -1935,8 +2043,15 @@ begin
   end loop;
   select string_agg(format('%I', n.key), ', ' order by n.key) into names
     from jsonb_object_keys(complete) n (key) where evpower.column_type(relation, n.key) is not null;
-  execute format('insert into %1$s (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1) r', relation, names)
-    using complete;
+  if wanted ? 'named' then
+    execute format('insert into %1$s (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1) r returning id::text',
+                   relation, names) into id_there using complete;
+    update evpower.applied_rows a set row_id = id_there
+     where a.topic = wanted -> 'named' ->> 0 and a.key = wanted -> 'named' ->> 1;
+  else
+    execute format('insert into %1$s (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1) r', relation, names)
+      using complete;
+  end if;
   return true;
 end
 $$;
@@ -1945,8 +2060,10 @@ comment on function evpower.write_row(jsonb, boolean) is
   'evpower 0.2.0: writes or compares a row of an older backend''s table';
 
 -- 0814_apply_rows.sql
--- Writes stations, locations and tariff plans into the tables of an older backend, each by itself; nothing where there
--- are none. It ends well before money has to wait for it: the rows left then are busy, and are sent again. `rows`: [{"topic", "key", "number", "force", "writes": [evpower.write_row's], ...}]
+-- Writes stations, locations, tariff plans and payments into the tables of an older backend, each by itself; nothing
+-- where there are none. It ends well before money has to wait for it: the rows left then are busy, and are sent again.
+-- `rows`: [{"topic", "key", "number", "force", "writes": [evpower.write_row's], ...}]
+-- A payment that names what is not here yet (its client, session or bill) is an orphan: EvPower sends that first.
 create or replace function evpower.apply_rows(rows jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -1978,6 +2095,10 @@ begin
     exception
       when deadlock_detected or serialization_failure or lock_not_available then
         answers := answers || jsonb_build_array(jsonb_build_array(item ->> 'topic', item ->> 'key', 'busy', 'waited'));
+      when foreign_key_violation then
+        answers := answers || jsonb_build_array(case when item ->> 'topic' in ('payment', 'transaction')
+          then jsonb_build_array(item ->> 'topic', item ->> 'key', 'orphan', left(sqlerrm, 300))
+          else jsonb_build_array(item ->> 'topic', item ->> 'key', 'refused', left(sqlstate || ': ' || sqlerrm, 300)) end);
       when others then
         answers := answers || jsonb_build_array(jsonb_build_array(
           item ->> 'topic', item ->> 'key', 'refused', left(sqlstate || ': ' || sqlerrm, 300)));
@@ -1988,7 +2109,7 @@ end
 $$;
 revoke all on function evpower.apply_rows(jsonb) from public, anon, authenticated, service_role;
 comment on function evpower.apply_rows(jsonb) is
-  'evpower 0.2.0: writes stations, locations and tariff plans one by one';
+  'evpower 0.2.0: writes stations, locations, tariff plans and payments one by one';
 
 -- 0820_apply_each.sql
 -- Writes one key at a time, each in its own subtransaction: the slow way, for a set that can't be written whole. It
@@ -2036,20 +2157,22 @@ comment on function evpower.apply_each(jsonb) is
 -- 0830_evpower_apply.sql
 -- The only way EvPower writes: public.evpower_apply(payload).
 --
--- payload: {"clients": [...], "transactions": [...], "sessions": [...], "rows": [...]}, money as text in som. `rows`:
---   stations, locations and tariff plans for the tables of an older backend (evpower.apply_rows), before the sessions.
+-- payload: {"clients": [...], "transactions": [...], "sessions": [...], "rows": [...], "payments": [...]}, money as text
+--   in som. `rows`: stations, locations and tariff plans for the tables of an older backend (evpower.apply_rows), before
+--   the sessions. `payments`: its top-ups and ledger, after the clients and sessions that they name.
 --   A client carries from_version (the version EvPower thinks is here), revision (EvPower's order), and may carry
 --   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
 --   EvPower that was imported), deletion_requested and closed (their contacts go).
 -- Raises object_not_in_prerequisite_state while the guard is disabled: nothing is written then.
--- returns: {"keys": [["client" | "session" | the topic of a row, id, outcome, reason], ...]}
+-- returns: {"keys": [["client" | "session" | the topic of a row, id, outcome, reason], ...],
+--   "tables": those of an older backend that are here}
 --   applied; stale: the same or newer is here, with the reason "status" if only the order of the status says so, and
 --   the status here is another; busy: another transaction holds the row, or, with the reason "waited", something that
 --   the row needs; gap: earlier transactions are missing, the reason is the last
 --   version here; orphan: a session whose client is not here, EvPower sends the client whole and the session again
---   (a row made for the session would look like a client from before EvPower); refused: the reason is
---   "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A busy or refused key never holds up the
---   others.
+--   (a row made for the session would look like a client from before EvPower), or a payment whose client, session or
+--   bill is not here; refused: the reason is "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A
+--   busy or refused key never holds up the others.
 create or replace function public.evpower_apply(payload jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 declare
@@ -2059,7 +2182,7 @@ begin
   if jsonb_typeof(payload) = 'string' then -- some gateways pass a jsonb argument as text
     payload := (payload #>> '{}')::jsonb;
   end if;
-  payload := '{"clients": [], "transactions": [], "sessions": [], "rows": []}' || payload;
+  payload := '{"clients": [], "transactions": [], "sessions": [], "rows": [], "payments": []}' || payload;
   perform pg_advisory_xact_lock_shared(hashtextextended('evpower.guard', 0));
   if not evpower.is_guarded() then
     raise exception 'the guard is disabled: an older backend writes here'
@@ -2072,8 +2195,9 @@ begin
   exception
     when others then answers := evpower.apply_each(payload);
   end;
+  written := written || evpower.apply_rows(payload -> 'payments');
   perform set_config('evpower.applying', 'off', true);
-  return jsonb_build_object('keys', written || answers);
+  return jsonb_build_object('keys', written || answers, 'tables', to_jsonb(evpower.old_tables()));
 end
 $$;
 revoke all on function public.evpower_apply(jsonb) from public, anon, authenticated;
@@ -2314,7 +2438,7 @@ comment on function public.evpower_digest(jsonb) is
 notify pgrst, 'reload schema';
 
 -- 0846_evpower_compare_rows.sql
--- Which stations, locations and tariff plans differ from what EvPower has: public.evpower_compare_rows(payload).
+-- Which stations, locations, tariff plans and payments differ from what EvPower has: public.evpower_compare_rows(payload).
 --
 -- payload: {"rows": [as of evpower_apply]}
 -- returns: {"keys": [[topic, key, "same" | "differs" | "refused", reason], ...]}; none while the guard is disabled: the
@@ -2523,6 +2647,7 @@ begin
         execute format('lock table public.%I in share row exclusive mode', table_name);
       end loop;
       perform evpower.guard_tables();
+      perform evpower.protect_tables();
       begin
         -- A second payment of a bill has an id that is longer than the older backend's.
         if exists (select from pg_catalog.pg_attribute a
@@ -2600,6 +2725,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0240_refuse_id', 'trigger', 'evpower_id_stays on public.clients', ''),
     ('0250_refuse_others', 'function', 'evpower.refuse_others()', ''),
     ('0260_guard_tables', 'function', 'evpower.guard_tables()', ''),
+    ('0270_protect_tables', 'function', 'evpower.protect_tables()', ''),
     ('0300_changes', 'table', 'evpower.changes', ''),
     ('0300_changes', 'index', 'evpower.changes_in_order', ''),
     ('0310_statuses_under_block', 'table', 'evpower.statuses_under_block', ''),
@@ -2645,6 +2771,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0730_evpower_webhook_result', 'function', 'public.evpower_webhook_result(jsonb)', 'service_role=X'),
     ('0800_contact_of_closed', 'function', 'evpower.contact_of_closed(text,text)', ''),
     ('0805_applied_rows', 'table', 'evpower.applied_rows', ''),
+    ('0808_fits', 'function', 'evpower.fits(text,jsonb)', ''),
+    ('0809_row_id', 'function', 'evpower.row_id(jsonb)', ''),
     ('0810_apply_set', 'function', 'evpower.apply_set(jsonb)', ''),
     ('0812_write_row', 'function', 'evpower.write_row(jsonb,boolean)', ''),
     ('0814_apply_rows', 'function', 'evpower.apply_rows(jsonb)', ''),
@@ -2667,6 +2795,12 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   union all
   select '0260_guard_tables', 'trigger', 'evpower_others_are_refused on public.' || t.name, ''
     from unnest(evpower.old_tables()) t (name)
+  union all
+  select '0270_protect_tables', 'policy', p.name || ' on public.' || t.name, ''
+    from unnest(evpower.old_tables()) t (name)
+   cross join unnest(array['evpower_own_select', 'evpower_none_of_anon']) p (name)
+   where t.name in ('client_tariffs', 'balance_topups', 'payment_transactions_odengi') and evpower.is_guarded()
+         and evpower.column_type('public.' || t.name, 'client_id') is not null
   union all
   select '0200_clients', 'column', 'public.clients.' || c.name, c.grants
     from (values ('id', 'authenticated=aw'), ('email', 'authenticated=aw'), ('phone', 'authenticated=aw'),

@@ -22,7 +22,6 @@ begin
   end if;
   insert into evpower.guard (is_enabled)
   values (is_in_use or to_regclass('public.clients') is null
-          or (evpower.old_tables() = '{}' and to_regclass('public.balance_topups') is null
-              and to_regclass('public.payment_transactions_odengi') is null));
+          or evpower.old_tables() = '{}');
 end
 $migration$;

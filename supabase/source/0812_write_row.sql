@@ -3,6 +3,10 @@
 -- wanted: {"table", "match": {column: value}, "always": {...}, "at_first": {...}}. `match` finds the row. A new row
 --   gets all three; one that is here gets `always`, where it differs.
 --   Or {"table", "match", "keep": [id, ...], "always"}: all rows that match, and whose id is not among these.
+--   Besides "named": [topic, key] of a row without a name of its own: its id is stored in evpower.applied_rows.
+--   "refers": {column: write}: the column is the id of the row that the other write would find. Raises
+--   foreign_key_violation where that row is missing, except that it can't be there because its name is too long.
+--   A row whose "match" has a text that is too long for its column is not written.
 -- Values are read by the columns' own types: an enum that lacks a word refuses it.
 create or replace function evpower.write_row(wanted jsonb, only_compare boolean) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -15,11 +19,30 @@ declare
   typed jsonb;
   same_row text;
   names text;
+  reference record;
+  id_there text;
   column_fact record;
   filler text;
 begin
   if table_name is null or table_name <> all (evpower.old_tables()) then
     return false;
+  end if;
+  if not evpower.fits(relation, wanted -> 'match') then
+    return false;
+  end if;
+  for reference in select r.key as name, r.value as write from jsonb_each(wanted -> 'refers') r loop
+    id_there := evpower.row_id(reference.write);
+    if id_there is null and reference.write ->> 'table' = any (evpower.old_tables())
+       and evpower.fits(format('public.%I', reference.write ->> 'table'), reference.write -> 'match') then
+      raise exception '% has no row for %', reference.write ->> 'table', reference.write -> 'match'
+        using errcode = 'foreign_key_violation';
+    end if;
+    wanted := jsonb_set(wanted, array['always', reference.name], coalesce(to_jsonb(id_there), 'null'));
+  end loop;
+  if wanted ? 'named' then
+    select a.row_id into id_there from evpower.applied_rows a
+     where a.topic = wanted -> 'named' ->> 0 and a.key = wanted -> 'named' ->> 1;
+    wanted := jsonb_set(wanted, '{match}', jsonb_build_object('id', id_there));
   end if;
   select coalesce(jsonb_object_agg(v.key, v.value), '{}') into always
     from jsonb_each(wanted -> 'always') v where evpower.column_type(relation, v.key) is not null;
@@ -59,7 +82,7 @@ begin
       using wanted -> 'match', always;
     return true;
   end if;
-  complete := (wanted -> 'match') || coalesce(wanted -> 'at_first', '{}') || always;
+  complete := case when wanted ? 'named' then '{}' else wanted -> 'match' end || coalesce(wanted -> 'at_first', '{}') || always;
   -- What the older backend demands of a row and EvPower has not: an id of its own, and an owner among its users.
   for column_fact in
     select a.attname::text as name, format_type(a.atttypid, null) as type
@@ -84,8 +107,15 @@ begin
   end loop;
   select string_agg(format('%I', n.key), ', ' order by n.key) into names
     from jsonb_object_keys(complete) n (key) where evpower.column_type(relation, n.key) is not null;
-  execute format('insert into %1$s (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1) r', relation, names)
-    using complete;
+  if wanted ? 'named' then
+    execute format('insert into %1$s (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1) r returning id::text',
+                   relation, names) into id_there using complete;
+    update evpower.applied_rows a set row_id = id_there
+     where a.topic = wanted -> 'named' ->> 0 and a.key = wanted -> 'named' ->> 1;
+  else
+    execute format('insert into %1$s (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1) r', relation, names)
+      using complete;
+  end if;
   return true;
 end
 $$;

@@ -1,5 +1,7 @@
--- Writes stations, locations and tariff plans into the tables of an older backend, each by itself; nothing where there
--- are none. It ends well before money has to wait for it: the rows left then are busy, and are sent again. `rows`: [{"topic", "key", "number", "force", "writes": [evpower.write_row's], ...}]
+-- Writes stations, locations, tariff plans and payments into the tables of an older backend, each by itself; nothing
+-- where there are none. It ends well before money has to wait for it: the rows left then are busy, and are sent again.
+-- `rows`: [{"topic", "key", "number", "force", "writes": [evpower.write_row's], ...}]
+-- A payment that names what is not here yet (its client, session or bill) is an orphan: EvPower sends that first.
 create or replace function evpower.apply_rows(rows jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -31,6 +33,10 @@ begin
     exception
       when deadlock_detected or serialization_failure or lock_not_available then
         answers := answers || jsonb_build_array(jsonb_build_array(item ->> 'topic', item ->> 'key', 'busy', 'waited'));
+      when foreign_key_violation then
+        answers := answers || jsonb_build_array(case when item ->> 'topic' in ('payment', 'transaction')
+          then jsonb_build_array(item ->> 'topic', item ->> 'key', 'orphan', left(sqlerrm, 300))
+          else jsonb_build_array(item ->> 'topic', item ->> 'key', 'refused', left(sqlstate || ': ' || sqlerrm, 300)) end);
       when others then
         answers := answers || jsonb_build_array(jsonb_build_array(
           item ->> 'topic', item ->> 'key', 'refused', left(sqlstate || ': ' || sqlerrm, 300)));
@@ -41,4 +47,4 @@ end
 $$;
 revoke all on function evpower.apply_rows(jsonb) from public, anon, authenticated, service_role;
 comment on function evpower.apply_rows(jsonb) is
-  'evpower {edition}: writes stations, locations and tariff plans one by one';
+  'evpower {edition}: writes stations, locations, tariff plans and payments one by one';

@@ -1,4 +1,4 @@
--- Which stations, locations and tariff plans differ from what EvPower has: public.evpower_compare_rows(payload).
+-- Which stations, locations, tariff plans and payments differ from what EvPower has: public.evpower_compare_rows(payload).
 --
 -- payload: {"rows": [as of evpower_apply]}
 -- returns: {"keys": [[topic, key, "same" | "differs" | "refused", reason], ...]}; none while the guard is disabled: the

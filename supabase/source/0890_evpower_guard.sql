@@ -23,6 +23,7 @@ begin
         execute format('lock table public.%I in share row exclusive mode', table_name);
       end loop;
       perform evpower.guard_tables();
+      perform evpower.protect_tables();
       begin
         -- A second payment of a bill has an id that is longer than the older backend's.
         if exists (select from pg_catalog.pg_attribute a

@@ -33,6 +33,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0240_refuse_id', 'trigger', 'evpower_id_stays on public.clients', ''),
     ('0250_refuse_others', 'function', 'evpower.refuse_others()', ''),
     ('0260_guard_tables', 'function', 'evpower.guard_tables()', ''),
+    ('0270_protect_tables', 'function', 'evpower.protect_tables()', ''),
     ('0300_changes', 'table', 'evpower.changes', ''),
     ('0300_changes', 'index', 'evpower.changes_in_order', ''),
     ('0310_statuses_under_block', 'table', 'evpower.statuses_under_block', ''),
@@ -78,6 +79,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0730_evpower_webhook_result', 'function', 'public.evpower_webhook_result(jsonb)', 'service_role=X'),
     ('0800_contact_of_closed', 'function', 'evpower.contact_of_closed(text,text)', ''),
     ('0805_applied_rows', 'table', 'evpower.applied_rows', ''),
+    ('0808_fits', 'function', 'evpower.fits(text,jsonb)', ''),
+    ('0809_row_id', 'function', 'evpower.row_id(jsonb)', ''),
     ('0810_apply_set', 'function', 'evpower.apply_set(jsonb)', ''),
     ('0812_write_row', 'function', 'evpower.write_row(jsonb,boolean)', ''),
     ('0814_apply_rows', 'function', 'evpower.apply_rows(jsonb)', ''),
@@ -100,6 +103,12 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   union all
   select '0260_guard_tables', 'trigger', 'evpower_others_are_refused on public.' || t.name, ''
     from unnest(evpower.old_tables()) t (name)
+  union all
+  select '0270_protect_tables', 'policy', p.name || ' on public.' || t.name, ''
+    from unnest(evpower.old_tables()) t (name)
+   cross join unnest(array['evpower_own_select', 'evpower_none_of_anon']) p (name)
+   where t.name in ('client_tariffs', 'balance_topups', 'payment_transactions_odengi') and evpower.is_guarded()
+         and evpower.column_type('public.' || t.name, 'client_id') is not null
   union all
   select '0200_clients', 'column', 'public.clients.' || c.name, c.grants
     from (values ('id', 'authenticated=aw'), ('email', 'authenticated=aw'), ('phone', 'authenticated=aw'),

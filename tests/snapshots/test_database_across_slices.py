@@ -59,6 +59,8 @@ TRIGGERS: Final = {
     "identity.clients -> sync.end_claims": CLAIMS,
     "identity.clients -> sync.enqueue_rows": OUTBOX,
     "identity.clients -> wallet.open_wallet": WALLET_OF_A_CLIENT,
+    "payments.payments -> sync.enqueue_changed_payments": OUTBOX,
+    "payments.payments -> sync.enqueue_payments": OUTBOX,
     "payments.payments -> wallet.check_payments": MONEY,
     "stations.connectors -> sync.enqueue_connectors": OUTBOX,
     "stations.connectors -> sync.enqueue_named": OUTBOX,
@@ -68,6 +70,7 @@ TRIGGERS: Final = {
     "tariffs.assignments -> sync.enqueue_tariffs": OUTBOX,
     "tariffs.client_tariffs -> sync.enqueue_named": OUTBOX,
     "tariffs.versions -> sync.enqueue_tariffs": OUTBOX,
+    "wallet.transactions -> sync.enqueue_transactions": OUTBOX,
     "wallet.wallets -> sync.enqueue_owners": OUTBOX,
 }
 BODIES: Final = {

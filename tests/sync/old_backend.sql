@@ -120,13 +120,49 @@ create table public.charging_sessions (
   limit_value double precision,
   created_at timestamptz default now()
 );
+-- Several defaults are the ORM's, not the table's.
+create type public.payment_status as enum ('processing', 'approved', 'canceled', 'refunded', 'partial_refund');
+create type public.transaction_type as enum ('balance_topup', 'charge_reserve', 'charge_refund', 'charge_payment');
 create table public.balance_topups (
   id serial primary key,
-  invoice_id varchar(12) unique,
-  order_id varchar(128) unique,
-  client_id varchar references public.clients (id),
-  requested_amount numeric not null
+  invoice_id varchar(12) not null unique,
+  order_id varchar(128) not null unique,
+  merchant_id varchar(32) not null,
+  client_id varchar not null references public.clients (id) on delete cascade,
+  requested_amount numeric not null,
+  paid_amount numeric,
+  currency char(3) not null,
+  status public.payment_status not null,
+  odengi_status int not null,
+  created_at timestamptz not null,
+  paid_at timestamptz,
+  completed_at timestamptz,
+  qr_expires_at timestamptz not null,
+  invoice_expires_at timestamptz not null,
+  description text,
+  qr_code_url varchar(500),
+  app_link varchar(500),
+  last_webhook_at timestamptz,
+  webhook_count int not null,
+  last_status_check_at timestamptz,
+  status_check_count int not null,
+  needs_status_check boolean not null,
+  payment_provider text not null
 );
+create table public.payment_transactions_odengi (
+  id serial primary key,
+  client_id varchar references public.clients (id) on delete cascade,
+  transaction_type public.transaction_type not null,
+  amount numeric not null,
+  balance_before numeric not null,
+  balance_after numeric not null,
+  currency char(3) default 'KGS',
+  balance_topup_id int references public.balance_topups (id) on delete cascade,
+  charging_session_id varchar references public.charging_sessions (id) on delete set null,
+  description text,
+  created_at timestamptz default now()
+);
+grant select on public.balance_topups, public.payment_transactions_odengi, public.client_tariffs to anon, authenticated;
 
 alter table public.locations enable row level security;
 alter table public.stations enable row level security;

@@ -144,6 +144,8 @@ async def test_a_driver_writes_no_money_however_the_guard_stands(
         "update public.tariff_rules set price = 1",
         "update public.client_tariffs set discount_percent = 100",
         "update public.stations set price_per_kwh = 1 where false",
+        "update public.balance_topups set status = 'approved'",
+        "truncate public.payment_transactions_odengi",
     ],
 )
 async def test_stations_and_tariffs_are_evpowers_while_it_is_enabled(
@@ -211,6 +213,7 @@ async def test_enabling_makes_room_for_the_ids_of_second_payments(
     assert not status.is_invoice_id_short
     assert status.tables == (
         "locations", "tariff_plans", "tariff_rules", "stations", "connectors", "client_tariffs",
+        "balance_topups", "payment_transactions_odengi",
     )  # fmt: skip
 
 

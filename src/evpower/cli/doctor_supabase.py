@@ -4,7 +4,8 @@ A check whose precondition failed is skipped: a wrong address gives one finding,
 function, and a failure of Auth is not reported as a wrong key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -173,10 +174,26 @@ async def _guard(settings: Settings, http: HttpClient) -> list[Finding]:
     fix = "stop the older backend, then evpower supabase guard enable --reason ... (docs/sync.md)"
     findings = [Finding("Supabase guard", guard.is_enabled, describe(guard), fix)]
     if guard.is_enabled and guard.is_invoice_id_short:
-        detail = f"balance_topups.invoice_id is {guard.invoice_id}: a bill's second payment is not"
-        widen = "make balance_topups.invoice_id varchar(64), as the owner of the table"
-        findings.append(Finding("Supabase invoice ids", False, f"{detail} mirrored", widen))
+        invoices: list[str] = []
+        with suppress(EvPowerError, asyncpg.PostgresError, OSError, ValueError):  # said elsewhere
+            database = await Database.open(settings.database_url.get_secret_value(), size=2)
+            try:
+                invoices = await sync.not_mirrored(database, guard)
+            finally:
+                await database.close()
+        findings.append(short_ids(guard, invoices))
     return findings
+
+
+def short_ids(guard: sync.GuardStatus, invoices: Sequence[str]) -> Finding:
+    """Returns the finding that a bill's second payments are not mirrored, with the newest."""
+    detail = f"balance_topups.invoice_id is {guard.invoice_id}: a bill's second payment is not"
+    newest = f"; not there: {', '.join(invoices)}" if invoices else "; none yet"
+    widen = (
+        "make balance_topups.invoice_id varchar(64), as the owner of the table; then"
+        " evpower sync backfill"
+    )
+    return Finding("Supabase invoice ids", False, f"{detail} mirrored{newest}", widen)
 
 
 async def _status_words(settings: Settings, http: HttpClient) -> list[Finding]:

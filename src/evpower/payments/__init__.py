@@ -14,7 +14,7 @@ from evpower.payments.store import find_by_invoice
 from evpower.payments.top_up import TOP_UP_LIFETIME, StartedTopUp, TopUpFailure, top_up
 
 # What slices above may read of the tables.
-PUBLIC_VIEWS = ("payments.payments_public",)
+PUBLIC_VIEWS = ("payments.payments_public", "payments.top_ups_public")
 
 __all__ = [
     "PUBLIC_VIEWS",

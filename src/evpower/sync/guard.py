@@ -7,7 +7,7 @@ from typing import Final, cast
 
 from evpower import identity
 from evpower.foundation.db import Database
-from evpower.sync.outbound import store
+from evpower.sync.outbound import store, store_payment_rows
 from evpower.sync.supabase_rpc import Rpc
 from evpower.sync.webhook.secrets import call_function
 
@@ -26,15 +26,19 @@ class GuardStatus:
     invoice_id: str | None  # the type of balance_topups.invoice_id; None: there is no such table
 
     @property
-    def is_invoice_id_short(self) -> bool:
-        """Returns whether a bill's second payment has an id that is too long for the table."""
+    def longest_invoice_id(self) -> int | None:
+        """Returns the length of the column in characters; None: there is no limit, or no table."""
         head, _, tail = (self.invoice_id or "").partition("(")
         length = tail.rstrip(")")
-        return (
-            head.startswith("character varying")
-            and length.isdigit()
-            and (int(length) < _LONG_INVOICE_ID)
-        )
+        if head.startswith("character varying") and length.isdigit():
+            return int(length)
+        return None
+
+    @property
+    def is_invoice_id_short(self) -> bool:
+        """Returns whether a bill's second payment has an id that is too long for the table."""
+        longest = self.longest_invoice_id
+        return longest is not None and longest < _LONG_INVOICE_ID
 
 
 async def guard_status(rpc: Rpc) -> GuardStatus:
@@ -63,6 +67,14 @@ async def set_guard(
         async with db.transaction() as connection:
             await store.release_waiting(connection)
     return status
+
+
+async def not_mirrored(db: Database, status: GuardStatus, limit: int = 20) -> list[str]:
+    """Returns the newest payments that Supabase's table lacks: their ids are too long for it."""
+    if status.longest_invoice_id is None:
+        return []
+    async with db.connection() as connection:
+        return await store_payment_rows.longer_ids(connection, status.longest_invoice_id, limit)
 
 
 def _read(answer: Mapping[str, object]) -> GuardStatus:

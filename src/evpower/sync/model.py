@@ -12,12 +12,26 @@ from evpower.foundation.bus import Topic as BusTopic
 # Published when Supabase reports a change, so that pullers read it. The key is always EVERYTHING.
 SUPABASE_CHANGED: Final = BusTopic("supabase", b"b")
 # Of a key that stands for a text id, in the tables of an older backend.
-RowTopic = Literal["location", "station", "tariff", "client_tariff"]
-OutboxTopic = Literal["client", "session", "location", "station", "tariff", "client_tariff"]
+PaymentTopic = Literal["payment", "transaction"]
+RowTopic = Literal["location", "station", "tariff", "client_tariff", "payment", "transaction"]
+OutboxTopic = Literal[
+    "client",
+    "session",
+    "location",
+    "station",
+    "tariff",
+    "client_tariff",
+    "payment",
+    "transaction",
+]
 ComparedTopic = Literal["client", "session"]
 Side = Literal["evpower", "supabase"]
 TOPICS: Final[tuple[ComparedTopic, ...]] = ("client", "session")
 ROW_TOPICS: Final[frozenset[str]] = frozenset(get_args(RowTopic))
+PAYMENT_TOPICS: Final[frozenset[str]] = frozenset(get_args(PaymentTopic))
+
+# The receipt of the payment that imports an opening balance: this prefix and the client's id.
+OPENING: Final = "opening:"
 
 # Which side is right when the two differ.
 AUTHORITY: Final[Mapping[str, Side]] = MappingProxyType(
@@ -43,6 +57,7 @@ AUTHORITY: Final[Mapping[str, Side]] = MappingProxyType(
         "station": "evpower",  # with its location and connectors, in an older backend's tables
         "tariff": "evpower",
         "client_tariff": "evpower",
+        "payment": "evpower",  # with its transactions, in an older backend's tables
     }
 )
 
@@ -103,12 +118,13 @@ class Outgoing:
     parts: Mapping[UUID, ClientPart]
     transaction_count: int
     rows: str = "[]"
+    payments: str = "[]"
 
     def body(self) -> bytes:
         """Returns the request's bytes, joined without parsing the parts."""
         return (
             f'{{"payload":{{"clients":{self.clients},"transactions":{self.transactions},'
-            f'"sessions":{self.sessions},"rows":{self.rows}}}}}'
+            f'"sessions":{self.sessions},"rows":{self.rows},"payments":{self.payments}}}}}'
         ).encode()
 
 
@@ -119,8 +135,9 @@ ApplyOutcome = Literal["applied", "stale", "gap", "orphan", "busy", "refused"]
 class ApplyResult:
     """What Supabase did with one key. `reason` of a gap is the last version Supabase has.
 
-    `orphan`: a session whose client Supabase lacks. `busy`: another transaction holds the row's
-    lock. `stale`: Supabase has a newer number; with the reason "status", and another status.
+    `orphan`: a session whose client Supabase lacks, or a payment of which something is missing.
+    `busy`: another transaction holds the row's lock. `stale`: Supabase has a newer number; with the
+    reason "status", and another status.
     """
 
     topic: OutboxTopic

@@ -38,8 +38,8 @@ def judge(
 ) -> Finish:
     """Returns the end of one claim; `part` is what was sent of a client.
 
-    `waits_for_client`: Supabase refuses the session's client. `waits_for_contact`: a closed client
-    with the same contact is sent first, so that Supabase releases it.
+    `waits_for_client`: Supabase refuses what the session or payment names. `waits_for_contact`: a
+    closed client with the same contact is sent first, so that Supabase releases it.
     """
     if result is None:
         return _unnamed(claim, delay_s, is_sent=claim.topic != "client" or part is not None)
@@ -77,10 +77,11 @@ def _unnamed(claim: Claim, delay_s: float, *, is_sent: bool) -> Finish:
 
 
 def _orphan(claim: Claim, delay_s: float, *, is_refused: bool) -> Finish:
-    """Sends a session again with its client at once; the next time after a pause."""
+    """Sends it again at once, with what it names; the next time after a pause."""
+    needed = "its client" if claim.topic == "session" else "what it names"
     if is_refused:
-        return Finish(claim, "park", "Supabase refuses its client")
-    return Finish(claim, "retry", "Supabase lacks its client", delay_s if claim.attempts else 0.0)
+        return Finish(claim, "park", f"Supabase refuses {needed}")
+    return Finish(claim, "retry", f"Supabase lacks {needed}", delay_s if claim.attempts else 0.0)
 
 
 def _busy(claim: Claim, delay_s: float, *, is_blocking: bool) -> Finish:
@@ -137,3 +138,14 @@ def parse_results(raw: object) -> dict[tuple[OutboxTopic, UUID], ApplyResult]:
         if result.topic in get_args(OutboxTopic) and outcome in _OUTCOMES:
             results[result.topic, result.key] = result
     return results
+
+
+def parse_tables(raw: object) -> list[str]:
+    """Returns the tables of an older backend that evpower_apply named; an earlier one names none.
+
+    Call `parse_results` first: it refuses what is no response of evpower_apply.
+    """
+    tables = cast("Mapping[str, object]", raw).get("tables")
+    if not isinstance(tables, list):
+        return []
+    return [str(name) for name in cast("list[object]", tables)]

@@ -6,7 +6,6 @@ status of a connector. Which columns a project has is found out in Supabase (evp
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -16,8 +15,7 @@ from evpower.foundation.clock import to_z
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import NotFound
 from evpower.stations import Connector, StationView
-from evpower.sync.model import ROW_TOPICS, Claim
-from evpower.sync.outbound import store_rows
+from evpower.sync.outbound.old_row import OldRow, Write
 from evpower.sync.outbound.store_rows import RowIds
 from evpower.tariffs import Place, RateCard, Rates, Snapshot
 
@@ -28,44 +26,6 @@ _ORDER: Final = {"location": 0, "tariff": 1, "station": 2, "client_tariff": 3}
 _OCCUPIED: Final = frozenset(
     {"preparing", "occupied", "charging", "suspended_ev", "suspended_evse", "finishing", "reserved"}
 )
-# What changes with time alone, and is no difference when both sides are compared.
-_VOLATILE: Final = frozenset({"is_available", "last_heartbeat_at", "updated_at"})
-Write = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class OldRow:
-    """One location, station or tariff plan with the writes that make it."""
-
-    topic: str
-    key: UUID
-    id: str
-    writes: Sequence[Write]
-
-    def payload(self, number: int, *, force: bool = False) -> dict[str, object]:
-        """Returns the entry of evpower_apply; `number` orders it among all writes of its key."""
-        return {
-            "topic": self.topic,
-            "key": str(self.key),
-            "number": number,
-            "force": force,
-            "writes": self.writes,
-        }
-
-    def compared(self) -> dict[str, object]:
-        """Returns the entry of evpower_compare_rows."""
-        writes = [
-            write
-            | {
-                "always": {
-                    name: value
-                    for name, value in write["always"].items()
-                    if name not in _VOLATILE and name not in write.get("volatile", ())
-                }
-            }
-            for write in self.writes
-        ]
-        return {"topic": self.topic, "key": str(self.key), "writes": writes}
 
 
 async def read_rows(connection: Connection, ids: RowIds, now: datetime) -> list[OldRow]:
@@ -101,28 +61,6 @@ async def read_rows(connection: Connection, ids: RowIds, now: datetime) -> list[
             writes = by_station.get(id_, [])
         rows.append(OldRow(topic, key, id_, writes))
     return rows
-
-
-async def read_claimed(
-    connection: Connection, claims: Sequence[Claim], now: datetime
-) -> list[dict[str, object]]:
-    """Returns the claimed rows as evpower_apply takes them.
-
-    Stations of claimed sessions that wait themselves are among them: they go before the sessions.
-    """
-    named = {claim.key: claim for claim in claims if claim.topic in ROW_TOPICS}
-    ids = await store_rows.ids_of(connection, list(named)) if named else {}
-    sessions = [claim for claim in claims if claim.topic == "session"]
-    if sessions:
-        ids |= await store_rows.stations_of(connection, [claim.key for claim in sessions])
-    newest = max((claim.number for claim in claims), default=0)
-    return [
-        row.payload(
-            named[row.key].number if row.key in named else newest,
-            force=row.key in named and named[row.key].force,
-        )
-        for row in await read_rows(connection, ids, now)
-    ]
 
 
 def plan_key(code: str) -> UUID:

@@ -22,6 +22,7 @@ from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
 from evpower.sync import metrics
 from evpower.sync.errors import SyncError, TargetBusy, TargetRefuses, TargetUnavailable, TooLarge
 from evpower.sync.model import (
+    PAYMENT_TOPICS,
     SUPABASE_CHANGED,
     ApplyResult,
     Claim,
@@ -31,8 +32,13 @@ from evpower.sync.model import (
     Outgoing,
 )
 from evpower.sync.outbound import store
-from evpower.sync.outbound.judge import judge, parse_results, refused_for_contact
-from evpower.sync.outbound.store_first import enqueue_clients_of, enqueue_closed_holders
+from evpower.sync.outbound.judge import judge, parse_results, parse_tables, refused_for_contact
+from evpower.sync.outbound.old_tables import OldTables
+from evpower.sync.outbound.store_first import (
+    enqueue_clients_of,
+    enqueue_closed_holders,
+    enqueue_needs_of,
+)
 from evpower.sync.supabase_job import SupabaseJob
 from evpower.sync.supabase_rpc import Rpc
 
@@ -60,6 +66,7 @@ class Relay(SupabaseJob):
         self._calls: set[asyncio.Task[DeliveryResult]] = set()
         self._idle = Backoff(_LINGER_S, settings.relay_poll_s)
         self._idle_rounds = 0  # in a row
+        self._old_tables = OldTables(db)
         # Both shrink when a gateway refuses a call as too large.
         self._budget = settings.relay_transactions
         self._batch = settings.relay_batch
@@ -220,8 +227,8 @@ class Relay(SupabaseJob):
         self._breaker.succeeded()
         self._share = min(1.0, self._share * 2)
         await self._set_state("up", None)
-        waiting_for_client = await self._send_missing_clients(
-            [result.key for result in results.values() if result.outcome == "orphan"]
+        waiting_for_client = await self._send_what_orphans_need(
+            [result for result in results.values() if result.outcome == "orphan"]
         )
         waiting_for_contact = await self._send_closed_holders(claims, results)
         ends = [
@@ -238,6 +245,7 @@ class Relay(SupabaseJob):
         if gaps := sum(result.outcome == "gap" for result in results.values()):
             _log.warning("transaction_gap_detected", clients=gaps)
         await self._finish(ends)
+        await self._old_tables.follow(parse_tables(response))
         return await self._record(ends, outgoing, results, took_ms, recovered=recovered)
 
     async def _record(
@@ -274,12 +282,18 @@ class Relay(SupabaseJob):
             calls=1,
         )
 
-    async def _send_missing_clients(self, sessions: Sequence[UUID]) -> set[UUID]:
-        """Enqueues the clients of sessions. Returns the sessions whose client is parked."""
-        if not sessions:
-            return set()
-        async with self._db.transaction() as connection:
-            return await enqueue_clients_of(connection, sessions)
+    async def _send_what_orphans_need(self, orphans: Sequence[ApplyResult]) -> set[UUID]:
+        """Enqueues what sessions and payments name. Returns those of which something is parked."""
+        payments = [result.key for result in orphans if result.topic in PAYMENT_TOPICS]
+        sessions = [result.key for result in orphans if result.topic == "session"]
+        waiting: set[UUID] = set()
+        if sessions:
+            async with self._db.transaction() as connection:
+                waiting |= await enqueue_clients_of(connection, sessions)
+        if payments:
+            async with self._db.transaction() as connection:
+                waiting |= await enqueue_needs_of(connection, payments)
+        return waiting
 
     async def _send_closed_holders(
         self, claims: Sequence[Claim], results: Mapping[tuple[OutboxTopic, UUID], ApplyResult]

@@ -11,13 +11,14 @@ from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.foundation.rows import read_row
 from evpower.sync.model import (
     CLIENT_STATUS,
+    OPENING,
     Claim,
     ClientPart,
     Finish,
     OutboxTopic,
     Outgoing,
 )
-from evpower.sync.outbound.old_rows import read_claimed
+from evpower.sync.outbound.claimed_rows import read_claimed
 from evpower.sync.store_sessions import SHOWN_SESSIONS
 
 # Supabase is right about a client's request for deletion; a row that is created again must state
@@ -34,9 +35,6 @@ case when c.status <> 'closed' then coalesce(c.phone, (select k.value from sync.
   where k.client_id = c.id and k.contact = 'phone')) end as phone,
 case when c.status <> 'closed' then c.name end as name
 """
-
-# The receipt of the payment that imports an opening balance: this prefix and the client's id.
-OPENING: Final = "opening:"
 
 # synchronous_commit off: a crash may lose a lease or a finished entry, and then a call is repeated,
 # which is harmless.
@@ -195,7 +193,7 @@ async def read(
             _READ_SESSIONS, [claim.key for claim in sessions], [claim.force for claim in sessions]
         )
     count = sum(max(0, part.to_version - part.from_version) for part in parts.values())
-    rows = await read_claimed(connection, claims, now)
+    rows, payments = await read_claimed(connection, claims, now)
     return Outgoing(
         client_json,
         transaction_json,
@@ -203,6 +201,7 @@ async def read(
         parts,
         count,
         orjson.dumps(rows).decode(),
+        orjson.dumps(payments).decode(),
     )
 
 

@@ -1,10 +1,11 @@
-"""SQL of clients that must be sent to Supabase before a key that it refused."""
+"""SQL of what must be sent to Supabase before a key that it refused."""
 
 from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record
+from evpower.sync.model import OutboxTopic
 from evpower.sync.outbound.store import enqueue
 
 _OF_ORPHANS: Final = """
@@ -42,3 +43,44 @@ async def enqueue_closed_holders(connection: Connection, clients: Sequence[UUID]
     if holders:
         await enqueue(connection, "client", holders, force=True)
     return {row["id"] for row in rows}
+
+
+_NEEDS: Final = """
+with rows as materialized (
+  select k.key, k.topic, k.id from sync.row_keys k where k.key = any ($1::uuid[])
+), moved as materialized (
+  select r.key, t.client_id, t.payment_id, t.settlement_id from rows r
+    join wallet.transactions_public t
+      on t.client_id = split_part(r.id, ':', 1)::uuid
+         and t.version = split_part(r.id, ':', 2)::bigint
+   where r.topic = 'transaction'
+), needs as (
+  select r.key, 'client' as topic, p.client_id as need from rows r
+    join payments.top_ups_public p on p.invoice_id = r.id where r.topic = 'payment'
+  union all
+  select m.key, 'client', m.client_id from moved m
+  union all
+  select m.key, 'session', s.session_id from moved m
+    join charging.settlements_public s on s.id = m.settlement_id
+  union all
+  select m.key, 'payment', k.key from moved m
+    join payments.payments_public p on p.id = m.payment_id
+    join sync.row_keys k on k.topic = 'payment' and k.id = p.invoice_id
+)
+select n.key, n.topic, n.need, p.parked_at is not null as parked
+  from needs n left join sync.pending p on p.topic = n.topic and p.key = n.need
+"""
+
+
+async def enqueue_needs_of(connection: Connection, keys: Sequence[UUID]) -> set[UUID]:
+    """Enqueues the clients, sessions and bills that rows of payments name.
+
+    Returns the keys of which something is parked: it waits for an operator.
+    """
+    rows: list[Record] = await connection.fetch(_NEEDS, keys)
+    topics: Sequence[OutboxTopic] = ("client", "payment", "session")
+    for topic in topics:
+        needed = {row["need"] for row in rows if row["topic"] == topic and not row["parked"]}
+        if needed:
+            await enqueue(connection, topic, sorted(needed), force=True)
+    return {row["key"] for row in rows if row["parked"]}

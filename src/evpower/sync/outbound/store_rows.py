@@ -1,4 +1,4 @@
-"""SQL of outbox entries for the tables of an older backend: locations, stations, tariffs."""
+"""SQL of outbox entries for the tables of an older backend."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -48,13 +48,15 @@ async def pending(connection: Connection, keys: Sequence[UUID]) -> set[str]:
 async def ids_with_prices(connection: Connection) -> list[tuple[RowTopic, str]]:
     """Returns topic and id of every location, station and tariff plan: a price may begin there."""
     rows: list[Record] = await connection.fetch(
-        "select topic, id from sync.row_keys where topic <> 'client_tariff'"
+        """
+        select topic, id from sync.row_keys where topic in ('location', 'station', 'tariff')
+        """
     )
     return [(cast("RowTopic", row["topic"]), row["id"]) for row in rows]
 
 
 async def enqueue_all(connection: Connection) -> None:
-    """Enqueues every location, station, tariff plan and tariff of a client."""
+    """Enqueues every location, station, tariff plan, tariff of a client, payment, transaction."""
     await connection.execute(
         """
         select sync.enqueue_ids(k.topic, array_agg(k.id)) from sync.row_keys k

@@ -1,4 +1,4 @@
-"""Compares locations, stations and tariff plans with the tables of an older backend."""
+"""Compares locations, stations, tariffs and payments with the tables of an older backend."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
 from evpower.sync.errors import TargetUnavailable
 from evpower.sync.outbound import store_rows
-from evpower.sync.outbound.old_rows import OldRow, read_rows
+from evpower.sync.outbound.claimed_rows import read_all
+from evpower.sync.outbound.old_row import OldRow
 from evpower.sync.reconciliation.drift import Drift
 from evpower.sync.supabase_rpc import Rpc
 
@@ -31,7 +32,7 @@ class RowDigest:
 async def differing(db: Database, rpc: Rpc, keys: Sequence[UUID]) -> dict[str, Drift]:
     """Returns what differs of these keys; nothing while the guard is disabled. Raises SyncError."""
     async with db.connection() as connection:
-        rows = await read_rows(connection, await store_rows.ids_of(connection, keys), utc_now())
+        rows = await read_all(connection, await store_rows.ids_of(connection, keys), utc_now())
     drift: dict[str, Drift] = {}
     for start in range(0, len(rows), _BATCH):
         page = {(row.topic, str(row.key)): row for row in rows[start : start + _BATCH]}

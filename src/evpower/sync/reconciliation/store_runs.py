@@ -84,10 +84,13 @@ def page_sql(topic: Part, *, recent: bool) -> str:
         {source_sql}select s.id, false as deletion_requested from {source} s
         where s.id > $1 order by s.id limit $2
         """
-    if topic == "row":  # few: all of them each time
+    if topic == "row":  # few, and all of them each time; payments are many
         return """
         select r.key as id, false as deletion_requested from sync.row_keys r
-        where r.key > $1 order by r.key limit $2
+        where r.key > $1
+          and (r.topic not in ('payment', 'transaction')
+               or r.added_at > coalesce($3, now() - interval '40 days'))
+        order by r.key limit $2
         """
     source_sql = _RECENT["client"] if recent else ""
     recent_only = " and c.id = any (array(select l.id from recent l))" if recent else ""
@@ -103,7 +106,7 @@ async def page_of_ours(
 ) -> list[DigestKey]:
     """Returns the next keys after `after`; with `since` only those that changed after it."""
     sql = page_sql(topic, recent=since is not None)
-    more = () if since is None or topic == "row" else (since,)
+    more = () if since is None and topic != "row" else (since,)
     rows: list[Record] = await connection.fetch(sql, after or _NIL, limit, *more)
     return [DigestKey(row["id"], row["deletion_requested"]) for row in rows]
 

@@ -1,0 +1,487 @@
+"""Top-ups and the ledger in the tables of an older backend, which phones read."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from evpower import payments
+from evpower.cli import doctor_supabase
+from evpower.config import Settings
+from evpower.foundation.clock import utc_now
+from evpower.foundation.db import Connection, Database
+from evpower.sync import OPENING, Relay, backfill, check, guard_status, not_mirrored, set_guard
+from tests.conftest import Server
+from tests.sync.conftest import rpc_to
+from tests.sync.old_backend import old_backend_project, switch
+from tests.sync.pulling import Driver, Supabase
+from tests.sync.scenario import Scenario, Target
+from tests.waiting import until
+
+LEDGER = "payment_transactions_odengi"
+FOREIGN_KEY = f"{LEDGER}_balance_topup_id_fkey"
+# What the app's revisions ask for, as PostgREST takes it.
+R1 = f"{LEDGER}?select=*&order=created_at.desc&limit=50"
+R3 = "balance_topups?select=*&order=created_at.desc&limit=50"
+R3B = (
+    f"balance_topups?select=*,{LEDGER}!{FOREIGN_KEY}(balance_before,balance_after,amount,"
+    "transaction_type)&order=created_at.desc&limit=50"
+)
+R5 = (
+    "balance_topups?select=id,invoice_id,order_id,merchant_id,client_id,requested_amount,"
+    "paid_amount,currency,status,odengi_status,payment_provider,description,qr_code_url,app_link,"
+    f"created_at,paid_at,completed_at,qr_expires_at,invoice_expires_at,{LEDGER}!{FOREIGN_KEY}"
+    "(balance_before,balance_after,amount,transaction_type)&order=created_at.desc&limit=100"
+)
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+async def project(server: Server) -> AsyncGenerator[Target]:
+    async with old_backend_project(server, "supabase_payments") as target:
+        yield target
+
+
+@pytest.fixture
+async def there(project: Target) -> AsyncGenerator[Connection]:
+    async with project.psql() as connection:
+        await switch(connection, enable=False)
+        for table in ("charging_sessions", "transactions", LEDGER, "balance_topups", "clients"):
+            await connection.execute(f"delete from public.{table}")
+        await switch(connection, enable=True)
+        yield connection
+
+
+@pytest.fixture
+async def relay(
+    db: Database, http: httpx.AsyncClient, project: Target, settings: Settings, there: Connection,
+    scenario: Scenario,
+) -> Relay:  # fmt: skip
+    """A relay that knows already that the tables are there."""
+    assert there
+    relay = Relay(db, rpc_to(http, project), settings, utc_now)
+    await scenario.client()
+    await relay.drain()
+    return relay
+
+
+@pytest.fixture
+def supabase(project: Target, there: Connection, http: httpx.AsyncClient) -> Supabase:
+    return Supabase(project, there, http)
+
+
+async def registered(supabase: Supabase, owner: Connection) -> Driver:
+    """A driver of the app, whom EvPower knows."""
+    driver = await supabase.sign_up()
+    await owner.execute(
+        "insert into identity.clients (id, email, name, origin) values ($1, $2, 'A', 'import')",
+        driver.id,
+        driver.email,
+    )
+    return driver
+
+
+async def begin(owner: Connection, client: UUID, amount_minor: int = 50_000) -> str:
+    """A top-up that waits for its payment; returns its invoice."""
+    code = uuid4().hex[:12]
+    await owner.execute(
+        "insert into payments.payments (invoice_id, order_id, client_id, provider, method,"
+        " amount_minor, expires_at) values ($1, $2, $3, 'odengi', 'qr', $4, $5)",
+        code,
+        f"qr_topup_{code}",
+        client,
+        amount_minor,
+        utc_now() + timedelta(minutes=5),
+    )
+    return code
+
+
+async def pay(owner: Connection, invoice: str) -> None:
+    await owner.fetch(
+        "select wallet.credit_many(array(select id from payments.payments where invoice_id = $1))",
+        await owner.fetchval(
+            "update payments.payments set status = 'approved', paid_minor = amount_minor,"
+            " confirmed_at = now(), closed_at = now(), credited_ref = invoice_id || '-t'"
+            " where invoice_id = $1 returning invoice_id",
+            invoice,
+        ),
+    )
+
+
+async def rows(there: Connection, table: str, client: UUID) -> Rows:
+    listed = await there.fetch(
+        f"select to_jsonb(t)::text as row from public.{table} t where client_id = $1 order by id",
+        str(client),
+    )
+    return [json.loads(entry["row"]) for entry in listed]
+
+
+async def test_a_top_up_and_what_moves_the_balance_are_shown(
+    relay: Relay, scenario: Scenario, owner: Connection, there: Connection, db: Database
+) -> None:
+    client = await scenario.client()
+    invoice = await begin(owner, client)
+    assert (await relay.drain()).refused == 0
+    [bill] = await rows(there, "balance_topups", client)
+    assert (bill["invoice_id"], bill["status"], bill["odengi_status"]) == (invoice, "processing", 0)
+    assert (bill["requested_amount"], bill["paid_amount"]) == (500, None)
+    assert (bill["payment_provider"], bill["order_id"]) == ("ODENGI", f"qr_topup_{invoice}")
+    assert await rows(there, LEDGER, client) == []
+
+    await pay(owner, invoice)
+    session = await scenario.session(client, station="CHR-BGK-001", cost_minor=12_345)
+    settlement = await owner.fetchval(
+        "select id from charging.settlements where session_id = $1", session
+    )
+    async with db.transaction() as connection:
+        cause = {"operator": "aida", "reason": "sorry", "reference": "r1"}
+        await payments.refund_charge(
+            connection, settlement_id=settlement, amount_minor=345, **cause
+        )
+        await payments.refund_payment(connection, invoice_id=invoice, amount_minor=10_000, **cause)
+    assert (await relay.drain()).refused == 0
+    [bill] = await rows(there, "balance_topups", client)
+    assert (bill["status"], bill["odengi_status"], bill["paid_amount"]) == (
+        "partial_refund", 4, 500,
+    )  # fmt: skip
+    assert bill["paid_at"] is not None
+    ledger = await rows(there, LEDGER, client)
+    assert [
+        (row["transaction_type"], row["amount"], row["balance_before"], row["balance_after"],
+         row["balance_topup_id"], row["charging_session_id"])
+        for row in ledger
+    ] == [
+        ("balance_topup", 500, 0, 500, bill["id"], None),
+        ("charge_payment", -123.45, 500, 376.55, None, str(session)),
+        ("charge_refund", 3.45, 376.55, 380, None, str(session)),
+        ("balance_topup", -100, 380, 280, None, None),
+    ]  # fmt: skip
+
+
+async def test_a_call_that_is_repeated_writes_no_second_row(
+    relay: Relay, scenario: Scenario, owner: Connection, there: Connection
+) -> None:
+    client = await scenario.client()
+    await pay(owner, await begin(owner, client))
+    await relay.drain()
+    for force in (False, True):
+        await owner.execute("select sync.enqueue_ids('transaction', array[$1])", f"{client}:1")
+        await owner.execute("update sync.pending set force = $1", force)
+        assert (await relay.drain()).refused == 0
+    assert len(await rows(there, LEDGER, client)) == 1
+
+
+async def test_a_hold_and_an_opening_balance_make_no_row(
+    relay: Relay, scenario: Scenario, owner: Connection, there: Connection
+) -> None:
+    client = await scenario.client()
+    await owner.execute(
+        "insert into payments.payments (invoice_id, order_id, client_id, provider, provider_ref,"
+        " method, amount_minor, status, paid_minor, confirmed_at, expires_at)"
+        " values ($1, $1, $2, 'manual', $3, 'cash', 700, 'approved', 700, now(), now())",
+        uuid4().hex[:12],
+        client,
+        f"{OPENING}{client}",
+    )
+    await owner.fetch(
+        "select wallet.credit_many(array(select id from payments.payments where client_id = $1))",
+        client,
+    )
+    assert (await relay.drain()).refused == 0
+    assert await rows(there, LEDGER, client) == []
+    assert await rows(there, "balance_topups", client) == []
+
+
+async def test_an_unpaid_top_up_is_canceled_after_its_qr_expired(
+    db: Database, http: httpx.AsyncClient, project: Target, settings: Settings, relay: Relay,
+    scenario: Scenario, owner: Connection, there: Connection,
+) -> None:  # fmt: skip
+    client = await scenario.client()
+    invoice = await begin(owner, client)
+    await relay.drain()
+    later = utc_now() + timedelta(minutes=6)
+    await owner.execute(  # as a recheck does
+        "update payments.payments set check_count = check_count + 1, updated_at = $2"
+        " where invoice_id = $1",
+        invoice,
+        later,
+    )
+    after = Relay(db, rpc_to(http, project), settings, lambda: later)
+    assert (await after.drain()).keys == 1
+    [bill] = await rows(there, "balance_topups", client)
+    assert (bill["status"], bill["odengi_status"]) == ("canceled", 2)
+    await owner.execute(
+        "update payments.payments set check_count = check_count + 1, updated_at = $2"
+        " where invoice_id = $1",
+        invoice,
+        later + timedelta(minutes=5),
+    )
+    assert await scenario.pending() == 0  # a later recheck shows nothing new
+    await pay(owner, invoice)
+    await after.drain()
+    [bill] = await rows(there, "balance_topups", client)
+    assert bill["status"] == "approved"
+
+
+@pytest.fixture
+async def short_ids(there: Connection) -> AsyncGenerator[None]:
+    """The table belongs to another role, so EvPower could not widen it."""
+    await there.execute("alter table public.balance_topups alter invoice_id type varchar(12)")
+    yield
+    await there.execute("alter table public.balance_topups alter invoice_id type varchar(64)")
+
+
+@pytest.mark.usefixtures("short_ids")
+async def test_an_id_that_is_too_long_for_the_table_is_left_out(
+    relay: Relay, scenario: Scenario, owner: Connection, there: Connection, db: Database,
+    project: Target, http: httpx.AsyncClient,
+) -> None:  # fmt: skip
+    client = await scenario.client()
+    first = await begin(owner, client)
+    second = f"{first}/2"
+    await owner.execute(
+        "insert into payments.payments (invoice_id, order_id, client_id, provider, method,"
+        " amount_minor, expires_at) values ($1, $1, $2, 'odengi', 'qr', 50000, now())",
+        second,
+        client,
+    )
+    await pay(owner, first)
+    await pay(owner, second)
+    assert (await relay.drain()).refused == 0
+    assert await scenario.pending() == 0
+    assert [bill["invoice_id"] for bill in await rows(there, "balance_topups", client)] == [first]
+    ledger = await rows(there, LEDGER, client)
+    assert [row["balance_after"] for row in ledger] == [500, 1000]
+    assert [row["balance_topup_id"] is None for row in ledger] == [False, True]
+    assert (await check(db, rpc_to(http, project))).differ == 0
+    status = await guard_status(rpc_to(http, project))
+    listed = await not_mirrored(db, status)
+    assert listed == [second]
+    finding = doctor_supabase.short_ids(status, listed)
+    assert not finding.ok
+    assert second in finding.detail
+
+
+async def test_it_waits_for_what_it_names(
+    relay: Relay, scenario: Scenario, owner: Connection, there: Connection
+) -> None:
+    client = await scenario.client()
+    await pay(owner, await begin(owner, client))
+    await owner.execute("delete from sync.pending where topic in ('client', 'payment')")
+    assert (await relay.drain()).refused == 0  # Supabase lacks the client and the bill
+    await owner.execute("update sync.pending set next_at = now()")
+    assert (await relay.drain()).refused == 0
+    assert await scenario.pending() == 0
+    [bill] = await rows(there, "balance_topups", client)
+    [entry] = await rows(there, LEDGER, client)
+    assert entry["balance_topup_id"] == bill["id"]
+
+
+async def test_tables_that_are_new_are_filled_once(
+    db: Database, http: httpx.AsyncClient, project: Target, settings: Settings, there: Connection,
+    scenario: Scenario, owner: Connection,
+) -> None:  # fmt: skip
+    client = await scenario.client()
+    await pay(owner, await begin(owner, client))
+    assert await owner.fetchval("select count(*) from sync.row_keys") == 0
+    relay = Relay(db, rpc_to(http, project), settings, utc_now)
+    await relay.drain()
+    assert len(await rows(there, LEDGER, client)) == 1
+    assert await scenario.pending() == 0
+    other = Relay(db, rpc_to(http, project), settings, utc_now)
+    second = await scenario.client()
+    await pay(owner, await begin(owner, second))
+    await other.drain()
+    assert len(await rows(there, "balance_topups", second)) == 1
+    await backfill(db)
+    await other.drain()
+    assert len(await rows(there, LEDGER, client)) == 1
+
+
+async def test_a_payment_under_way_is_not_forgotten_while_tables_are_found(
+    db: Database, http: httpx.AsyncClient, project: Target, settings: Settings, there: Connection,
+    scenario: Scenario, owner: Connection,
+) -> None:  # fmt: skip
+    client = await scenario.client()
+    other = await scenario.client()
+    relay = Relay(db, rpc_to(http, project), settings, utc_now)
+    async with owner.transaction():
+        await begin(owner, client)  # made no entry: no table is known
+        draining = asyncio.create_task(relay.drain())
+        async with db.connection() as watching:
+            await until(
+                lambda: watching.fetchval("select exists (select from pg_locks where not granted)")
+            )
+    await draining
+    await relay.drain()
+    assert len(await rows(there, "balance_topups", client)) == 1
+    assert other
+
+
+async def test_a_project_without_the_tables_costs_no_entry(
+    relay_fresh: Relay, scenario: Scenario, owner: Connection
+) -> None:
+    client = await scenario.client()
+    await relay_fresh.drain()
+    await pay(owner, await begin(owner, client))
+    topics = await owner.fetch("select distinct topic from sync.pending")
+    assert [row["topic"] for row in topics] == ["client"]
+
+
+async def test_a_reconciliation_finds_and_repairs_what_differs(
+    relay: Relay, scenario: Scenario, owner: Connection, there: Connection, db: Database,
+    project: Target, http: httpx.AsyncClient,
+) -> None:  # fmt: skip
+    rpc = rpc_to(http, project)
+    client = await scenario.client()
+    invoice = await begin(owner, client)
+    await pay(owner, invoice)
+    await relay.drain()
+    assert (await check(db, rpc)).differ == 0
+    await switch(there, enable=False)
+    await there.execute("update public.balance_topups set paid_amount = 5000")
+    await there.execute(f"delete from public.{LEDGER}")
+    await switch(there, enable=True)
+    differing = await check(db, rpc)
+    assert {(drift.theirs.topic, drift.theirs.id) for drift in differing.drift} == {
+        ("payment", invoice), ("transaction", f"{client}:1"),
+    }  # fmt: skip
+    assert (await check(db, rpc, repair=True, deliver=relay.drain)).equal
+    [bill] = await rows(there, "balance_topups", client)
+    [entry] = await rows(there, LEDGER, client)
+    assert (bill["paid_amount"], entry["balance_topup_id"]) == (500, bill["id"])
+
+
+async def test_deleting_a_user_goes_on_working(
+    relay: Relay, scenario: Scenario, owner: Connection, there: Connection, db: Database,
+    project: Target, http: httpx.AsyncClient,
+) -> None:  # fmt: skip
+    client = await scenario.client()
+    await pay(owner, await begin(owner, client))
+    await relay.drain()
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await there.execute("delete from public.balance_topups")
+    await there.execute("delete from public.clients where id = $1", str(client))
+    assert await rows(there, LEDGER, client) == []
+    await owner.execute("update identity.clients set status = 'closed' where id = $1", client)
+    await owner.execute("delete from sync.pending")
+    differing = await check(db, rpc_to(http, project))
+    assert [drift for drift in differing.drift if drift.topic == "row"] == []
+
+
+async def test_the_apps_histories_are_answered_before_the_switch_and_after_it(
+    supabase: Supabase, db: Database, owner: Connection, there: Connection, project: Target,
+    http: httpx.AsyncClient, settings: Settings, scenario: Scenario,
+) -> None:  # fmt: skip
+    driver = await registered(supabase, owner)
+    other = await scenario.client()
+
+    async def ask(query: str, client: UUID = driver.id, *, signed_in: bool = True) -> Rows:
+        headers = {"apikey": project.local.publishable_key}
+        if signed_in:
+            headers = supabase.driver_key(driver)
+        answer = await http.get(
+            f"{project.local.url}/rest/v1/{query}&client_id=eq.{client}", headers=headers
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    await switch(there, enable=False)
+    for client in (driver.id, other):
+        await there.execute(
+            "insert into public.clients (id, name, balance) values ($1, 'A', 100)"
+            " on conflict (id) do update set balance = 100",
+            str(client),
+        )
+        await there.execute(
+            f"""
+            with bill as (
+              insert into public.balance_topups values (default, substr(md5($1), 1, 12), $1,
+                '4672496329', $1, 100, 100, 'KGS', 'approved', 1, $2, $2, $2, $2, $2, null, null,
+                null, $2, 1, $2, 3, false, 'ODENGI') returning id)
+            insert into public.{LEDGER} (client_id, transaction_type, amount, balance_before,
+              balance_after, balance_topup_id, created_at)
+            select $1, 'balance_topup', 100, 0, 100, id, $2 from bill
+            """,
+            str(client),
+            datetime(2026, 10, 1, tzinfo=UTC),
+        )
+    assert [row["amount"] for row in await ask(R1)] == [100]
+    for query in (R3B, R5):
+        [before] = await ask(query)
+        assert [entry["balance_after"] for entry in before[LEDGER]] == [100]
+
+    await owner.execute(  # the import of the opening balance
+        "insert into payments.payments (invoice_id, order_id, client_id, provider, provider_ref,"
+        " method, amount_minor, status, paid_minor, confirmed_at, expires_at)"
+        " select left(c::text, 12), c::text, c, 'manual', $2 || c, 'cash', 10000, 'approved',"
+        " 10000, now(), now() from unnest($1::uuid[]) c",
+        [driver.id, other],
+        OPENING,
+    )
+    await owner.execute(
+        "select wallet.credit_many(array(select id from payments.payments order by id))"
+    )
+    rpc = rpc_to(http, project)
+    await set_guard(db, rpc, enable=True, actor="aida", reason="the switch")
+    relay = Relay(db, rpc, settings, utc_now)
+    assert (await relay.drain()).refused == 0
+    invoice = await begin(owner, driver.id, 25_000)
+    await relay.drain()
+    [shown, earlier] = await ask(R5)
+    assert (shown["status"], shown[LEDGER], earlier["status"]) == ("processing", [], "approved")
+    await pay(owner, invoice)
+    session = await scenario.session(driver.id, station="CHR-BGK-001", cost_minor=5_000)
+    assert (await relay.drain()).refused == 0
+
+    ledger = await ask(R1)
+    assert {
+        (row["transaction_type"], row["amount"], row["balance_before"], row["balance_after"])
+        for row in ledger
+    } == {
+        ("balance_topup", 100, 0, 100),
+        ("balance_topup", 250, 100, 350),
+        ("charge_payment", -50, 350, 300),
+    }
+    assert {row["charging_session_id"] for row in ledger} == {None, str(session)}
+    assert [row["requested_amount"] for row in await ask(R3)] == [250, 100]
+    for query in (R3B, R5):
+        after = await ask(query)
+        assert [(row["status"], row["paid_amount"]) for row in after] == [
+            ("approved", 250), ("approved", 100),
+        ]  # fmt: skip
+        assert [row[LEDGER] for row in after] == [
+            [{"balance_before": 100, "balance_after": 350, "amount": 250,
+              "transaction_type": "balance_topup"}],
+            [{"balance_before": 0, "balance_after": 100, "amount": 100,
+              "transaction_type": "balance_topup"}],
+        ]  # fmt: skip
+    for query in (R1, R3, R3B, R5):  # HEAD has no token of Supabase, and no driver reads another's
+        assert await ask(query, signed_in=False) == []
+        assert await ask(query, other) == []
+
+
+async def test_no_policy_of_the_project_lets_anon_read(
+    supabase: Supabase, relay: Relay, scenario: Scenario, owner: Connection, there: Connection,
+    project: Target, http: httpx.AsyncClient,
+) -> None:  # fmt: skip
+    assert supabase
+    client = await scenario.client()
+    await pay(owner, await begin(owner, client))
+    await relay.drain()
+    for table in ("balance_topups", LEDGER, "client_tariffs"):
+        await there.execute(f"create policy open_to_all on public.{table} for all using (true)")
+        try:
+            answer = await http.get(
+                f"{project.local.url}/rest/v1/{table}?select=*",
+                headers={"apikey": project.local.publishable_key},
+            )
+            assert (answer.status_code, answer.json()) == (200, [])
+        finally:
+            await there.execute(f"drop policy open_to_all on public.{table}")
