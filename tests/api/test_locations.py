@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import pytest
 
+from evpower import charging
 from evpower.foundation.db import Connection, Database
 from tests.api.scenario import Api, bearer
 from tests.api.stations_scenario import MALL, YARD, Site, serial
@@ -163,6 +164,30 @@ async def test_only_a_free_connector_with_a_price_may_charge(api: Api, site: Sit
     api.now_s.at_s += 3
     page = (await api.get("/api/v1/station/status/EVP-1")).json()
     assert (page["available_connectors"], page["available_for_charging"]) == (1, False)
+
+
+async def test_a_station_that_is_free_for_a_time_says_so(
+    api: Api, site: Site, db: Database
+) -> None:
+    await site.price({"energy_per_kwh": "13.5"})
+    now = api.clock()
+    for name in ("EVP-FREE", "EVP-ENDED", "EVP-PAID"):
+        await site.ready(name)
+    async with db.transaction() as connection:
+        for name in ("EVP-FREE", "EVP-ENDED"):
+            await charging.free_station(
+                connection, station=name, minutes=30, actor="aida", reason="app is down", now=now
+            )
+        await charging.end_free(
+            connection, station="EVP-ENDED", actor="aida", reason="it is up again", now=api.clock()
+        )
+    status = (await api.get("/api/v1/station/status/EVP-FREE")).json()
+    assert status["available_for_charging"] is False
+    assert "бесплатна" in status["message"]
+    assert status["available_connectors"] == 1
+    for name in ("EVP-ENDED", "EVP-PAID"):
+        status = (await api.get(f"/api/v1/station/status/{name}")).json()
+        assert status["available_for_charging"] is True
 
 
 async def test_no_location_at_all(api: Api) -> None:

@@ -22,6 +22,7 @@ from evpower.charging.free_period import (
     end_free,
     free_station,
     list_free_periods,
+    list_free_stations,
 )
 from evpower.charging.learn_meter import list_meters
 from evpower.charging.meter_values import meter_values
@@ -130,6 +131,7 @@ __all__ = [
     "import_cards",
     "limit_technician",
     "list_free_periods",
+    "list_free_stations",
     "list_meters",
     "list_sessions",
     "list_stop_steps",

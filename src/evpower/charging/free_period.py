@@ -66,6 +66,11 @@ async def free_station(
     return period
 
 
+async def list_free_stations(connection: Connection, now: datetime) -> frozenset[str]:
+    """Returns the ids of the stations that are free now."""
+    return await store_free.free_at(connection, now)
+
+
 async def end_free(
     connection: Connection, *, station: str, actor: str, reason: str | None, now: datetime
 ) -> None:

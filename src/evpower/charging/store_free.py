@@ -83,6 +83,18 @@ async def covers(connection: Connection, station_id: str, *moments: datetime) ->
     )
 
 
+async def free_at(connection: Connection, moment: datetime) -> frozenset[str]:
+    """Returns the stations that are free at a moment; periods that have ended are not looked at."""
+    rows = await connection.fetch(
+        """
+        select station_id from charging.free_periods
+         where ended_at is null and begins_at <= $1 and $1 < ends_at
+        """,
+        moment,
+    )
+    return frozenset(row["station_id"] for row in rows)
+
+
 async def overdue(connection: Connection, now: datetime, limit: int) -> list[str]:
     """Returns the stations whose open period is over."""
     rows = await connection.fetch(

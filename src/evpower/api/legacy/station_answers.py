@@ -42,6 +42,7 @@ class ShownStation(NamedTuple):
     prices: tuple[Rates | None, ...]  # of each connector; None: it has none, and starts no session
     is_online: bool
     in_maintenance: bool
+    is_free: bool  # for a time every card charges there, and no app begins a session
 
     @property
     def rates(self) -> Rates | None:
@@ -60,7 +61,9 @@ class ShownStation(NamedTuple):
         return "occupied" if self.is_online and "occupied" in words else "offline"
 
 
-def show(view: StationView, prices: Sequence[Rates | None], now: datetime) -> ShownStation:
+def show(
+    view: StationView, prices: Sequence[Rates | None], now: datetime, *, is_free: bool = False
+) -> ShownStation:
     """Returns a station as it stands now; `prices` are of its connectors, in their order."""
     return ShownStation(
         view=view,
@@ -70,6 +73,7 @@ def show(view: StationView, prices: Sequence[Rates | None], now: datetime) -> Sh
         prices=tuple(prices),
         is_online=view.is_online(now),
         in_maintenance=not view.in_service,
+        is_free=is_free,
     )
 
 
@@ -118,7 +122,7 @@ def station_status(station: ShownStation, message: str) -> dict[str, Any]:
 
 def can_start(station: ShownStation) -> bool:
     """Returns whether a session could begin now."""
-    is_wanted = station.is_online and not station.in_maintenance
+    is_wanted = station.is_online and not station.in_maintenance and not station.is_free
     return is_wanted and any(
         connector_word(status) == "available" and rates is not None
         for (_, status), rates in zip(station.connectors, station.prices, strict=True)
@@ -133,6 +137,8 @@ def message_codes(station: ShownStation) -> tuple[str, ...]:
         return ("station_unavailable",)
     if not station.is_online:
         return ("station_offline",)
+    if station.is_free:
+        return ("station_free",)
     return ("tariff_missing",) if station.rates is None else ("station_no_free_connector",)
 
 

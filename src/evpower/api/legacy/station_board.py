@@ -12,6 +12,7 @@ import orjson
 from evpower.api import messages
 from evpower.api.legacy import station_answers
 from evpower.api.legacy.station_answers import ShownStation
+from evpower.charging import list_free_stations
 from evpower.foundation.cache import CachedValue, TtlCache
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
@@ -136,6 +137,7 @@ class StationBoard:
                 for connector in view.connectors
             ]
             snapshots = await find_tariffs(connection, places, now) if places else []
+            free = await list_free_stations(connection, now)
         prices: dict[str, list[Rates | None]] = {view.station.id: [] for view in listed}
         for place, snapshot in zip(places, snapshots, strict=True):
             prices[place.station or ""].append(self._rates(snapshot, now))
@@ -143,7 +145,12 @@ class StationBoard:
             (
                 view,
                 [
-                    station_answers.show(station, prices[station.station.id], now)
+                    station_answers.show(
+                        station,
+                        prices[station.station.id],
+                        now,
+                        is_free=station.station.id in free,
+                    )
                     for station in view.stations
                 ],
             )
