@@ -64,7 +64,8 @@ async def test_a_change_is_sent_once_to_each_of_its_channels(feed: Feed) -> None
         channel: feed.phone(channel)[1]
         for channel in (
             "all", "location:mall", "location_stations:mall", "station:EVP-1", "station:SN-1",
-            "location:yard", "station:EVP-2",
+            "location:yard", "station:EVP-2", "connector_updates:EVP-1:2",
+            "connector_updates:SN-1:2", "connector_updates:EVP-1:1",
         )
     }  # fmt: skip
     both = feed.phone("all", "station:EVP-1")[1]

@@ -5,7 +5,9 @@ import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 import uvicorn
@@ -17,7 +19,9 @@ from evpower.api.legacy import LocationFeed, router
 from evpower.api.legacy.location_socket import PATHS
 from evpower.foundation.addresses import parse_networks
 from evpower.foundation.db import Database
+from evpower.foundation.errors import Unauthenticated
 from evpower.foundation.websocket import SocketProtocol
+from evpower.identity import Claims, Profile
 from tests.api.location_feed import UPDATE, pinging
 from tests.api.scenario import Turning, running_api
 from tests.quick_server import QuickServer
@@ -25,8 +29,20 @@ from tests.waiting import WAIT_LIMIT_S, until
 
 PATH, ALIAS = PATHS
 APP = "https://app.evpower.kg"
+DRIVER, OTHER = UUID(int=1), UUID(int=2)
+EXPIRES = datetime(2030, 1, 1, tzinfo=UTC)
+NOW = datetime(2029, 1, 1, tzinfo=UTC)
+SESSION = {"type": "charging_session_update", "event": "started", "session_id": "s"}
 Frame = dict[str, Any]
 _NEVER_S = 3600.0  # no ping of its own among the frames of a test, however slow the machine is
+
+
+async def sign_in(token: str) -> Claims:
+    """A token is the name of its driver."""
+    clients = {"driver": DRIVER, "other": OTHER}
+    if token not in clients:
+        raise Unauthenticated("invalid_token", "the token is not valid")
+    return Claims(clients[token], "authenticated", EXPIRES, Profile(), {})
 
 
 def dial(url: str, **more: Any) -> connect:
@@ -100,7 +116,7 @@ async def scenario() -> AsyncIterator[Scenario]:
     feed, app, now_s = LocationFeed(ping_s=_NEVER_S), FastAPI(), Turning()
     trusted = parse_networks("127.0.0.1/32")
     app.include_router(
-        router(feed, cors_origins=frozenset({APP}), trusted_proxies=trusted, now_s=now_s)
+        router(feed, sign_in, cors_origins=frozenset({APP}), trusted_proxies=trusted, now_s=now_s)
     )
     async with serving(app) as url:
         yield Scenario(feed, url, now_s)
@@ -200,7 +216,7 @@ class TestFrames:
 
     async def test_the_server_pings_by_itself(self) -> None:
         feed, app = LocationFeed(ping_s=0.05), FastAPI()
-        app.include_router(router(feed, cors_origins=frozenset(), trusted_proxies=()))
+        app.include_router(router(feed, sign_in, cors_origins=frozenset(), trusted_proxies=()))
         async with serving(app) as url, pinging(feed), Scenario(feed, url).open() as ws:
             assert [await read(ws) for _ in range(3)] == [{"type": "ping"}] * 3
 
@@ -214,7 +230,7 @@ class TestFrames:
             return {"id": location_id}
 
         feed = LocationFeed(ping_s=_NEVER_S)
-        routes = router(feed, cors_origins=frozenset(), trusted_proxies=())
+        routes = router(feed, sign_in, cors_origins=frozenset(), trusted_proxies=())
         async with running_api(db, [locations, routes]) as api, serving(api.app) as url:
             scenario = Scenario(feed, url)
             async with scenario.open(path=PATH), scenario.open(path=ALIAS) as ws:
@@ -268,6 +284,126 @@ class TestChannels:
         async with scenario.open():
             with pytest.raises(ValueError, match="does not belong"):
                 scenario.feed.push("all", {"type": kind, "balance": 100})
+
+
+class TestSignIn:
+    """A client's own sessions: by its token, never by the client_id of the URL."""
+
+    def push(self, scenario: Scenario, *channels: str, client: UUID = DRIVER) -> int:
+        channels = channels or (f"client_sessions:{client}", "station_sessions:EVP-1")
+        return scenario.feed.push_own(client, channels, SESSION, NOW)
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            {"action": "auth", "token": "driver"},
+            {"type": "auth", "token": "driver"},
+            {"type": "auth", "data": {"token": "driver"}},
+        ],
+        ids=["documented", "as the live socket", "spoken by the app"],
+    )
+    async def test_a_token_in_a_message(self, scenario: Scenario, frame: Frame) -> None:
+        async with scenario.open("?client_id=another") as ws:
+            assert await ask(ws, frame) == {
+                "type": "connection",
+                "status": "authenticated",
+                "client_id": str(DRIVER),
+                "expires_at": "2030-01-01T00:00:00Z",
+                "message": "Вход выполнен",
+            }
+            assert self.push(scenario) == 1
+            assert await read(ws) == SESSION
+            assert self.push(scenario, client=OTHER) == 0
+
+    async def test_a_token_of_the_handshake(self, scenario: Scenario) -> None:
+        headers = {"Authorization": "Bearer driver"}
+        async with scenario.open("", additional_headers=headers) as ws:
+            assert (await read(ws))["status"] == "authenticated"
+            assert self.push(scenario) == 1
+
+    async def test_the_client_id_of_the_url_is_no_identity(self, scenario: Scenario) -> None:
+        async with scenario.open(f"?client_id={DRIVER}") as ws:
+            for channel in (f"client_sessions:{DRIVER}", "station_sessions:EVP-1"):
+                answer = await ask(ws, {"action": "subscribe", "channel": channel})
+                assert answer["status"] == "subscribed"
+            assert self.push(scenario) == 0
+            assert (await ask(ws, {"action": "ping"}))["type"] == "pong", "nothing came before"
+
+    async def test_another_driver_at_the_same_station_hears_nothing(
+        self, scenario: Scenario
+    ) -> None:
+        async with scenario.open() as ws:
+            await ask(ws, {"action": "auth", "token": "other"})
+            await ask(ws, {"action": "subscribe", "channel": "station_sessions:EVP-1"})
+            await ask(ws, {"action": "subscribe", "channel": f"client_sessions:{DRIVER}"})
+            assert self.push(scenario) == 0
+            assert self.push(scenario, "station_sessions:EVP-1", client=OTHER) == 1
+
+    async def test_an_unsubscribed_session_is_not_sent(self, scenario: Scenario) -> None:
+        async with scenario.open() as ws:
+            await ask(ws, {"action": "auth", "token": "driver"})
+            await ask(ws, {"action": "unsubscribe", "channel": f"client_sessions:{DRIVER}"})
+            assert self.push(scenario) == 0
+
+    @pytest.mark.parametrize(
+        ("token", "code"),
+        [("nonsense", "invalid_token"), ("", "missing_token"), (7, "missing_token")],
+    )
+    async def test_a_wrong_token_is_an_error_and_the_socket_lives(
+        self, scenario: Scenario, token: object, code: str
+    ) -> None:
+        async with scenario.open() as ws:
+            answer = await ask(ws, {"action": "auth", "token": token})
+            assert answer == {"type": "error", "message": code}
+            assert self.push(scenario) == 0
+            assert scenario.feed.push("all", UPDATE) == 1
+
+    async def test_a_wrong_token_of_the_handshake_says_so(self, scenario: Scenario) -> None:
+        headers = {"Authorization": "Bearer nonsense"}
+        async with scenario.open("", additional_headers=headers) as ws:
+            assert await read(ws) == {"type": "error", "message": "invalid_token"}
+
+    async def test_one_socket_has_one_client(self, scenario: Scenario) -> None:
+        async with scenario.open() as ws:
+            await ask(ws, {"action": "auth", "token": "driver"})
+            again = await ask(ws, {"action": "auth", "token": "driver"})
+            assert again["status"] == "authenticated", "a fresh token of the same client"
+            other = await ask(ws, {"action": "auth", "token": "other"})
+            assert other == {"type": "error", "message": "other_client"}
+            assert self.push(scenario, client=OTHER) == 0
+
+    async def test_nothing_is_sent_after_the_token_s_end(self, scenario: Scenario) -> None:
+        async with scenario.open() as ws:
+            await ask(ws, {"action": "auth", "token": "driver"})
+            channels = [f"client_sessions:{DRIVER}"]
+            assert scenario.feed.push_own(DRIVER, channels, SESSION, EXPIRES) == 0
+            assert await read(ws) == {"type": "error", "message": "token_expired"}
+            assert scenario.feed.clients == ()
+            assert scenario.feed.push("all", UPDATE) == 1, "what is public goes on"
+            await read(ws)
+            await ask(ws, {"action": "auth", "token": "driver"})
+            assert self.push(scenario) == 1
+
+    async def test_ten_sockets_of_a_client_and_no_more(self, scenario: Scenario) -> None:
+        """Wherever they come from: what they count by is proven."""
+        async with contextlib.AsyncExitStack() as stack:
+            for number in range(10):
+                at = {"X-Forwarded-For": f"203.0.113.{number}"}
+                ws = await stack.enter_async_context(scenario.open("", additional_headers=at))
+                assert (await ask(ws, {"action": "auth", "token": "driver"}))[
+                    "type"
+                ] == "connection"
+            one_more = await stack.enter_async_context(scenario.open(""))
+            answer = await ask(one_more, {"action": "auth", "token": "driver"})
+            assert answer == {"type": "error", "message": "too_many_sockets"}
+        await until(lambda: scenario.feed.clients == (), "their places are never free again")
+
+    async def test_only_sessions_are_sent_to_a_client(self, scenario: Scenario) -> None:
+        with pytest.raises(ValueError, match="is no session"):
+            scenario.feed.push_own(DRIVER, ["client_sessions:x"], {"type": "balance_update"}, NOW)
+        for channel in ("all", "location:7", "station:EVP-1"):
+            with pytest.raises(ValueError, match="channels of sessions"):
+                self.push(scenario, channel)
 
 
 class TestLimits:
@@ -330,7 +466,7 @@ class TestLimits:
 
     async def test_a_big_message_ends_the_socket(self, scenario: Scenario) -> None:
         async with scenario.open() as ws:
-            await ws.send("x" * 4097)
+            await ws.send("x" * (9 * 1024 + 1))
             assert await closed(ws) == (1009, "message_too_big")
 
     async def test_one_that_does_not_read_is_closed(self, scenario: Scenario) -> None:

@@ -47,7 +47,7 @@ def test_every_loop_has_a_name_of_its_own(parts: Assembled) -> None:
         assert set(names.values()) == {1}
     assert {loop.name for loop in loops_of(parts, "api")} == {
         "puller", "live_read", "live_timers", "live_sweep", "old_location_changes",
-        "old_socket_pings",
+        "old_socket_pings", "old_session_changes",
     }  # fmt: skip
     assert {loop.name for loop in loops_of(parts, "stations")} == {
         "ocpp_timers", "ocpp_touch", "ocpp_ended", "ocpp_frame_log", "ocpp_deviations",

@@ -13,6 +13,7 @@ from tests.flows.charging_site import Site, cost_minor, minor, running_site
 from tests.folders import server_folder
 from tests.old_api.phones import FREE, OldPhone, supabase_phone
 from tests.old_api.revisions import Revision
+from tests.old_api.sockets import PATHS, old_socket
 from tests.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("old_api"), pytest.mark.timeout(900)]
@@ -139,3 +140,37 @@ async def test_two_taps_of_each_button_do_it_once(site: Site) -> None:
         assert {bill["success"] for bill in (*bills, again)} == {True}
         ended = await phone.ends(sessions[0])
         await has_balance(phone, 200_00 - minor(ended["current_cost"]))
+
+
+async def test_the_old_socket_sends_what_its_pages_show(site: Site) -> None:
+    """The map and the charging page of R1; the session only to the socket with the token."""
+    phone = await supabase_phone("R3", site)
+    await phone.pay(await phone.top_up(100))
+    station = await free_station(site, "OLD-LIVE")
+    url = site.evpower.api_url
+    async with (
+        old_socket(url, phone.client_id) as on_map,
+        old_socket(url, phone.client_id, PATHS[1]) as charging,
+    ):
+        await charging.send("unsubscribe", channel="all")
+        await charging.send("subscribe", channel="station:OLD-LIVE")
+        await charging.hears("subscription", status="subscribed", channel="station:OLD-LIVE")
+        await charging.send("auth", token=phone.token)
+        await charging.hears("connection", status="authenticated", client_id=phone.client_id)
+        await on_map.send("subscribe", channel=f"client_sessions:{phone.client_id}")
+        await on_map.hears("subscription", channel=f"client_sessions:{phone.client_id}")
+        async with station.running():
+            await look_around(phone, "OLD-LIVE")
+            await on_map.hears("station_status_update", station_id="OLD-LIVE", status="available")
+            session_id, cost = await charge(phone, station)
+            await charging.hears("connector_status_update", status="occupied")
+            ended = await charging.hears("charging_session_update", event="stopped")
+            events = [update["event"] for update in charging.of_type("charging_session_update")]
+            assert events[0] == "started"
+            assert "meter_update" in events
+            assert (ended["session_id"], minor(ended["amount"])) == (session_id, cost)
+            await on_map.hears("location_status_update", location_id=ended["location_id"])
+        assert on_map.of_type("charging_session_update") == []
+        assert {update["station_id"] for update in charging.of_type("station_status_update")} == {
+            "OLD-LIVE"
+        }

@@ -133,7 +133,10 @@ def _station_state(place: Location, station: ShownStation) -> _State:
     names = [word for _, word in words]
     return {
         "type": "station_status_update",
-        "channels": (f"location_stations:{place.id}", *_channels(station)),
+        "channels": (
+            f"location_stations:{place.id}",
+            *station_channels("station:", station),
+        ),
         "facts": {
             "station_id": station.view.station.id,
             "serial_number": shown_serial(station.view),
@@ -154,7 +157,14 @@ def _connector_states(place: Location, station: ShownStation) -> Mapping[tuple[s
     return {
         (place.id, station_id, str(connector.number)): {
             "type": "connector_status_update",
-            "channels": (f"location_stations:{place.id}", *_channels(station)),
+            "channels": (
+                f"location_stations:{place.id}",
+                *station_channels("station:", station),
+                *(
+                    f"{channel}:{connector.number}"
+                    for channel in station_channels("connector_updates:", station)
+                ),
+            ),
             "facts": {
                 "connector_id": connector.number,
                 "station_id": station_id,
@@ -169,7 +179,7 @@ def _connector_states(place: Location, station: ShownStation) -> Mapping[tuple[s
     }
 
 
-def _channels(station: ShownStation) -> tuple[str, ...]:
-    """Returns the station's own channels: apps know it by its id or its serial number."""
+def station_channels(prefix: str, station: ShownStation) -> tuple[str, ...]:
+    """Returns a station's channels: apps know it by its id or its serial number."""
     names = {station.view.station.id, shown_serial(station.view)}
-    return tuple(f"station:{name}" for name in sorted(names))
+    return tuple(f"{prefix}{name}" for name in sorted(names))

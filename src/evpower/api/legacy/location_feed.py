@@ -1,13 +1,15 @@
 """Which sockets of the old live feed see which station or location, and what is sent to them.
 
-That socket has no authentication: its client_id is only a parameter of its URL. So only public
-facts are sent here: a push of anything else, a balance or a session, is refused.
+The client_id in the URL proves nothing, so `push` sends public facts only and refuses everything
+else. A session is sent by `push_own`, to sockets that have signed in with its client's token.
 """
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, Protocol
+from uuid import UUID
 
 import orjson
 from websockets.frames import Frame, Opcode
@@ -18,12 +20,15 @@ from evpower.foundation.loops import Loop, Pause, Round
 ALL: Final = "all"
 # The old server's internal names of its channels; apps could subscribe by them too.
 _INNER: Final = {"location_updates:": "location:", "station_updates:": "station:"}
-_PUBLIC: Final = ("location:", "location_stations:", "station:")
+_PUBLIC: Final = ("location:", "location_stations:", "station:", "connector_updates:")
+_OWN: Final = ("client_sessions:", "station_sessions:")
+_OWN_TYPE: Final = "charging_session_update"
 _PUBLIC_TYPES: Final = frozenset(
     {"location_status_update", "station_status_update", "connector_status_update"}
 )
 _MAX_CHANNELS: Final = 50  # of one socket
 _MAX_CHANNEL_LENGTH: Final = 128
+_PER_CLIENT: Final = 10  # sockets that have signed in
 _SHORTEST_PAUSE_S: Final = 0.05  # pings of one moment are sent together
 
 
@@ -54,16 +59,20 @@ def encode(message: Mapping[str, Any]) -> bytes:
 
 
 _PING: Final = encode({"type": "ping"})
+_EXPIRED: Final = encode({"type": "error", "message": "token_expired"})
+_CLOSED: Final = encode({"type": "error", "message": "client_closed"})
 
 
 class Viewer:
-    """One open socket and its channels."""
+    """One open socket, its channels, and the client whose token it has shown."""
 
-    __slots__ = ("channels", "wire")
+    __slots__ = ("channels", "client_id", "expires_at", "wire")
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self.channels: set[str] = set()
+        self.client_id: UUID | None = None
+        self.expires_at: datetime | None = None  # of its token
 
     def write(self, frame: bytes) -> bool:
         """Writes it now; a peer that does not read is disconnected, and may reconnect."""
@@ -83,6 +92,7 @@ class LocationFeed:
         self._ping_s = ping_s
         self._now_s = now_s
         self._viewers: dict[str, set[Viewer]] = {}
+        self._clients: dict[UUID, set[Viewer]] = {}  # those that have signed in
         self._ping_at: OrderedDict[Viewer, float] = OrderedDict()  # soonest first
         self.joined: Callable[[], None] = lambda: None  # called when a socket has joined
 
@@ -100,10 +110,45 @@ class LocationFeed:
 
     def leave(self, viewer: Viewer) -> None:
         """Removes a socket."""
+        self._sign_out(viewer)
         for channel in tuple(viewer.channels):
             self._remove(viewer, channel)
         self._ping_at.pop(viewer, None)
         metrics.SOCKETS.set(len(self))
+
+    @property
+    def clients(self) -> Sequence[UUID]:
+        """The clients of the sockets that have signed in."""
+        return tuple(self._clients)
+
+    def sign_in(self, viewer: Viewer, client_id: UUID, expires_at: datetime) -> str:
+        """Gives a socket its client's own updates until its token ends, or the error code.
+
+        Returns "" when it may. Another token of the same client extends the time.
+        """
+        if viewer.client_id not in (None, client_id):
+            return "other_client"
+        viewers = self._clients.setdefault(client_id, set())
+        if viewer not in viewers and len(viewers) >= _PER_CLIENT:
+            return "too_many_sockets"
+        viewers.add(viewer)
+        is_new = viewer.client_id is None
+        viewer.client_id, viewer.expires_at = client_id, expires_at
+        return self.subscribe(viewer, f"client_sessions:{client_id}") if is_new else ""
+
+    def close_client(self, client_id: UUID) -> None:
+        """Sends no more of a client to its sockets; what is public goes on."""
+        for viewer in tuple(self._clients.get(client_id, ())):
+            self._sign_out(viewer)
+            viewer.write(_CLOSED)
+
+    def _sign_out(self, viewer: Viewer) -> None:
+        client_id, viewer.client_id = viewer.client_id, None
+        viewers = self._clients.get(client_id) if client_id is not None else None
+        if client_id is not None and viewers is not None:
+            viewers.discard(viewer)
+            if not viewers:
+                del self._clients[client_id]
 
     def subscribe(self, viewer: Viewer, channel: str) -> str:
         """Subscribes a socket to a channel. Returns "", or the error code."""
@@ -126,8 +171,9 @@ class LocationFeed:
     def push(self, channel: str, payload: Mapping[str, Any]) -> int:
         """Writes a status update to every socket of a channel now. Returns how many.
 
-        Channels: all, location:{id}, location_stations:{id}, station:{id}. Raises ValueError for
-        another one, and for a payload that is no public status update.
+        Channels: all, location:{id}, location_stations:{id}, station:{id},
+        connector_updates:{station}:{number}. Raises ValueError for another one, and for a payload
+        that is no public status update.
         """
         return self.push_once([channel], payload)
 
@@ -145,6 +191,30 @@ class LocationFeed:
             return 0
         frame = encode(payload)
         written = sum(viewer.write(frame) for viewer in viewers)
+        metrics.PUSHED.inc(written)
+        return written
+
+    def push_own(
+        self, client_id: UUID, channels: Iterable[str], payload: Mapping[str, Any], now: datetime
+    ) -> int:
+        """Writes a client's session to those of its own sockets that have one of the channels.
+
+        Returns how many. A socket whose token has ended is told so, and gets nothing. Raises
+        ValueError for another channel than client_sessions:{id} or station_sessions:{id}, and for
+        another payload than a session.
+        """
+        if payload.get("type") != _OWN_TYPE:
+            raise ValueError(f"a {payload.get('type')} is no session")
+        names = {canonical(channel) for channel in channels}
+        if not all(name.startswith(_OWN) for name in names):
+            raise ValueError(f"{sorted(names)} are not all channels of sessions")
+        frame, written = encode(payload), 0
+        for viewer in tuple(self._clients.get(client_id, ())):
+            if viewer.expires_at is None or viewer.expires_at <= now:
+                self._sign_out(viewer)
+                viewer.write(_EXPIRED)
+            elif not names.isdisjoint(viewer.channels):
+                written += viewer.write(frame)
         metrics.PUSHED.inc(written)
         return written
 

@@ -1,12 +1,13 @@
 """`WS /api/v1/ws/locations?client_id=`: the old live socket of map, station list, charging page.
 
 Two dialects are understood, the documented one ({"action", "channel"}) and the one the apps really
-sent ({"type", "data": {"channel"}}). The client_id proves nothing and is only echoed.
+sent ({"type", "data": {"channel"}}). The client_id proves nothing and is only echoed. A client's
+own sessions are sent after a token: the handshake's Authorization, or {"action": "auth", "token"}.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias, cast
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter
@@ -15,9 +16,12 @@ from starlette.types import Message, Receive, Scope, Send
 from evpower.api.legacy import metrics
 from evpower.api.legacy.location_feed import LocationFeed, Viewer, Wire, encode
 from evpower.foundation.addresses import ClientAddresses, Network
+from evpower.foundation.clock import to_z
 from evpower.foundation.connection_limits import SocketLimits, origin_allowed
+from evpower.foundation.errors import EvPowerError
 from evpower.foundation.json_reader import NotJson, read_object
 from evpower.foundation.websocket import EXTENSION
+from evpower.identity import Claims
 
 PATHS: Final = ("/api/v1/ws/locations", "/api/v1/locations/ws/locations")
 _PER_ADDRESS: Final = 20
@@ -25,19 +29,24 @@ _PER_CLIENT: Final = 10
 _TOTAL: Final = 10_000
 _PER_S: Final = 10
 _FLOOD_PER_S: Final = 100
-_MAX_FRAME: Final = 4096  # characters or bytes
+_MAX_FRAME: Final = 9 * 1024  # characters or bytes: the longest access token, and its message
 _MAX_CLIENT_ID: Final = 64
 _GREETING: Final = "Подключение установлено"
+_SIGNED_IN: Final = "Вход выполнен"
+_BEARER: Final = "bearer "
 
 _POLICY: Final = 1008
 _TOO_BIG: Final = 1009
 _TRY_LATER: Final = 1013
 
 _Answer = dict[str, Any] | None
+# Verifies a client's token; raises EvPowerError.
+SignIn: TypeAlias = Callable[[str], Awaitable[Claims]]
 
 
 def router(
     feed: LocationFeed,
+    sign_in: SignIn,
     *,
     cors_origins: frozenset[str],
     trusted_proxies: tuple[Network, ...],
@@ -48,6 +57,7 @@ def router(
     routes = APIRouter()
     endpoint = LocationSocket(
         feed,
+        sign_in,
         limits or SocketLimits(per_address=_PER_ADDRESS, per_key=_PER_CLIENT, total=_TOTAL),
         cors_origins,
         trusted_proxies,
@@ -64,12 +74,14 @@ class LocationSocket:
     def __init__(
         self,
         feed: LocationFeed,
+        sign_in: SignIn,
         limits: SocketLimits,
         cors_origins: frozenset[str],
         trusted_proxies: tuple[Network, ...],
         now_s: Callable[[], float],
     ) -> None:
         self._feed = feed
+        self._sign_in = sign_in
         self._limits = limits
         self._cors_origins = cors_origins
         self._addresses = ClientAddresses(trusted_proxies)
@@ -95,13 +107,15 @@ class LocationSocket:
             elif slot is None or (client_id and not slot.claim(f"{address} {client_id}")):
                 await _close(send, _TRY_LATER, "too_many_sockets")
             else:
-                await self._talk(scope, receive, send, client_id)
+                token = _bearer(headers.get(b"authorization", ""))
+                del headers  # this stack frame lives as long as the socket
+                await self._talk(scope, receive, send, client_id, token)
         finally:
             if slot is not None:
                 slot.leave()
 
     async def _talk(
-        self, scope: Scope, receive: Receive, send: Send, client_id: str | None
+        self, scope: Scope, receive: Receive, send: Send, client_id: str | None, token: str
     ) -> None:
         wire: Wire = scope["extensions"][EXTENSION]
         viewer = self._feed.join(wire)
@@ -117,6 +131,8 @@ class LocationSocket:
                 )
             )
             wire.forget_handshake()
+            if token:
+                viewer.write(encode(await self._auth(viewer, token)))
             await self._listen(viewer, receive, send)
         finally:
             self._feed.leave(viewer)
@@ -135,11 +151,15 @@ class LocationSocket:
             if heard > _FLOOD_PER_S:
                 await _close(send, _POLICY, "rate_limited")
                 return
-            answer = _error("rate_limited") if heard > _PER_S else self._answer(viewer, text, now_s)
+            answer = (
+                _error("rate_limited")
+                if heard > _PER_S
+                else await self._answer(viewer, text, now_s)
+            )
             if answer is not None:
                 viewer.write(encode(answer))
 
-    def _answer(self, viewer: Viewer, text: str | bytes, now_s: float) -> _Answer:
+    async def _answer(self, viewer: Viewer, text: str | bytes, now_s: float) -> _Answer:
         frame = _parse(text)
         if frame is None:
             return _error("invalid_message")
@@ -150,10 +170,29 @@ class LocationSocket:
             return None
         if action in ("subscribe", "unsubscribe"):
             return self._subscription(viewer, action, frame)
+        if action == "auth":
+            token = _member(frame, "token")
+            return _error("missing_token") if token is None else await self._auth(viewer, token)
         return _error("unknown_action")
 
+    async def _auth(self, viewer: Viewer, token: str) -> dict[str, Any]:
+        """Shows a token; a refused one changes nothing, and the socket goes on."""
+        try:
+            claims = await self._sign_in(token)
+        except EvPowerError as error:
+            return _error(error.code)
+        if wrong := self._feed.sign_in(viewer, claims.sub, claims.expires_at):
+            return _error(wrong)
+        return {
+            "type": "connection",
+            "status": "authenticated",
+            "client_id": str(claims.sub),
+            "expires_at": to_z(claims.expires_at),
+            "message": _SIGNED_IN,
+        }
+
     def _subscription(self, viewer: Viewer, action: str, frame: Mapping[str, Any]) -> _Answer:
-        channel = _channel(frame)
+        channel = _member(frame, "channel")
         if channel is None:
             return _error("invalid_channel")
         if action == "unsubscribe":
@@ -166,7 +205,7 @@ class LocationSocket:
 def _headers(scope: Scope) -> dict[bytes, str]:
     headers: dict[bytes, str] = {}
     for name, value in scope["headers"]:
-        if name in (b"origin", b"x-forwarded-for"):
+        if name in (b"authorization", b"origin", b"x-forwarded-for"):
             text = value.decode("latin-1")
             headers[name] = f"{headers[name]},{text}" if name in headers else text
     return headers
@@ -189,12 +228,17 @@ def _parse(text: str | bytes) -> Mapping[str, Any] | None:
         return None
 
 
-def _channel(frame: Mapping[str, Any]) -> str | None:
-    channel = frame.get("channel")
-    data = frame.get("data")
-    if channel is None and isinstance(data, dict):
-        channel = cast("dict[str, Any]", data).get("channel")
-    return channel if isinstance(channel, str) and channel else None
+def _member(frame: Mapping[str, Any], name: str) -> str | None:
+    """Returns a text of the frame itself, or of its `data`."""
+    value, data = frame.get(name), frame.get("data")
+    if value is None and isinstance(data, dict):
+        value = cast("dict[str, Any]", data).get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def _bearer(authorization: str) -> str:
+    is_bearer = authorization[: len(_BEARER)].lower() == _BEARER
+    return authorization[len(_BEARER) :].strip() if is_bearer else ""
 
 
 def _error(code: str) -> dict[str, Any]:

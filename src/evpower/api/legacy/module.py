@@ -21,6 +21,7 @@ from evpower.api.legacy.payments import (
     TOP_UP_PATHS,
     payments_router,
 )
+from evpower.api.legacy.session_changes import SessionChanges
 from evpower.api.legacy.station_board import StationBoard
 from evpower.api.legacy.stations import (
     LOCATION_PATH,
@@ -56,6 +57,7 @@ def module(settings: Settings, shared: Shared, *, access: Access, providers: Pro
     feed = LocationFeed()
     board = StationBoard(shared.db, shared.clock)
     changes = LocationChanges(feed, board, shared.bus, shared.clock)
+    sessions = SessionChanges(feed, board, shared.db, access, shared.bus, shared.clock)
     charging = ChargingCalls(
         shared.db,
         shared.bus,
@@ -82,12 +84,17 @@ def module(settings: Settings, shared: Shared, *, access: Access, providers: Pro
             ),
             router(
                 feed,
+                sessions.sign_in,
                 cors_origins=parse_origins(settings.cors_origins),
                 trusted_proxies=parse_networks(settings.trusted_proxies),
             ),
         ],
         fast_paths=[*charging_fast_paths(charging), *stations_fast_paths(stations)],
-        jobs=[Job(feed.loop, SERVING), Job(changes.loop, SERVING)],
+        jobs=[
+            Job(feed.loop, SERVING),
+            Job(changes.loop, SERVING),
+            Job(sessions.loop, SERVING),
+        ],
         route_limits=[
             Limit("money", "also", money, settings.rate_money_per_minute, _MINUTE_S),
             Limit("public", "public", public, settings.rate_public_per_minute, _MINUTE_S),

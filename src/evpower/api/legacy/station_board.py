@@ -66,9 +66,13 @@ class Board:
                 )
         return None
 
+    def find(self, name: str) -> ShownStation | None:
+        """Returns a station by any of its names."""
+        return self._by_name.get(key_of(name))
+
     def station(self, name: str, language: str) -> Body | None:
-        """Returns a station by any of its names; None: no station has this one."""
-        station = self._by_name.get(key_of(name))
+        """Returns the answer for a station by any of its names; None: no station has this one."""
+        station = self.find(name)
         if station is None:
             return None
 
