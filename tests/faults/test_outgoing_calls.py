@@ -23,6 +23,7 @@ from evpower.cli import doctor_installed, doctor_registration, doctor_supabase, 
 from evpower.config import Settings
 from evpower.devstack import services
 from evpower.devstack.bank.delivery import Courier
+from evpower.devstack.bank.odengi.notices import BankNotice, send_notice
 from evpower.devstack.bank.state import Delivery
 from evpower.foundation.clock import utc_now
 from evpower.foundation.errors import Unavailable
@@ -31,6 +32,7 @@ from evpower.identity import SupabaseAdmin
 from evpower.identity.jwks import Jwks
 from evpower.identity.model import ImportedUser, NewUser
 from evpower.payments.errors import ProviderUnavailable
+from evpower.payments.providers.odengi.client import Merchant, OdengiClient
 from evpower.payments.providers.sandbox import SandboxProvider
 from evpower.sync import SupabaseRpc, TargetUnavailable
 from evpower.sync.module import supabase_answers
@@ -92,6 +94,15 @@ def admin(http: HttpClient, url: str) -> SupabaseAdmin:
 
 def bank(http: HttpClient, url: str) -> SandboxProvider:
     return SandboxProvider(url, ["a secret of the bank"], http, timeout_s=WAIT_LIMIT_S)
+
+
+def odengi(http: HttpClient, url: str) -> OdengiClient:
+    return OdengiClient(Merchant(url, "1", b"a password"), http, utc_now)
+
+
+async def notice_arrives(http: HttpClient, url: str) -> bool:
+    """Whether a notice of the simulated bank was answered."""
+    return await send_notice(http, BankNotice(url, {"order_id": "1"})) is not None
 
 
 def settings(url: str) -> Settings:
@@ -198,6 +209,11 @@ CALLS: dict[str, Call] = {
         body({"order_id": "order-1", "ref": "r", "status": "processing", "currency": "KGS"}),
         ProviderUnavailable,
     ),
+    "payments/providers/odengi/client.py call": Call(
+        lambda http, url: odengi(http, url).call("statusPayment", {"order_id": "1"}, timeout_s=30),
+        body({"data": {"status": "processing"}}),
+        ProviderUnavailable,
+    ),
     "alerts/webhook.py _post": Call(alert_accepted, b"", None),
     "sync/module.py supabase_answers": Call(
         lambda http, url: supabase_answers(settings(url), http), b"{}", HttpError
@@ -227,6 +243,7 @@ CALLS: dict[str, Call] = {
         b"{}",
         None,
     ),
+    "devstack/bank/odengi/notices.py send_notice": Call(notice_arrives, b"{}", None),
     "devstack/demo/calls.py __init__": Call(
         lambda http, url: http.fetch("devstack", "GET", url, timeout_s=30.0), b"{}", HttpError
     ),

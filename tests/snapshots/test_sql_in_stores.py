@@ -18,6 +18,7 @@ ALLOWED = {
     "cli/doctor_database.py": "examines PostgreSQL: settings, rights, versions; no slice's rows",
     "cli/doctor_installed.py": "names statements for an operator to run",
     "cli/sync.py": "names a query for an operator to run",
+    "devstack/bank/odengi/state.py": "is the store of the simulated O!Dengi, in SQLite",
     "devstack/bank/state.py": "is the store of the sandbox bank, in SQLite",
     "devstack/postgres/server.py": "administers the embedded PostgreSQL: roles, databases",
 }

@@ -3,12 +3,16 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal, cast
+from zoneinfo import ZoneInfo
 
+from evpower.foundation.clock import read_time
 from evpower.foundation.json_reader import NotJson, as_object, read_json
 from evpower.foundation.money import MAX_MINOR
 from evpower.foundation.text import flaw
 
+ZONE: Final = ZoneInfo("Asia/Bishkek")  # of the times the bank reads and writes
 AttemptState = Literal["processing", "approved", "canceled", "partial_refund"]
 _WORDS: Final[Mapping[str, AttemptState]] = {
     "processing": "processing",
@@ -69,6 +73,7 @@ class BankAttempt:
     paid_minor: int | None
     currency: str | None
     is_test: bool
+    paid_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +171,8 @@ def _attempt(item: Mapping[str, Any]) -> BankAttempt:
         is_contradictory,
         read_amount(counted),
         currency if isinstance(currency, str) and not flaw(currency, most=_SHORT) else None,
-        is_test(item.get("test")),
+        is_test_payment(item.get("test")),
+        _time(item.get("date_pay")),
     )
 
 
@@ -181,7 +187,7 @@ def _state(item: Mapping[str, Any]) -> tuple[AttemptState, bool]:
     return "processing", False
 
 
-def is_test(value: object) -> bool:
+def is_test_payment(value: object) -> bool:
     """Whether a member `test` says that no real money moved."""
     return value not in _ABSENT
 
@@ -212,6 +218,16 @@ def _identifier(value: object) -> str | None:
     if not isinstance(value, str) or not value.strip() or flaw(value, most=_SHORT):
         return None
     return value.strip()
+
+
+def _time(value: object) -> datetime | None:
+    """Returns the bank's local time; None if it can't be read: it is informative only."""
+    if not isinstance(value, str):
+        return None
+    try:
+        return read_time(value, zone=ZONE)
+    except ValueError:
+        return None
 
 
 def _text(value: object) -> str:
