@@ -17,9 +17,15 @@ from evpower.alerts import AlertKind, close_alert, open_alert
 from evpower.alerts.delivery import MessageDelivery
 from evpower.alerts.model import AlertMessage, Attempt
 from evpower.alerts.module import measure
-from evpower.alerts.open_close import acknowledge_alert
+from evpower.alerts.open_close import acknowledge_alert, list_alerts
 from evpower.alerts.quiet_hours import read_quiet_hours
-from evpower.alerts.store_messages import channel_states, claim, purge, write_repeats
+from evpower.alerts.store_messages import (
+    channel_states,
+    claim,
+    purge,
+    write_missing,
+    write_repeats,
+)
 from evpower.alerts.upkeep import REPEATS_EVERY
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.standard_webhooks import key_bytes, verify
@@ -321,6 +327,25 @@ class TestCrashes:
         await opened(db, clock, subject="S2")
         await Sender(db, clock, {}).send()
         assert await waiting(db) == []
+
+    async def test_a_channel_that_is_set_later_has_what_is_open(
+        self, db: Database, clock: TurnedClock, receiver: Receiver
+    ) -> None:
+        for subject in ("S1", "S2", "S3"):
+            await opened(db, clock, subject=subject)
+        await Sender(db, clock, {}).send()
+        await closed(db, clock, subject="S2")
+        await Sender(db, clock, {}).send()
+        async with db.transaction() as connection:
+            [third] = [alert.id for alert in await list_alerts(connection) if alert.subject == "S3"]
+            await acknowledge_alert(connection, third, actor="aida", note=None, now=clock())
+        for _ in range(2):
+            async with db.transaction() as connection:
+                await write_missing(connection, ["webhook"], clock())
+        async with running_sender(db, clock, **webhook_settings(receiver)) as sender:
+            await sender.send()
+        sent = [(call.json["type"], call.json["data"]["subject"]) for call in receiver.calls]
+        assert sent == [("alert.opened", "S1")]
 
 
 class TestQuietHours:

@@ -101,6 +101,27 @@ async def drop_of_others(connection: Connection, channels: Collection[str]) -> i
     return count(done)
 
 
+async def write_missing(connection: Connection, channels: Sequence[str], now: datetime) -> int:
+    """Writes a message for each open alert that a channel never had one about.
+
+    A channel that was set up after an alert had opened tells of it, too.
+    """
+    done = await connection.execute(
+        """
+        insert into alerts.messages (alert_id, channel, event, count, created_at, due_at)
+        select a.id, c.channel, 'opened', a.count, $2, $2
+          from alerts.alerts a cross join unnest($1::text[]) as c (channel)
+         where a.closed_at is null and a.acknowledged_at is null
+           and not exists (select from alerts.messages m
+                            where m.alert_id = a.id and m.channel = c.channel)
+        on conflict do nothing
+        """,
+        list(channels),
+        now,
+    )
+    return count(done)
+
+
 async def write_repeats(
     connection: Connection, channels: Sequence[str], now: datetime, every: timedelta
 ) -> int:

@@ -29,6 +29,7 @@ def upkeep_loop(db: Database, clock: Clock, channels: Sequence[ChannelName]) -> 
         async with db.transaction() as connection:
             await close_unseen(connection, now)
         async with db.transaction() as connection:
+            await store_messages.write_missing(connection, channels, now)
             await store_messages.write_repeats(connection, channels, now, REPEATS_EVERY)
         await purge(
             db,
