@@ -1,10 +1,21 @@
 """Meter values stand in a partition for each day, made ahead and dropped after 400 days."""
 
 from datetime import timedelta
+from typing import Any
 
+from evpower import tariffs
+from evpower.charging import preview_session
 from evpower.charging.partitions import keep_meter_values
 from evpower.foundation.db import Connection
 from tests.charging.place import NOON, ChargingPlace
+
+BY_THE_HOUR: dict[str, Any] = {
+    "name": "by the hour",
+    "elements": [
+        {"prices": {"energy_per_kwh": "10"}, "if": {"to": "12:10", "from": "06:00"}},
+        {"prices": {"energy_per_kwh": "15"}},
+    ],
+}
 
 
 async def partitions(owner: Connection) -> list[str]:
@@ -103,3 +114,33 @@ async def test_values_of_a_session_in_quarantine_are_copied_before_their_day_is_
     )
     assert [tuple(row) for row in rows] == [(sessions[1], 0)]
     assert await place.owner.fetchval("select count(*) from charging.meter_values") == 0
+
+
+async def test_what_was_copied_still_prices_a_session(place: ChargingPlace) -> None:
+    """The operator's decision may come when the day of the session is dropped."""
+    async with place.db.transaction() as connection:
+        saved = await tariffs.save(
+            connection, plan="next", document=BY_THE_HOUR, valid_from=None, now=place.now, actor="a"
+        )
+    other = tariffs.snapshot_of(saved.version)
+    await keep(place)
+    session = await place.start(await place.driver(), 1)
+    transaction = await place.begin(session)
+    for minute, wh in ((5, 8_000), (15, 9_000)):
+        place.now = NOON + timedelta(minutes=minute)
+        await place.values(transaction, wh)
+    await place.stop(transaction, 10_000)
+    await place.owner.execute(
+        "update charging.sessions set quarantined_at = now(), quarantine_reason = 'a jump'"
+        " where id = $1",
+        session,
+    )
+    costs = []
+    for days in (0, 401):
+        place.now += timedelta(days=days)
+        await keep(place)
+        async with place.db.connection() as connection:
+            bill = await preview_session(connection, session, other)
+        costs.append((bill.cost_minor, bill.is_even))
+    assert costs == [costs[0]] * 2
+    assert costs[0][1] is False

@@ -241,14 +241,23 @@ async def insert_signed(
 
 
 async def samples(connection: Connection, transaction_id: int) -> list[tariffs.Sample]:
-    """Returns what counts for the price of a transaction, in the order it came."""
+    """Returns what counts for a transaction's price as it came; copies of quarantine, too."""
     rows = await connection.fetch(
         """
+        with kept as (
+          select received_at, priced_at, at, session_wh, power_w, current_ma, is_parked, is_timed
+            from charging.meter_values where transaction_id = $1
+           union all
+          select q.received_at, q.priced_at, q.at, q.session_wh, q.power_w, q.current_ma,
+                 q.is_parked, q.is_timed
+            from charging.transactions t
+            join charging.quarantined_meter_values q
+              on q.session_id = t.session_id and q.transaction_id = t.id
+           where t.id = $1
+        )
         select coalesce(priced_at, at) as priced_at, session_wh, power_w, current_ma, is_parked,
                is_timed
-          from charging.meter_values
-         where transaction_id = $1 and session_wh is not null
-         order by received_at, session_wh
+          from kept where session_wh is not null order by received_at, session_wh
         """,
         transaction_id,
     )
