@@ -2840,8 +2840,74 @@ CREATE TABLE identity.operators (
     role text DEFAULT 'viewer'::text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     revoked_at timestamp with time zone,
+    phone text,
     CONSTRAINT operators_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT operators_phone_check CHECK ((phone ~ '^\+[1-9][0-9]{6,14}$'::text)),
     CONSTRAINT operators_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'support'::text, 'operator'::text, 'finance'::text, 'admin'::text])))
+);
+
+CREATE TABLE identity.phone_accounts (
+    phone text NOT NULL,
+    client_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT phone_accounts_client_id_check CHECK ((client_id <> '00000000-0000-0000-0000-000000000000'::uuid)),
+    CONSTRAINT phone_accounts_phone_check CHECK ((phone ~ '^\+[1-9][0-9]{6,14}$'::text))
+);
+
+CREATE TABLE identity.phone_reviews (
+    id bigint NOT NULL,
+    phone text NOT NULL,
+    reason text NOT NULL,
+    claimants uuid[] NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    tries integer DEFAULT 1 NOT NULL,
+    decided_at timestamp with time zone,
+    decided_by text,
+    owner_id uuid,
+    CONSTRAINT phone_reviews_are_decided_by_an_actor CHECK ((((decided_at IS NULL) = (decided_by IS NULL)) AND ((owner_id IS NULL) OR (decided_at IS NOT NULL)))),
+    CONSTRAINT phone_reviews_decided_by_check CHECK (((length(decided_by) >= 1) AND (length(decided_by) <= 200))),
+    CONSTRAINT phone_reviews_phone_check CHECK ((phone ~ '^\+[1-9][0-9]{6,14}$'::text)),
+    CONSTRAINT phone_reviews_reason_check CHECK ((reason = ANY (ARRAY['claim_with_money'::text, 'phone_of_another_login'::text]))),
+    CONSTRAINT phone_reviews_tries_check CHECK ((tries > 0))
+);
+
+ALTER TABLE identity.phone_reviews ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME identity.phone_reviews_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE identity.refresh_tokens (
+    id bigint NOT NULL,
+    family uuid NOT NULL,
+    token_sha256 bytea NOT NULL,
+    user_id uuid NOT NULL,
+    kind text NOT NULL,
+    phone text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    expires_at timestamp with time zone NOT NULL,
+    rotated_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    revoked_by text,
+    CONSTRAINT refresh_tokens_are_revoked_by_a_cause CHECK (((revoked_at IS NULL) = (revoked_by IS NULL))),
+    CONSTRAINT refresh_tokens_kind_check CHECK ((kind = ANY (ARRAY['client'::text, 'admin'::text]))),
+    CONSTRAINT refresh_tokens_phone_check CHECK ((phone ~ '^(\+[1-9][0-9]{6,14})?$'::text)),
+    CONSTRAINT refresh_tokens_revoked_by_check CHECK ((revoked_by = ANY (ARRAY['logout'::text, 'reuse'::text, 'deletion'::text, 'replaced'::text, 'operator'::text]))),
+    CONSTRAINT refresh_tokens_token_sha256_check CHECK ((length(token_sha256) = 32))
+);
+
+ALTER TABLE identity.refresh_tokens ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME identity.refresh_tokens_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE identity.registrations (
@@ -2878,6 +2944,64 @@ ALTER TABLE identity.service_keys ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTI
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE identity.sign_in_addresses (
+    phone text NOT NULL,
+    address_hash bytea NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    CONSTRAINT sign_in_addresses_address_hash_check CHECK ((length(address_hash) = 16)),
+    CONSTRAINT sign_in_addresses_phone_check CHECK ((phone ~ '^\+[1-9][0-9]{6,14}$'::text))
+);
+
+CREATE TABLE identity.sign_in_budgets (
+    name text NOT NULL,
+    starts_at timestamp with time zone NOT NULL,
+    used integer NOT NULL,
+    CONSTRAINT sign_in_budgets_name_check CHECK (((length(name) >= 1) AND (length(name) <= 120))),
+    CONSTRAINT sign_in_budgets_used_check CHECK ((used > 0))
+);
+
+CREATE TABLE identity.sign_in_codes (
+    id bigint NOT NULL,
+    phone text NOT NULL,
+    by_known_address boolean NOT NULL,
+    salt bytea NOT NULL,
+    code_hash bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    attempts_known integer DEFAULT 0 NOT NULL,
+    attempts_unknown integer DEFAULT 0 NOT NULL,
+    ended_at timestamp with time zone,
+    ended_by text,
+    CONSTRAINT sign_in_codes_are_short_lived CHECK (((expires_at > created_at) AND (expires_at <= (created_at + '00:05:00'::interval)))),
+    CONSTRAINT sign_in_codes_attempts_known_check CHECK (((attempts_known >= 0) AND (attempts_known <= 5))),
+    CONSTRAINT sign_in_codes_attempts_unknown_check CHECK (((attempts_unknown >= 0) AND (attempts_unknown <= 5))),
+    CONSTRAINT sign_in_codes_code_hash_check CHECK ((length(code_hash) = 32)),
+    CONSTRAINT sign_in_codes_end_with_a_cause CHECK (((ended_at IS NULL) = (ended_by IS NULL))),
+    CONSTRAINT sign_in_codes_ended_by_check CHECK ((ended_by = ANY (ARRAY['used'::text, 'replaced'::text, 'not_sent'::text]))),
+    CONSTRAINT sign_in_codes_phone_check CHECK ((phone ~ '^\+[1-9][0-9]{6,14}$'::text)),
+    CONSTRAINT sign_in_codes_salt_check CHECK ((length(salt) = 16))
+);
+
+ALTER TABLE identity.sign_in_codes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME identity.sign_in_codes_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE identity.signing_keys (
+    kid text NOT NULL,
+    public_key bytea NOT NULL,
+    private_key bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    revoked_at timestamp with time zone,
+    CONSTRAINT signing_keys_kid_check CHECK ((kid ~ '^evpower-[a-z0-9]{12}$'::text)),
+    CONSTRAINT signing_keys_private_key_check CHECK (((length(private_key) >= 32) AND (length(private_key) <= 512))),
+    CONSTRAINT signing_keys_public_key_check CHECK ((length(public_key) = 65))
 );
 
 CREATE TABLE ocpp.answers (
@@ -4077,6 +4201,21 @@ ALTER TABLE ONLY identity.favorites
 ALTER TABLE ONLY identity.operators
     ADD CONSTRAINT operators_pkey PRIMARY KEY (user_id);
 
+ALTER TABLE ONLY identity.phone_accounts
+    ADD CONSTRAINT phone_accounts_client_id_key UNIQUE (client_id);
+
+ALTER TABLE ONLY identity.phone_accounts
+    ADD CONSTRAINT phone_accounts_pkey PRIMARY KEY (phone);
+
+ALTER TABLE ONLY identity.phone_reviews
+    ADD CONSTRAINT phone_reviews_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY identity.refresh_tokens
+    ADD CONSTRAINT refresh_tokens_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY identity.refresh_tokens
+    ADD CONSTRAINT refresh_tokens_token_sha256_key UNIQUE (token_sha256);
+
 ALTER TABLE ONLY identity.registrations
     ADD CONSTRAINT registrations_pkey PRIMARY KEY (client_id);
 
@@ -4088,6 +4227,18 @@ ALTER TABLE ONLY identity.service_keys
 
 ALTER TABLE ONLY identity.service_keys
     ADD CONSTRAINT service_keys_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY identity.sign_in_addresses
+    ADD CONSTRAINT sign_in_addresses_pkey PRIMARY KEY (phone, address_hash);
+
+ALTER TABLE ONLY identity.sign_in_budgets
+    ADD CONSTRAINT sign_in_budgets_pkey PRIMARY KEY (name, starts_at);
+
+ALTER TABLE ONLY identity.sign_in_codes
+    ADD CONSTRAINT sign_in_codes_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY identity.signing_keys
+    ADD CONSTRAINT signing_keys_pkey PRIMARY KEY (kid);
 
 ALTER TABLE ONLY ocpp.answers
     ADD CONSTRAINT answers_pkey PRIMARY KEY (key);
@@ -4413,11 +4564,33 @@ CREATE INDEX clients_updated ON identity.clients USING brin (updated_at) WITH (a
 
 CREATE INDEX confirmations_due ON identity.confirmations USING btree (next_try_at);
 
+CREATE UNIQUE INDEX operators_phone_key ON identity.operators USING btree (phone) WHERE ((revoked_at IS NULL) AND (phone IS NOT NULL));
+
+CREATE INDEX phone_reviews_by_phone ON identity.phone_reviews USING btree (phone, id DESC);
+
+CREATE UNIQUE INDEX phone_reviews_one_open ON identity.phone_reviews USING btree (phone) WHERE (decided_at IS NULL);
+
+CREATE INDEX refresh_tokens_by_expiry ON identity.refresh_tokens USING btree (expires_at);
+
+CREATE INDEX refresh_tokens_by_family ON identity.refresh_tokens USING btree (family);
+
+CREATE INDEX refresh_tokens_by_user ON identity.refresh_tokens USING btree (user_id) WHERE (revoked_at IS NULL);
+
 CREATE INDEX registrations_done_by_email ON identity.registrations USING btree (email) WHERE (state = 'done'::text);
 
 CREATE INDEX registrations_ended ON identity.registrations USING btree (updated_at) WHERE (state <> 'intended'::text);
 
 CREATE UNIQUE INDEX registrations_open_email_key ON identity.registrations USING btree (email) WHERE (state = 'intended'::text);
+
+CREATE INDEX sign_in_addresses_by_age ON identity.sign_in_addresses USING btree (last_at);
+
+CREATE INDEX sign_in_budgets_by_age ON identity.sign_in_budgets USING btree (starts_at);
+
+CREATE INDEX sign_in_codes_by_age ON identity.sign_in_codes USING btree (created_at);
+
+CREATE UNIQUE INDEX sign_in_codes_one_open ON identity.sign_in_codes USING btree (phone, by_known_address) WHERE (ended_at IS NULL);
+
+CREATE INDEX signing_keys_by_age ON identity.signing_keys USING btree (created_at DESC) WHERE (revoked_at IS NULL);
 
 CREATE INDEX answers_by_time ON ocpp.answers USING brin (received_at);
 
@@ -4806,6 +4979,9 @@ ALTER TABLE ONLY identity.confirmations
 
 ALTER TABLE ONLY identity.favorites
     ADD CONSTRAINT favorites_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+
+ALTER TABLE ONLY identity.phone_reviews
+    ADD CONSTRAINT phone_reviews_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES identity.clients(id);
 
 ALTER TABLE ONLY payments.events
     ADD CONSTRAINT events_credited_by_fkey FOREIGN KEY (credited_by) REFERENCES payments.payments(id);
@@ -5203,9 +5379,61 @@ GRANT SELECT,INSERT,DELETE ON TABLE identity.favorites TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE identity.operators TO evpower_app;
 
+GRANT SELECT,INSERT,DELETE ON TABLE identity.phone_accounts TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE identity.phone_reviews TO evpower_app;
+
+GRANT UPDATE(reason) ON TABLE identity.phone_reviews TO evpower_app;
+
+GRANT UPDATE(claimants) ON TABLE identity.phone_reviews TO evpower_app;
+
+GRANT UPDATE(last_at) ON TABLE identity.phone_reviews TO evpower_app;
+
+GRANT UPDATE(tries) ON TABLE identity.phone_reviews TO evpower_app;
+
+GRANT UPDATE(decided_at) ON TABLE identity.phone_reviews TO evpower_app;
+
+GRANT UPDATE(decided_by) ON TABLE identity.phone_reviews TO evpower_app;
+
+GRANT UPDATE(owner_id) ON TABLE identity.phone_reviews TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE identity.refresh_tokens TO evpower_app;
+
+GRANT UPDATE(used_at) ON TABLE identity.refresh_tokens TO evpower_app;
+
+GRANT UPDATE(expires_at) ON TABLE identity.refresh_tokens TO evpower_app;
+
+GRANT UPDATE(rotated_at) ON TABLE identity.refresh_tokens TO evpower_app;
+
+GRANT UPDATE(revoked_at) ON TABLE identity.refresh_tokens TO evpower_app;
+
+GRANT UPDATE(revoked_by) ON TABLE identity.refresh_tokens TO evpower_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE identity.registrations TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE identity.service_keys TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE identity.sign_in_addresses TO evpower_app;
+
+GRANT UPDATE(last_at) ON TABLE identity.sign_in_addresses TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE identity.sign_in_budgets TO evpower_app;
+
+GRANT UPDATE(used) ON TABLE identity.sign_in_budgets TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE identity.sign_in_codes TO evpower_app;
+
+GRANT UPDATE(attempts_known) ON TABLE identity.sign_in_codes TO evpower_app;
+
+GRANT UPDATE(attempts_unknown) ON TABLE identity.sign_in_codes TO evpower_app;
+
+GRANT UPDATE(ended_at) ON TABLE identity.sign_in_codes TO evpower_app;
+
+GRANT UPDATE(ended_by) ON TABLE identity.sign_in_codes TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE identity.signing_keys TO evpower_app;
+
+GRANT UPDATE(revoked_at) ON TABLE identity.signing_keys TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE ocpp.answers TO evpower_app;
 

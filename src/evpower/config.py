@@ -51,6 +51,16 @@ class Settings(BaseSettings):
     anonymous_clients: bool = False  # whether anonymous users of Supabase are clients with wallets
     register_confirm: Literal["auto", "email"] = "email"
 
+    sign_in_sender: Literal["", "console", "nikita"] = ""  # of codes; empty: no sign-in by phone
+    sign_in_secret: SecretStr = SecretStr("")  # 32 bytes or more: codes and signing keys rest on it
+    sign_in_countries: str = "996"  # comma-separated calling codes of the phones that get codes
+    sign_in_codes_per_hour: int = Field(default=1000, ge=1)  # to all phones of a country
+    sms_url: str = "https://smspro.nikita.kg/api/message"
+    sms_login: str = ""
+    sms_password: SecretStr = SecretStr("")
+    sms_name: str = ""  # the sender's name, as agreed with the carrier
+    old_token_secret: SecretStr = SecretStr("")  # of the backend before, until its tokens expire
+
     nats_url: SecretStr = SecretStr("")  # "nats://user:pass@a:4222,tls://b": several nodes
     nats_creds: str = ""  # path of a credentials file (a user's JWT and nkey)
     nats_nkey_file: str = ""  # path of an nkey's seed, where the server knows the nkey
@@ -186,9 +196,10 @@ def problems(settings: Settings) -> list[str]:
         texts.append(
             "EVPOWER_TOPUP_MIN_SOM is over EVPOWER_TOPUP_MAX_SOM: nothing could be paid in"
         )
+    texts += _sign_in_problems(settings)
     if settings.env == "development":
         return texts
-    texts.extend(_unsafe(settings))
+    texts += [*_unsafe(settings), *_unsafe_sign_in(settings)]
     return texts
 
 
@@ -262,6 +273,49 @@ def _unusable_addresses(settings: Settings) -> list[str]:
             ipaddress.ip_network(network.strip() or "::", strict=False)
     except ValueError:
         texts.append("EVPOWER_TRUSTED_PROXIES holds what is no address or network (10.0.0.0/8)")
+    return texts
+
+
+def _sign_in_problems(settings: Settings) -> list[str]:
+    """Return what keeps codes from being sent to phones; nothing where that is switched off."""
+    if not settings.sign_in_sender:
+        return []
+    texts: list[str] = []
+    if len(settings.sign_in_secret.get_secret_value().encode()) < _MIN_SECRET:
+        texts.append(
+            "EVPOWER_SIGN_IN_SECRET is missing or shorter than 32 bytes: openssl rand -base64 32"
+        )
+    codes = [code.strip() for code in settings.sign_in_countries.split(",")]
+    if not all(re.fullmatch(r"[1-9][0-9]{0,2}", code) for code in codes):
+        texts.append("EVPOWER_SIGN_IN_COUNTRIES must read 996 or 996,7: calling codes without +")
+    if settings.sign_in_sender == "nikita":
+        values = {
+            "SMS_LOGIN": settings.sms_login,
+            "SMS_PASSWORD": settings.sms_password.get_secret_value(),
+            "SMS_NAME": settings.sms_name,
+        }
+        texts += [
+            f"EVPOWER_{name} is missing: as the contract for smspro.nikita.kg says"
+            for name, value in values.items()
+            if not value
+        ]
+    return texts
+
+
+def _unsafe_sign_in(settings: Settings) -> list[str]:
+    texts: list[str] = []
+    if settings.sign_in_sender == "console":
+        texts.append(
+            "EVPOWER_SIGN_IN_SENDER is console: whoever reads the output signs in as anyone"
+        )
+    if settings.sign_in_sender and settings.sms_url.startswith("http://"):
+        texts.append("EVPOWER_SMS_URL is not https: codes and the password would travel in clear")
+    old = settings.old_token_secret.get_secret_value()
+    if old and len(old.encode()) < _MIN_SECRET:
+        texts.append(
+            "EVPOWER_OLD_TOKEN_SECRET is shorter than 32 bytes: it can be guessed; leave it empty, "
+            "and drivers sign in anew"
+        )
     return texts
 
 

@@ -31,6 +31,8 @@ from evpower.foundation.http import HttpClient, HttpError, HttpResponse, Target
 from evpower.identity import SupabaseAdmin
 from evpower.identity.jwks import Jwks
 from evpower.identity.model import ImportedUser, NewUser
+from evpower.identity.sign_in.senders.nikita import NikitaSender
+from evpower.identity.sign_in.senders.protocol import Sms, SmsFailed
 from evpower.payments.errors import ProviderUnavailable
 from evpower.payments.providers.odengi.client import Merchant, OdengiClient
 from evpower.payments.providers.sandbox import SandboxProvider
@@ -160,6 +162,7 @@ ADMIN: dict[str, tuple[Callable[[SupabaseAdmin], Awaitable[object]], object]] = 
         ),
         USER,
     ),
+    "confirm_phone": (lambda it: it.confirm_phone(ID, "+996555123456"), USER),
     "delete_user": (lambda it: it.delete_user(ID), {}),
     "list_users": (lambda it: it.list_users(1, 50), {"users": []}),
     "get_user": (lambda it: it.get_user(ID), USER),
@@ -213,6 +216,13 @@ CALLS: dict[str, Call] = {
         lambda http, url: odengi(http, url).call("statusPayment", {"order_id": "1"}, timeout_s=30),
         body({"data": {"status": "processing"}}),
         ProviderUnavailable,
+    ),
+    "identity/sign_in/senders/nikita.py _try": Call(
+        lambda http, url: NikitaSender(
+            http, url=url, login="l", password=SecretStr("p"), sender="EvPower", pause_s=0
+        ).send(Sms("ID1", "+996555123456", "123456")),
+        b"<response><status>0</status></response>",
+        SmsFailed,
     ),
     "alerts/webhook.py _post": Call(alert_accepted, b"", None),
     "sync/module.py supabase_answers": Call(

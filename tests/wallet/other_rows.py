@@ -34,6 +34,19 @@ insert into identity.clients (id, origin, email, phone, email_verified, phone_ve
 values (gen_random_uuid(), 'import', 'a@example.org', '+996700000001', true, true),
        (gen_random_uuid(), 'import', 'b@example.org', '+996700000002', false, false);
 
+insert into identity.phone_reviews
+  (phone, reason, claimants, opened_at, last_at, decided_at, decided_by, owner_id)
+values ('+996700000001', 'claim_with_money', '{}', now(), now(), now(), 'aida',
+        gen_random_uuid());
+insert into identity.refresh_tokens
+  (family, token_sha256, user_id, kind, phone, created_at, expires_at, revoked_at, revoked_by)
+values (gen_random_uuid(), sha256('t'), gen_random_uuid(), 'client', '', now(), now(), now(),
+        'logout');
+insert into identity.sign_in_codes
+  (phone, by_known_address, salt, code_hash, created_at, expires_at, ended_at, ended_by)
+values ('+996700000001', false, decode(md5('s'), 'hex'), sha256('c'), now(),
+        now() + interval '1 min', now(), 'used');
+
 insert into ocpp.forwarded_charges
   (station_id, connector, id_tag, started_at, start_key, ended_at, energy_wh, cost_minor, currency,
    plan, version)

@@ -60,6 +60,9 @@ STATE: Final = {
     "client_migration.runs": "state",
     "foundation.idempotency_keys": "'answered'",
     "identity.clients": "case when email_verified then 'verified' else 'claimed' end",
+    "identity.phone_reviews": "'given'",
+    "identity.refresh_tokens": "'revoked'",
+    "identity.sign_in_codes": "'ended'",
     "ocpp.forwarded_charges": (
         "case when cost_minor is not null then 'priced'"
         " when energy_wh is not null then 'metered' else 'ended' end"
@@ -168,6 +171,13 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
     ("foundation.idempotency_keys", "body"): set(),
     ("identity.clients", "email"): {"claimed"},
     ("identity.clients", "phone"): {"claimed"},
+    ("identity.phone_reviews", "decided_at"): set(),
+    ("identity.phone_reviews", "decided_by"): set(),
+    ("identity.phone_reviews", "owner_id"): {"given"},  # a new account's
+    ("identity.refresh_tokens", "revoked_at"): set(),
+    ("identity.refresh_tokens", "revoked_by"): set(),
+    ("identity.sign_in_codes", "ended_at"): set(),
+    ("identity.sign_in_codes", "ended_by"): set(),
     ("ocpp.forwarded_charges", "ended_at"): {"ended"},  # it still runs then
     ("ocpp.forwarded_charges", "energy_wh"): {"metered"},  # a register is missing
     ("ocpp.forwarded_charges", "cost_minor"): {"priced"},  # no tariff applied

@@ -15,6 +15,7 @@ from evpower.cli import (
     reports,
     server,
     sessions,
+    sign_in,
     simulate,
     station_forward,
     station_frames,
@@ -46,6 +47,8 @@ station_free.register(stations_file.station)
 app.add_typer(clients.clients, name="clients")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.operators, name="operators")
+app.add_typer(sign_in.sign_in, name="sign-in")
+app.add_typer(sign_in.keys, name="sign-in-keys")
 app.add_typer(payments.payments, name="payments")
 app.add_typer(tariffs.tariff, name="tariff")
 app.add_typer(stations_file.station, name="station")

@@ -110,6 +110,22 @@ async def _is_client(connection: Connection, user_id: UUID) -> bool:
     return client.status != "closed"
 
 
+@operators.command("phone")
+def phone(
+    user_id: UUID,
+    number: str = typer.Argument("", help="As in +996555123456; without it the phone is removed."),
+    actor: str = _ACTOR,
+) -> None:
+    """Let an operator sign in by a code to this phone."""
+
+    async def work(database: Database) -> None:
+        async with database.transaction() as connection:
+            await identity.set_operator_phone(connection, user_id, number or None, actor=actor)
+
+    with_database(work)
+    console.print(f"signs in with {number}" if number else "signs in with no phone")
+
+
 @operators.command("remove")
 def remove(user_id: UUID, actor: str = _ACTOR, reason: str = typer.Option("", "--reason")) -> None:
     """Take the role away."""

@@ -28,7 +28,7 @@ from evpower.foundation.json_reader import read_json
 
 Target = Literal[
     "supabase_rest", "supabase_auth", "supabase_keys", "payment_provider", "alert_webhook",
-    "devstack",
+    "sms", "devstack",
 ]  # fmt: skip
 _SUPABASE: Final[frozenset[Target]] = frozenset({"supabase_rest", "supabase_auth", "supabase_keys"})
 MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024

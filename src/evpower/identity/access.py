@@ -1,6 +1,7 @@
 """Identifies the caller from the verified token or service key, never from the body or the path."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -66,11 +67,13 @@ class Access:
         if is_key:
             name = await check_service_key(self._db, credential)
             return Principal("service", None, name, None)
-        claims = await self._verifier.verify(credential)
-        if claims.sub in await self._operators.by_id():
+        claims = await self._verify(credential)
+        if claims.is_admin or claims.sub in await self._operators.by_id():
             operator = await self._operators.read_current(claims.sub)
             if operator is not None:
                 return _operator(operator, claims.expires_at)
+        if claims.is_admin:
+            raise Forbidden("forbidden", "this user is no operator any more")
         if not self._known.has(claims.sub):
             async with self._db.transaction() as connection:
                 await ensure_client(connection, claims)
@@ -85,8 +88,8 @@ class Access:
         """
         if token.startswith(PREFIX):
             raise Forbidden("forbidden", "only a client may do this")
-        claims = await self._verifier.verify(token)
-        if claims.sub in await self._operators.by_id():
+        claims = await self._verify(token)
+        if claims.is_admin or claims.sub in await self._operators.by_id():
             raise Forbidden("forbidden", "only a client may do this")
         return claims
 
@@ -146,14 +149,25 @@ class Access:
         """
         return await self._old_ids.client(caller, raw)
 
+    async def _verify(self, token: str) -> Claims:
+        """Returns the claims of a valid token; the old backend's id is replaced by the client's."""
+        claims = await self._verifier.verify(token)
+        if claims.issuer != "old":
+            return claims
+        client_id = await self._old_ids.find(claims.old_id)
+        if client_id is None:
+            raise Unauthenticated("invalid_token", "the token names no client here")
+        return replace(claims, sub=client_id)
+
     async def _introspect(self, admin: SupabaseAdmin, token: str) -> None:
         """Returns if Supabase accepts the token and its user is not banned: both count at once.
 
         Never called inside a transaction. Raises Unauthenticated("invalid_token"),
         Forbidden("client_blocked"), Unavailable("auth_unavailable").
         """
-        claims = await self._verifier.verify(token)
-        user = await admin.user_of(token)
+        claims = await self._verify(token)
+        is_foreign = claims.issuer != "supabase"  # Auth knows the user, not the token
+        user = await (admin.get_user(claims.sub) if is_foreign else admin.user_of(token))
         if user is None or user.id != claims.sub:
             raise Unauthenticated("invalid_token", "the session has ended")
         if user.banned_until is not None and user.banned_until > self._clock():

@@ -86,6 +86,13 @@ class OldIds:
             raise Forbidden("forbidden", "this belongs to another client")
         raise Invalid("invalid_request", "client_id is no UUID and no id from before")
 
+    async def find(self, raw: str) -> UUID | None:
+        """Returns the client of an old backend's id; None: it has none here."""
+        client_id = as_uuid(raw)
+        if client_id is None and not _fits(raw):
+            return None
+        return await self._find(client_id or raw)
+
     def flush(self) -> None:
         """Clears the cache."""
         self._known.clear()

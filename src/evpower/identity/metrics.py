@@ -58,3 +58,29 @@ OLD_IDS: Final = Counter(
     "Look-ups of ids that are not the caller's own: old, known (a client's own), unknown",
     ["result"],
 )
+CODES: Final = Counter(
+    "evpower_identity_sign_in_codes",
+    "Codes for phones, by sender and result: sent, unknown, not_sent, too_soon",
+    ["sender", "result"],
+)
+CODES_LIMITED: Final = Counter(
+    "evpower_identity_sign_in_codes_limited",
+    "Codes refused by a limit: phone, address, block, country",
+    ["limit"],
+)
+CODES_CHECKED: Final = Counter(
+    "evpower_identity_sign_in_checks", "Typed codes, by result: right, wrong", ["result"]
+)
+PHONE_SIGN_INS: Final = Counter(
+    "evpower_identity_phone_sign_ins",
+    "Sign-ins by phone, by result: known, new, admin, or the code of the refusal",
+    ["result"],
+)
+REFRESHES: Final = Counter(
+    "evpower_identity_refreshes",
+    "Refreshes of access tokens: same, rotated, old, refused, reused",
+    ["result"],
+)
+SIGNING_KEY_AGE: Final = Gauge(
+    "evpower_identity_signing_key_age_seconds", "Age of the key that signs EvPower's access tokens"
+)

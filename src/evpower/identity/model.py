@@ -18,6 +18,8 @@ ClientStatus = Literal["active", "blocked", "closed"]
 Contact = Literal["email", "phone"]
 Origin = Literal["register", "token", "supabase", "import"]
 Confirm = Literal["auto", "email"]
+# Who made an access token: Supabase Auth, EvPower itself, or the backend that EvPower replaces.
+IssuedBy = Literal["supabase", "evpower", "old"]
 # What each may do is in roles.py.
 OperatorRole = Literal["viewer", "support", "operator", "finance", "admin"]
 
@@ -44,6 +46,10 @@ class Client:
     def profile(self) -> "Profile":
         """The client's contacts and name."""
         return Profile(self.email, self.phone, self.name, self.email_verified, self.phone_verified)
+
+    def with_phone(self, phone: str) -> "Profile":
+        """Returns the client's contacts with this verified phone."""
+        return Profile(self.email, phone, self.name, self.email_verified, phone_verified=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,9 @@ class Claims:
         str, object
     ]  # written by servers only, unlike user_metadata, which the user may write
     is_anonymous: bool = False  # signed in without an email, a phone or a provider
+    issuer: IssuedBy = "supabase"
+    old_id: str = ""  # the old backend's id of the client; `sub` is its client here once resolved
+    is_admin: bool = False  # issued to an operator: it never becomes a client's
 
     @property
     def email_confirmed(self) -> bool | None:
@@ -154,7 +163,7 @@ class ImportedUser:
     phone_confirm: bool
     claimed_phone: str | None  # unconfirmed; stored in user_metadata
     name: str | None
-    password_hash: str | None = field(repr=False)
+    password_hash: str | None = field(default=None, repr=False)
     app_metadata: Mapping[str, object] = field(default_factory=dict[str, object])
 
 

@@ -8,6 +8,7 @@ from evpower.foundation.module import Job, Limit, Module, Shared
 from evpower.foundation.purge import purging
 from evpower.identity.access import Access
 from evpower.identity.confirmations import measure_confirmations, send_confirmations
+from evpower.identity.issued_tokens import OwnKeys
 from evpower.identity.jobs import converge_registrations, purge_registrations
 from evpower.identity.model import CLIENT_CHANGED
 from evpower.identity.operator_calls import OperatorCalls
@@ -34,7 +35,7 @@ def configured_access(settings: Settings, shared: Shared, admin: SupabaseAdmin) 
     """Returns the settings' Access. Raises ValueError for a short HS256 secret."""
     return Access(
         shared.db,
-        configured_verifier(settings, shared.http),
+        configured_verifier(settings, shared.http, OwnKeys(shared.db, shared.clock)),
         introspect_with=admin if settings.auth_introspect == "money" else None,
     )
 

@@ -1,0 +1,124 @@
+"""What operators and administrators decide: whose a phone is, and who signs in as an operator."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+
+from evpower.foundation.clock import Clock
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import Conflict, Invalid, NotFound, Unavailable
+from evpower.identity import clients
+from evpower.identity.audit import record_act
+from evpower.identity.errors import AuthRefused
+from evpower.identity.model import Client
+from evpower.identity.sign_in import store_accounts
+from evpower.identity.sign_in.send import read_phone
+from evpower.identity.sign_in.store_accounts import PhoneReview
+from evpower.identity.supabase_admin import SupabaseAdmin
+
+MOST_REVIEWS = 500
+
+
+async def list_reviews(connection: Connection) -> Sequence[PhoneReview]:
+    """Returns the phones that wait for a decision, the oldest first; at most 500."""
+    return await store_accounts.open_reviews(connection, MOST_REVIEWS)
+
+
+async def decide_review(
+    db: Database,
+    admin: SupabaseAdmin,
+    raw_phone: str,
+    *,
+    owner_id: UUID | None,
+    actor: str,
+    reason: str,
+    clock: Clock,
+) -> PhoneReview:
+    """Decides whose a phone is: a client's, or, without `owner_id`, a new account's.
+
+    The owner's login gets the phone in Supabase Auth first. Raises Invalid("invalid_phone"),
+    NotFound("phone_review_not_found" | "client_not_found" | "user_not_found"),
+    Conflict("phone_taken" | "client_closed"), Unavailable.
+    """
+    phone = read_phone(raw_phone)
+    async with db.connection() as connection:
+        if await store_accounts.lock_open_review(connection, phone) is None:
+            raise _no_review()
+        owner = None if owner_id is None else await clients.get_client(connection, owner_id)
+    if owner is not None:
+        if owner.status == "closed":
+            raise Conflict("client_closed", "the client is closed")
+        await _give_phone(admin, owner, phone)
+    async with db.transaction() as connection:
+        review = await store_accounts.lock_open_review(connection, phone)
+        if review is None:
+            raise _no_review()
+        if owner is not None:
+            await _store_phone(connection, owner.id, phone)
+        await store_accounts.decide_review(connection, review.id, actor, owner_id, clock())
+        await record_act(
+            connection,
+            actor=actor,
+            action="phone_review.decide",
+            subject=phone,
+            reason=reason,
+            details={
+                "owner": None if owner_id is None else str(owner_id),
+                "claimants": [str(claimant) for claimant in review.claimants],
+            },
+        )
+    return review
+
+
+async def set_operator_phone(
+    connection: Connection, user_id: UUID, raw_phone: str | None, *, actor: str
+) -> None:
+    """Lets an operator sign in by a code to this phone; None: no longer.
+
+    Raises Invalid("invalid_phone"), NotFound("operator_not_found"), Conflict("phone_taken").
+    """
+    phone = None if raw_phone is None else read_phone(raw_phone)
+    try:
+        async with connection.transaction():
+            changed = await store_accounts.set_operator_phone(connection, user_id, phone)
+    except asyncpg.UniqueViolationError as error:
+        raise Conflict("phone_taken", "another operator signs in with this phone") from error
+    if not changed:
+        raise NotFound("operator_not_found", "this user is no operator")
+    await record_act(
+        connection,
+        actor=actor,
+        action="operator.phone",
+        subject=str(user_id),
+        details={"phone": phone},
+    )
+
+
+async def _give_phone(admin: SupabaseAdmin, owner: Client, phone: str) -> None:
+    try:
+        await admin.confirm_phone(owner.id, phone)
+    except AuthRefused as refusal:
+        if refusal.status == 404:  # noqa: PLR2004 - not found
+            raise NotFound("user_not_found", "the client has no user in Supabase Auth") from refusal
+        if refusal.code in {"phone_exists", "user_already_exists", "conflict"}:
+            raise Conflict(
+                "phone_taken", "another login has this phone: remove it there first"
+            ) from refusal
+        if refusal.code == "validation_failed":
+            raise Invalid("invalid_phone", "Supabase doesn't take this phone") from refusal
+        raise Unavailable("auth_unavailable", f"Supabase Auth answered {refusal}") from refusal
+
+
+async def _store_phone(connection: Connection, client_id: UUID, phone: str) -> None:
+    """Gives the client the phone, verified; the puller would do the same a moment later."""
+    locked = await clients.lock_client(connection, client_id)
+    if locked is None or locked.status == "closed":
+        raise Conflict("client_closed", "the client is closed")
+    _, holders = await clients.sync_profile(connection, locked, locked.with_phone(phone))
+    if holders:
+        raise Conflict("phone_taken", "another client has verified this phone")
+
+
+def _no_review() -> NotFound:
+    return NotFound("phone_review_not_found", "no decision on this phone is waiting")

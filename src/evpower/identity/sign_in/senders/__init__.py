@@ -1,0 +1,1 @@
+"""What brings a code to a phone."""
