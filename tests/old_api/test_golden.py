@@ -22,7 +22,13 @@ RULES: Final = {
     "v1/station/status": "station",
 }
 _CODE: Final = re.compile(r"[a-z]+(_[a-z0-9]+)+")
-_PLACES: Final = {"<time>": "2026-01-01T00:00:00.5Z", "<uuid>": "0c1f3a58", "<number>": "812"}
+_PLACES: Final = {
+    "<time>": "2026-01-01T00:00:00.5Z",
+    "<uuid>": "0c1f3a58",
+    "<number>": "812",
+    "<text>": "A1",
+    "<bank>": "https://bank.example/1",
+}
 FILES: Final = sorted(FOLDER.rglob("*.json"))
 STORED: Final = [
     (path, rule)
