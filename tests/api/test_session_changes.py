@@ -134,6 +134,15 @@ async def test_who_signs_in_later_is_sent_how_it_stands(sockets: Sockets) -> Non
     assert [message["event"] for message in messages(later)] == ["started"]
 
 
+async def test_a_sign_in_that_was_refused_is_forgotten(sockets: Sockets) -> None:
+    """Its token is right, but no socket was let in with it."""
+    client = sockets.ride.client
+    await sockets.phone(client)
+    await sockets.changes.sign_in(token(await sockets.ride.api.new_client()))
+    await sockets.send()
+    assert not sockets.changes._joined
+
+
 async def test_an_old_session_is_no_news(sockets: Sockets) -> None:
     ride = sockets.ride
     session = await ride.started()

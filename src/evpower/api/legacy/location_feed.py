@@ -121,6 +121,15 @@ class LocationFeed:
         """The clients of the sockets that have signed in."""
         return tuple(self._clients)
 
+    @property
+    def has_clients(self) -> bool:
+        """Whether any socket has signed in."""
+        return bool(self._clients)
+
+    def has_client(self, client_id: UUID) -> bool:
+        """Whether a socket has signed in as this client."""
+        return client_id in self._clients
+
     def sign_in(self, viewer: Viewer, client_id: UUID, expires_at: datetime) -> str:
         """Gives a socket its client's own updates until its token ends, or the error code.
 

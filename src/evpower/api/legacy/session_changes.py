@@ -94,17 +94,17 @@ class SessionChanges:
             unsubscribe()
 
     def _on_change(self, topic: Topic, key: UUID) -> None:
-        if not self._feed.clients or key == EVERYTHING:
+        if not self._feed.has_clients or key == EVERYTHING:
             return
         if topic == SESSION_CHANGED and len(self._changed) < _MAX_WAITING:
             self._changed[key] = None
             self._wakeup.notify()
-        elif topic == CLIENT_CHANGED and key in self._feed.clients:
+        elif topic == CLIENT_CHANGED and self._feed.has_client(key):
             self._clients[key] = None
             self._wakeup.notify()
 
     async def _round(self, _: Round) -> Pause | None:
-        if not self._feed.clients:
+        if not self._feed.has_clients:
             for waiting in (self._changed, self._clients, self._joined, self._sent):
                 waiting.clear()
             return None
@@ -120,9 +120,9 @@ class SessionChanges:
         """
         signed_in = frozenset(self._feed.clients)
         changed, checked = list(self._changed)[:_BATCH], list(self._clients)
-        joined = [client_id for client_id in self._joined if client_id in signed_in]
+        joined = list(self._joined)
         is_due = self._now_s() - self._swept_at_s >= _PERIOD_S
-        newest_of = list(signed_in) if is_due else joined
+        newest_of = list(signed_in if is_due else signed_in.intersection(joined))
         async with self._db.connection() as connection:
             closed = [client for client in checked if await _is_closed(connection, client)]
             views = await session_statuses(connection, changed) if changed else []
