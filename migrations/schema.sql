@@ -39,7 +39,8 @@ CREATE TYPE payments.decision AS (
 	review text,
 	reference text,
 	refund_minor bigint,
-	seen boolean
+	seen boolean,
+	is_further boolean
 );
 
 CREATE TYPE payments.incoming AS (
@@ -54,7 +55,8 @@ CREATE TYPE payments.incoming AS (
 	paid_minor bigint,
 	currency text,
 	refunded_minor bigint,
-	occurred_at timestamp with time zone
+	occurred_at timestamp with time zone,
+	doubt text
 );
 
 CREATE TYPE wallet.result AS (
@@ -497,10 +499,14 @@ declare
   refund_id bigint;
   posted text;
   written int;
+  any_further boolean;
 begin
   with e as (
-    select i.*, p.status as old_status, p.amount_minor as due, p.refunded_minor as old_refunded, p.credited_ref,
-           p.credited_minor is not null as credited, p.resolved_at is not null as resolved,
+    select i.ord, i.provider, i.event_id, i.body_sha256, coalesce(a.id, i.payment_id) as payment_id, i.order_id,
+           i.provider_ref, i.status, i.paid_minor, i.currency, i.refunded_minor, i.occurred_at, i.doubt,
+           p.status as old_status, p.amount_minor as due, p.provider_ref as bill_ref, p.refunded_minor as old_refunded, p.credited_ref,
+           p.paid_minor as credited_paid, p.credited_minor is not null as credited,
+           p.resolved_at is not null as resolved,
            coalesce(i.currency = p.currency, false) as is_own_currency,
            coalesce(i.provider_ref, p.provider_ref) as reference,
            coalesce(i.paid_minor, 0) = 0 and coalesce(i.refunded_minor, 0) = 0 as without_money,
@@ -508,11 +514,25 @@ begin
                          else coalesce(i.refunded_minor, 0) end as returned,
            s.body_sha256 <> i.body_sha256 as reused, s.outcome as seen_outcome
       from unnest(batch) i
-      left join lateral (select * from payments.payments where id = i.payment_id offset 0) p on true
+      -- A further attempt that is credited already is a payment of its own.
+      left join lateral (select o.id from (select x.id, x.provider, x.attempt_of from payments.payments x
+                                            where x.credited_ref = i.provider_ref and x.credited_ref is not null
+                                           offset 0) o
+                          where o.provider = i.provider and o.attempt_of = i.payment_id) a on true
+      left join lateral (select * from payments.payments where id = coalesce(a.id, i.payment_id) offset 0) p on true
       left join lateral (select * from payments.events s where s.provider = i.provider
                           and s.event_id = i.event_id and s.reuse = '' offset 0) s on true
+  ), r as (
+    select e.*,
+      exists (select from payments.payments o where o.provider = e.provider
+                 and o.provider_ref = e.reference and o.id <> e.payment_id)
+      or exists (select from (select o.id, o.provider from payments.payments o
+                    where o.credited_ref = e.reference and o.credited_ref is not null offset 0) o
+                  where o.provider = e.provider and o.id <> e.payment_id) as is_of_another
+      from e
   ), w as materialized (
-    select e.*, case -- the reason for a review; null: none
+    select r.*, case -- the reason for a review; null: none
+        when doubt is not null then doubt
         when credited and provider_ref is distinct from credited_ref then case
           when provider_ref is null then 'reference_missing'
           when returned > 0 then 'second_payment_returned'
@@ -521,20 +541,27 @@ begin
         when resolved and not credited then
           case when returned > 0 then 'returned_after_resolution' else 'paid_after_resolution' end
         when not is_own_currency then 'currency_mismatch'
-        when paid_minor is null and not credited or paid_minor <> due then 'amount_mismatch'
+        when credited and paid_minor <> credited_paid
+             or not credited and (paid_minor is null or paid_minor < due or paid_minor > due and returned > 0)
+          then 'amount_mismatch'
+        when credited and credited_paid > due and returned > old_refunded then 'overpaid_returned'
         when returned > due then 'refund_exceeds'
         when case status when 'approved' then returned > 0
                          when 'refunded' then returned < due
                          else returned in (0, due) end then 'contradictory'
         when credited then null
         when reference is null then 'reference_missing'
-        when exists (select from payments.payments o where o.provider = e.provider
-                        and o.provider_ref = e.reference and o.id <> e.payment_id)
-             or exists (select from (select o.id, o.provider from payments.payments o
-                           where o.credited_ref = e.reference and o.credited_ref is not null offset 0) o
-                         where o.provider = e.provider and o.id <> e.payment_id)
-          then 'reference_of_another' end as problem
-      from e
+        when is_of_another then 'reference_of_another' end as problem,
+      -- Paid once more by another reference: a payment of its own, unless an operator was asked about that reference.
+      -- The bill's own reference may mean the same money as a transaction's.
+      credited and doubt is null and status = 'approved' and returned = 0 and is_own_currency and paid_minor >= due
+        and provider_ref <> credited_ref and bill_ref is distinct from provider_ref
+        and bill_ref is distinct from credited_ref and not is_of_another
+        and not exists (select from (select x.provider_ref, x.outcome from payments.events x
+                                      where x.payment_id = r.payment_id offset 0) s
+                         where s.provider_ref = r.provider_ref and s.outcome in ('review', 'event_reused'))
+        as is_further
+      from r
   ), d as materialized (
     select w.*, case
         when reused then case when (select true from payments.events s where s.provider = w.provider
@@ -542,12 +569,15 @@ begin
                               then 'repeated' else 'event_reused' end
         when seen_outcome <> 'unknown_payment' then 'repeated'
         when old_status is null then 'unknown_payment'
+        when doubt is not null then case when payments.is_reviewed(
+               payment_id, provider_ref, status, paid_minor, currency, refunded_minor) then 'repeated' else 'review' end
         when status = 'processing' and returned = 0 then 'ignored'
         when status = 'canceled' and without_money and not credited then
           case old_status when 'processing' then 'canceled' else 'ignored' end
         -- An older "nothing was paid" may arrive late. A cancellation without an amount may be a reversal.
         when status = 'canceled' and without_money
              and (paid_minor = 0 or provider_ref <> credited_ref) then 'ignored'
+        when is_further then 'confirmed'
         when problem is not null then case when payments.is_reviewed(
                payment_id, provider_ref, status, paid_minor, currency, refunded_minor) then 'repeated' else 'review' end
         when not credited then 'confirmed'
@@ -561,13 +591,18 @@ begin
                         when 'review' then case
                           when problem = 'amount_mismatch' and payments.is_reviewed_otherwise(
                                payment_id, provider_ref, paid_minor, currency) then 'several_amounts'
-                          else problem end end,
+                          else problem end
+                        when 'confirmed' then case when paid_minor > due then 'overpaid'
+                                                   when is_further then 'paid_twice' end end,
            reference,
-           case when outcome in ('confirmed', 'refunded') then returned - old_refunded end,
-           seen_outcome is not null)::payments.decision),
-         array_agg(payment_id) filter (where outcome = 'confirmed'),
-         array_agg(payment_id) filter (where outcome in ('confirmed', 'canceled', 'review', 'event_reused'))
-    into decided, confirmed, touched from d;
+           case when outcome in ('confirmed', 'refunded') and not coalesce(is_further, false)
+                then returned - old_refunded end,
+           seen_outcome is not null, outcome = 'confirmed' and coalesce(is_further, false))::payments.decision),
+         array_agg(payment_id) filter (where outcome = 'confirmed' and not coalesce(is_further, false)),
+         array_agg(payment_id) filter (where outcome in ('confirmed', 'canceled', 'review', 'event_reused')
+                                         and not (outcome = 'confirmed' and coalesce(is_further, false))),
+         bool_or(outcome = 'confirmed' and is_further)
+    into decided, confirmed, touched, any_further from d;
 
   update payments.payments p
      set status = case d.outcome when 'confirmed' then 'approved' when 'canceled' then 'canceled' else p.status end,
@@ -577,14 +612,35 @@ begin
          confirmed_at = case d.outcome when 'confirmed' then now() else p.confirmed_at end,
          credited_ref = case d.outcome when 'confirmed' then d.reference else p.credited_ref end,
          review = case when d.review is not null then d.review
+                       when p.review = 'no_reference' and d.outcome in ('confirmed', 'canceled') then null
                        when p.review is not null and d.outcome = 'confirmed'
                             and payments.is_reviewed_otherwise(d.payment_id, d.provider_ref) then 'several_amounts'
                        else p.review end,
          closed_at = case when d.outcome <> 'event_reused' then coalesce(p.closed_at, now()) else p.closed_at end,
-         next_check_at = case when d.outcome <> 'event_reused' then null else p.next_check_at end,
+         next_check_at = case when d.outcome <> 'event_reused' then payments.late_check(p) else p.next_check_at end,
          updated_at = now()
     from unnest(decided) d
    where p.id = any (touched) and p.id = d.payment_id; -- by key, so that the plan never scans the whole table
+
+  if any_further then
+    for i in 1 .. cardinality(decided) loop
+      known := decided[i];
+      if known.is_further then
+        insert into payments.payments (invoice_id, order_id, client_id, provider, provider_ref, credited_ref, method,
+                                       amount_minor, currency, status, paid_minor, confirmed_at, review, description,
+                                       expires_at, closed_at, create_count, attempt_of)
+        select p.invoice_id || '/' || n, p.order_id || '/' || n, p.client_id, p.provider, known.provider_ref,
+               known.provider_ref, p.method, p.amount_minor, p.currency, 'approved', known.paid_minor, now(),
+               known.review, p.description, p.expires_at, now(), 0, p.id
+          from payments.payments p
+         cross join lateral (select 2 + count(*) as n from payments.payments o where o.attempt_of = p.id) x
+         where p.id = known.payment_id
+        returning id into known.payment_id;
+        decided[i] := known;
+        confirmed := confirmed || known.payment_id;
+      end if;
+    end loop;
+  end if;
 
   if confirmed is not null then
     perform wallet.credit_many(confirmed);
@@ -634,7 +690,7 @@ begin
 end
 $$;
 
-CREATE FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[], occurred_ats timestamp with time zone[]) RETURNS TABLE(outcome text, review text, payment_id bigint, invoice_id text, client_id uuid, balance_minor bigint, held_minor bigint, version bigint, revision bigint, debt_minor bigint)
+CREATE FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[], occurred_ats timestamp with time zone[], doubts text[]) RETURNS TABLE(outcome text, review text, payment_id bigint, invoice_id text, client_id uuid, balance_minor bigint, held_minor bigint, version bigint, revision bigint, debt_minor bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
@@ -653,24 +709,27 @@ declare
 begin
   with e as (
     select e.*, coalesce(
-        (select p.id from (select o.id, o.provider from payments.payments o where o.order_id = e.order_id offset 0) p
+        (select p.id from (select coalesce(o.attempt_of, o.id) as id, o.provider from payments.payments o
+                            where o.order_id = e.order_id offset 0) p
           where p.provider = e.provider),
-        (select p.id from (select o.id, o.provider from payments.payments o
+        (select p.id from (select coalesce(o.attempt_of, o.id) as id, o.provider from payments.payments o
                             where o.credited_ref = e.provider_ref and o.credited_ref is not null offset 0) p
           where p.provider = e.provider),
-        (select p.id from payments.payments p where p.provider = e.provider and p.provider_ref = e.provider_ref),
+        (select coalesce(p.attempt_of, p.id) from payments.payments p
+          where p.provider = e.provider and p.provider_ref = e.provider_ref),
         -- The return of a second payment has that payment's own reference, which only the review of it contains.
-        (select min(s.payment_id) from (select r.payment_id, r.provider from payments.events r
-                                         where r.provider_ref = e.provider_ref and r.review is not null offset 0) s
-          where s.provider = e.provider)
+        (select coalesce(p.attempt_of, p.id) from payments.payments p
+          where p.id = (select min(s.payment_id) from (select r.payment_id, r.provider from payments.events r
+                                where r.provider_ref = e.provider_ref and r.review is not null offset 0) s
+                         where s.provider = e.provider))
       ) as payment_id
       from unnest(providers, event_ids, digests, order_ids, provider_refs, statuses, paid_minors, currencies,
-                  refunded_minors, occurred_ats) with ordinality
+                  refunded_minors, occurred_ats, doubts) with ordinality
         as e (provider, event_id, body_sha256, order_id, provider_ref, status, paid_minor, currency,
-              refunded_minor, occurred_at, ord)
+              refunded_minor, occurred_at, doubt, ord)
   ), ranked as (
     select row (ord, provider, event_id, body_sha256, payment_id, order_id, provider_ref, status, paid_minor,
-                currency, refunded_minor, occurred_at)::payments.incoming as event, ord, payment_id,
+                currency, refunded_minor, occurred_at, doubt)::payments.incoming as event, ord, payment_id,
            status in ('refunded', 'partial_refund') or refunded_minor > 0 as returns_money,
            row_number() over (partition by coalesce(payment_id, -ord) order by ord) = 1
            and row_number() over (partition by provider, event_id order by ord) = 1 as is_first
@@ -681,7 +740,8 @@ begin
          array_agg(payment_id), bool_or(r.returns_money)
     into firsts, others, ids, returns_money from ranked r;
 
-  perform from payments.payments p where p.id = any (ids) order by p.id for no key update;
+  perform from payments.payments p where p.id = any (ids) or p.attempt_of = any (ids)
+    order by p.id for no key update;
   if returns_money or others is not null then -- lock every wallet now, in order; later each would be locked when needed
     perform from wallet.wallets w
       where w.client_id = any (array(select p.client_id from payments.payments p where p.id = any (ids)))
@@ -702,6 +762,24 @@ begin
       left join lateral (select * from payments.payments where id = d.payment_id offset 0) p on true
       left join lateral (select * from wallet.wallets where client_id = p.client_id offset 0) w on true
      order by d.ord;
+end
+$$;
+
+CREATE FUNCTION payments.guard_bank_refund() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'UPDATE' and old.ended_at is null
+     and (new.state = old.state or new.state <> 'requested')
+     and (new.id, new.payment_id, new.key, new.amount_minor, new.refunded_before_minor, new.actor, new.reason,
+          new.requested_at)
+         is not distinct from
+         (old.id, old.payment_id, old.key, old.amount_minor, old.refunded_before_minor, old.actor, old.reason,
+          old.requested_at) then
+    return new;
+  end if;
+  raise exception 'refund % at the bank stays as it is', old.id using errcode = 'restrict_violation';
 end
 $$;
 
@@ -737,10 +815,12 @@ CREATE FUNCTION payments.guard_payment() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
-  if (new.id, new.client_id, new.amount_minor, new.currency, new.provider, new.invoice_id, new.order_id)
+  if (new.id, new.client_id, new.amount_minor, new.currency, new.provider, new.invoice_id, new.order_id,
+      new.attempt_of)
      is distinct from
-     (old.id, old.client_id, old.amount_minor, old.currency, old.provider, old.invoice_id, old.order_id) then
-    raise exception 'payment % keeps its client, amount, currency, provider, invoice and order', old.id
+     (old.id, old.client_id, old.amount_minor, old.currency, old.provider, old.invoice_id, old.order_id,
+      old.attempt_of) then
+    raise exception 'payment % keeps its client, amount, currency, provider, invoice, order and bill', old.id
       using errcode = 'check_violation';
   end if;
   if old.provider_ref is not null and new.provider_ref is distinct from old.provider_ref then
@@ -782,6 +862,77 @@ CREATE FUNCTION payments.is_reviewed_otherwise(for_payment bigint, reference tex
      where s.payment_id = for_payment and s.review is not null and s.resolved_at is null and s.paid_minor > 0
        and (s.provider_ref is distinct from reference
             or amount_minor is not null and (s.paid_minor, s.currency) is distinct from (amount_minor, of_currency)))
+$$;
+
+CREATE TABLE payments.payments (
+    id bigint NOT NULL,
+    invoice_id text NOT NULL,
+    order_id text NOT NULL,
+    client_id uuid NOT NULL,
+    provider text NOT NULL,
+    provider_ref text,
+    credited_ref text,
+    method text NOT NULL,
+    amount_minor bigint NOT NULL,
+    currency character(3) DEFAULT 'KGS'::bpchar NOT NULL,
+    status text DEFAULT 'processing'::text NOT NULL,
+    paid_minor bigint,
+    confirmed_at timestamp with time zone,
+    credited_minor bigint GENERATED ALWAYS AS (
+CASE
+    WHEN (status = ANY (ARRAY['approved'::text, 'refunded'::text, 'partial_refund'::text])) THEN amount_minor
+    ELSE NULL::bigint
+END) STORED,
+    refunded_minor bigint DEFAULT 0 NOT NULL,
+    review text,
+    description text,
+    qr_code text,
+    qr_code_url text,
+    app_link text,
+    expires_at timestamp with time zone NOT NULL,
+    closed_at timestamp with time zone,
+    next_check_at timestamp with time zone,
+    last_checked_at timestamp with time zone,
+    check_count integer DEFAULT 0 NOT NULL,
+    acknowledged_at timestamp with time zone,
+    unknown_count integer DEFAULT 0 NOT NULL,
+    unknown_since timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    resolved_at timestamp with time zone,
+    resolved_by bigint,
+    idempotency_key text,
+    page_url text,
+    create_count integer DEFAULT 1 NOT NULL,
+    ask_at timestamp with time zone,
+    doubted_at timestamp with time zone,
+    attempt_of bigint,
+    CONSTRAINT payments_amount_minor_check CHECK (((amount_minor >= 1) AND (amount_minor <= '100000000000'::bigint))),
+    CONSTRAINT payments_attempts_are_credited CHECK (((attempt_of IS NULL) OR (credited_ref IS NOT NULL))),
+    CONSTRAINT payments_check CHECK (((refunded_minor >= 0) AND (refunded_minor <= amount_minor))),
+    CONSTRAINT payments_confirmed_in_full CHECK (((credited_minor IS NULL) OR ((paid_minor IS NOT NULL) AND (paid_minor >= amount_minor) AND (confirmed_at IS NOT NULL)))),
+    CONSTRAINT payments_credited_by_a_reference CHECK (
+CASE
+    WHEN (provider = 'manual'::text) THEN ((provider_ref IS NOT NULL) AND (credited_ref IS NULL))
+    ELSE ((credited_minor IS NOT NULL) = (credited_ref IS NOT NULL))
+END),
+    CONSTRAINT payments_description_check CHECK ((length(description) <= 500)),
+    CONSTRAINT payments_idempotency_key_check CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 255))),
+    CONSTRAINT payments_invoice_id_check CHECK (((length(invoice_id) >= 6) AND (length(invoice_id) <= 64))),
+    CONSTRAINT payments_method_check CHECK ((method = ANY (ARRAY['qr'::text, 'card'::text, 'cash'::text]))),
+    CONSTRAINT payments_order_id_check CHECK (((length(order_id) >= 6) AND (length(order_id) <= 128))),
+    CONSTRAINT payments_paid_minor_check CHECK ((paid_minor >= 0)),
+    CONSTRAINT payments_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 40))),
+    CONSTRAINT payments_refunds_match_status CHECK ((((status = 'refunded'::text) = (refunded_minor = amount_minor)) AND ((status = 'partial_refund'::text) = ((refunded_minor > 0) AND (refunded_minor < amount_minor))))),
+    CONSTRAINT payments_status_check CHECK ((status = ANY (ARRAY['processing'::text, 'approved'::text, 'canceled'::text, 'refunded'::text, 'partial_refund'::text])))
+);
+
+CREATE FUNCTION payments.late_check(payment payments.payments) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select case when payment.attempt_of is null and now() < payment.created_at + interval '24 hours 20 minutes'
+              then now() + interval '1 hour' end
 $$;
 
 CREATE FUNCTION payments.purge_unknown_events(received_before timestamp with time zone, at_most integer) RETURNS integer
@@ -3094,6 +3245,35 @@ CREATE TABLE ocpp.quarantined_frames (
     copied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE payments.bank_refunds (
+    id bigint NOT NULL,
+    payment_id bigint NOT NULL,
+    key text NOT NULL,
+    amount_minor bigint NOT NULL,
+    refunded_before_minor bigint NOT NULL,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    state text DEFAULT 'requested'::text NOT NULL,
+    requested_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT bank_refunds_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT bank_refunds_amount_minor_check CHECK ((amount_minor > 0)),
+    CONSTRAINT bank_refunds_end CHECK (((ended_at IS NULL) = (state = ANY (ARRAY['requested'::text, 'unknown'::text])))),
+    CONSTRAINT bank_refunds_key_check CHECK (((length(key) >= 1) AND (length(key) <= 200))),
+    CONSTRAINT bank_refunds_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500))),
+    CONSTRAINT bank_refunds_refunded_before_minor_check CHECK ((refunded_before_minor >= 0)),
+    CONSTRAINT bank_refunds_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'returned'::text, 'refused'::text, 'unknown'::text])))
+);
+
+ALTER TABLE payments.bank_refunds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME payments.bank_refunds_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE payments.events (
     provider text NOT NULL,
     event_id text NOT NULL,
@@ -3118,65 +3298,12 @@ CREATE TABLE payments.events (
     CONSTRAINT events_refunded_minor_check CHECK ((refunded_minor >= 0)),
     CONSTRAINT events_resolved_after_review CHECK ((((resolved_at IS NULL) OR (review IS NOT NULL)) AND ((credited_by IS NULL) OR (resolved_at IS NOT NULL)))),
     CONSTRAINT events_reuse_check CHECK ((length(reuse) = ANY (ARRAY[0, 32]))),
-    CONSTRAINT events_reviewed_with_a_reason CHECK (((review IS NOT NULL) = (outcome = ANY (ARRAY['review'::text, 'event_reused'::text])))),
-    CONSTRAINT events_status_check CHECK ((status = ANY (ARRAY['processing'::text, 'approved'::text, 'canceled'::text, 'refunded'::text, 'partial_refund'::text])))
-);
-
-CREATE TABLE payments.payments (
-    id bigint NOT NULL,
-    invoice_id text NOT NULL,
-    order_id text NOT NULL,
-    client_id uuid NOT NULL,
-    provider text NOT NULL,
-    provider_ref text,
-    credited_ref text,
-    method text NOT NULL,
-    amount_minor bigint NOT NULL,
-    currency character(3) DEFAULT 'KGS'::bpchar NOT NULL,
-    status text DEFAULT 'processing'::text NOT NULL,
-    paid_minor bigint,
-    confirmed_at timestamp with time zone,
-    credited_minor bigint GENERATED ALWAYS AS (
-CASE
-    WHEN (status = ANY (ARRAY['approved'::text, 'refunded'::text, 'partial_refund'::text])) THEN amount_minor
-    ELSE NULL::bigint
-END) STORED,
-    refunded_minor bigint DEFAULT 0 NOT NULL,
-    review text,
-    description text,
-    qr_code text,
-    qr_code_url text,
-    app_link text,
-    expires_at timestamp with time zone NOT NULL,
-    closed_at timestamp with time zone,
-    next_check_at timestamp with time zone,
-    last_checked_at timestamp with time zone,
-    check_count integer DEFAULT 0 NOT NULL,
-    acknowledged_at timestamp with time zone,
-    unknown_count integer DEFAULT 0 NOT NULL,
-    unknown_since timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    resolved_at timestamp with time zone,
-    resolved_by bigint,
-    idempotency_key text,
-    CONSTRAINT payments_amount_minor_check CHECK (((amount_minor >= 1) AND (amount_minor <= '100000000000'::bigint))),
-    CONSTRAINT payments_check CHECK (((refunded_minor >= 0) AND (refunded_minor <= amount_minor))),
-    CONSTRAINT payments_confirmed_in_full CHECK (((credited_minor IS NULL) OR ((paid_minor IS NOT NULL) AND (paid_minor = amount_minor) AND (confirmed_at IS NOT NULL)))),
-    CONSTRAINT payments_credited_by_a_reference CHECK (
-CASE
-    WHEN (provider = 'manual'::text) THEN ((provider_ref IS NOT NULL) AND (credited_ref IS NULL))
-    ELSE ((credited_minor IS NOT NULL) = (credited_ref IS NOT NULL))
+    CONSTRAINT events_reviewed_with_a_reason CHECK (
+CASE outcome
+    WHEN 'confirmed'::text THEN COALESCE((review = ANY (ARRAY['overpaid'::text, 'paid_twice'::text])), true)
+    ELSE ((review IS NOT NULL) = (outcome = ANY (ARRAY['review'::text, 'event_reused'::text])))
 END),
-    CONSTRAINT payments_description_check CHECK ((length(description) <= 500)),
-    CONSTRAINT payments_idempotency_key_check CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 255))),
-    CONSTRAINT payments_invoice_id_check CHECK (((length(invoice_id) >= 6) AND (length(invoice_id) <= 64))),
-    CONSTRAINT payments_method_check CHECK ((method = ANY (ARRAY['qr'::text, 'card'::text, 'cash'::text]))),
-    CONSTRAINT payments_order_id_check CHECK (((length(order_id) >= 6) AND (length(order_id) <= 128))),
-    CONSTRAINT payments_paid_minor_check CHECK ((paid_minor >= 0)),
-    CONSTRAINT payments_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 40))),
-    CONSTRAINT payments_refunds_match_status CHECK ((((status = 'refunded'::text) = (refunded_minor = amount_minor)) AND ((status = 'partial_refund'::text) = ((refunded_minor > 0) AND (refunded_minor < amount_minor))))),
-    CONSTRAINT payments_status_check CHECK ((status = ANY (ARRAY['processing'::text, 'approved'::text, 'canceled'::text, 'refunded'::text, 'partial_refund'::text])))
+    CONSTRAINT events_status_check CHECK ((status = ANY (ARRAY['processing'::text, 'approved'::text, 'canceled'::text, 'refunded'::text, 'partial_refund'::text])))
 );
 
 ALTER TABLE payments.payments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -4249,6 +4376,12 @@ ALTER TABLE ONLY ocpp.forwarded_charges
 ALTER TABLE ONLY ocpp.forwarded_charges
     ADD CONSTRAINT forwarded_charges_start_key_key UNIQUE (start_key);
 
+ALTER TABLE ONLY payments.bank_refunds
+    ADD CONSTRAINT bank_refunds_key_key UNIQUE (key);
+
+ALTER TABLE ONLY payments.bank_refunds
+    ADD CONSTRAINT bank_refunds_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY payments.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (provider, event_id, reuse);
 
@@ -4602,17 +4735,25 @@ CREATE INDEX frames_default_station_id_received_at_idx ON ocpp.frames_default US
 
 CREATE INDEX quarantined_frames_by_session ON ocpp.quarantined_frames USING btree (session_id, received_at);
 
+CREATE INDEX bank_refunds_by_payment ON payments.bank_refunds USING btree (payment_id);
+
+CREATE UNIQUE INDEX bank_refunds_open ON payments.bank_refunds USING btree (payment_id) WHERE (ended_at IS NULL);
+
 CREATE INDEX events_by_payment ON payments.events USING btree (payment_id);
 
 CREATE INDEX events_in_review ON payments.events USING btree (provider_ref, provider) WHERE (review IS NOT NULL);
 
 CREATE INDEX events_of_no_payment ON payments.events USING btree (received_at) WHERE (payment_id IS NULL);
 
+CREATE INDEX payments_by_bill ON payments.payments USING btree (attempt_of) WHERE (attempt_of IS NOT NULL);
+
 CREATE INDEX payments_by_client ON payments.payments USING btree (client_id, id DESC);
 
 CREATE UNIQUE INDEX payments_by_key ON payments.payments USING btree (client_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
 
 CREATE UNIQUE INDEX payments_credited_reference ON payments.payments USING btree (credited_ref, provider) WHERE (credited_ref IS NOT NULL);
+
+CREATE INDEX payments_doubted ON payments.payments USING btree (doubted_at) WHERE (doubted_at IS NOT NULL);
 
 CREATE INDEX payments_to_check ON payments.payments USING btree (next_check_at) WHERE (next_check_at IS NOT NULL);
 
@@ -4781,6 +4922,10 @@ CREATE TRIGGER clients_have_a_wallet AFTER INSERT ON identity.clients FOR EACH R
 CREATE TRIGGER clients_pend AFTER UPDATE ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_rows('client');
 
 CREATE TRIGGER clients_pend_new AFTER INSERT ON identity.clients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION sync.enqueue_rows('client');
+
+CREATE TRIGGER bank_refunds_are_kept BEFORE TRUNCATE ON payments.bank_refunds FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_bank_refund();
+
+CREATE TRIGGER bank_refunds_stay BEFORE DELETE OR UPDATE ON payments.bank_refunds FOR EACH ROW EXECUTE FUNCTION payments.guard_bank_refund();
 
 CREATE TRIGGER events_are_kept BEFORE TRUNCATE ON payments.events FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_event();
 
@@ -4983,11 +5128,17 @@ ALTER TABLE ONLY identity.favorites
 ALTER TABLE ONLY identity.phone_reviews
     ADD CONSTRAINT phone_reviews_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES identity.clients(id);
 
+ALTER TABLE ONLY payments.bank_refunds
+    ADD CONSTRAINT bank_refunds_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES payments.payments(id);
+
 ALTER TABLE ONLY payments.events
     ADD CONSTRAINT events_credited_by_fkey FOREIGN KEY (credited_by) REFERENCES payments.payments(id);
 
 ALTER TABLE ONLY payments.events
     ADD CONSTRAINT events_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES payments.payments(id);
+
+ALTER TABLE ONLY payments.payments
+    ADD CONSTRAINT payments_attempt_of_fkey FOREIGN KEY (attempt_of) REFERENCES payments.payments(id);
 
 ALTER TABLE ONLY payments.payments
     ADD CONSTRAINT payments_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
@@ -5160,12 +5311,16 @@ GRANT ALL ON FUNCTION ocpp.keep_frames(today date, keep_days integer) TO evpower
 
 REVOKE ALL ON FUNCTION payments.apply_events(batch payments.incoming[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[], occurred_ats timestamp with time zone[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[], occurred_ats timestamp with time zone[]) TO evpower_app;
+REVOKE ALL ON FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[], occurred_ats timestamp with time zone[], doubts text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION payments.confirm_many(providers text[], event_ids text[], digests bytea[], order_ids text[], provider_refs text[], statuses text[], paid_minors bigint[], currencies text[], refunded_minors bigint[], occurred_ats timestamp with time zone[], doubts text[]) TO evpower_app;
 
 REVOKE ALL ON FUNCTION payments.is_reviewed(for_payment bigint, reference text, of_status text, paid bigint, of_currency text, refunded bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION payments.is_reviewed_otherwise(for_payment bigint, reference text, amount_minor bigint, of_currency text) FROM PUBLIC;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE payments.payments TO evpower_app;
+
+REVOKE ALL ON FUNCTION payments.late_check(payment payments.payments) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION payments.purge_unknown_events(received_before timestamp with time zone, at_most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION payments.purge_unknown_events(received_before timestamp with time zone, at_most integer) TO evpower_app;
@@ -5461,13 +5616,17 @@ GRANT SELECT,INSERT ON TABLE ocpp.frames TO evpower_app;
 
 GRANT SELECT ON TABLE ocpp.quarantined_frames TO evpower_app;
 
+GRANT SELECT,INSERT ON TABLE payments.bank_refunds TO evpower_app;
+
+GRANT UPDATE(state) ON TABLE payments.bank_refunds TO evpower_app;
+
+GRANT UPDATE(ended_at) ON TABLE payments.bank_refunds TO evpower_app;
+
 GRANT SELECT ON TABLE payments.events TO evpower_app;
 
 GRANT UPDATE(resolved_at) ON TABLE payments.events TO evpower_app;
 
 GRANT UPDATE(credited_by) ON TABLE payments.events TO evpower_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE payments.payments TO evpower_app;
 
 GRANT SELECT ON TABLE payments.payments_public TO evpower_app;
 

@@ -121,6 +121,8 @@ class Settings(BaseSettings):
     topup_min_som: int = Field(default=10, ge=1)
     topup_max_som: int = Field(default=100_000, ge=1)
     payment_qr_provider: str = ""
+    payment_webhook_provider: str = ""  # whose notices /payment/webhook takes; "": the QR provider
+    payment_return_url: str = ""  # where a provider's page sends the driver back to
     sandbox_url: str = ""  # devstack only
     sandbox_secret: SecretStr = SecretStr("")  # devstack only
 

@@ -209,7 +209,19 @@ CALLS: dict[str, Call] = {
     ),
     "payments/providers/sandbox.py _request fetch_status": Call(
         lambda http, url: bank(http, url).fetch_status(order_id="order-1", provider_ref=None),
-        body({"order_id": "order-1", "ref": "r", "status": "processing", "currency": "KGS"}),
+        body({"ref": "r", "attempts": []}),
+        ProviderUnavailable,
+    ),
+    "payments/providers/sandbox.py _request cancel": Call(
+        lambda http, url: bank(http, url).cancel(order_id="order-1", provider_ref="r"),
+        body({"result": "canceled"}),
+        ProviderUnavailable,
+    ),
+    "payments/providers/sandbox.py _request refund": Call(
+        lambda http, url: bank(http, url).refund(
+            transaction_ref="r", amount_minor=1, paid_minor=1, key="k"
+        ),
+        body({"success": True}),
         ProviderUnavailable,
     ),
     "payments/providers/odengi/client.py call": Call(

@@ -32,6 +32,7 @@ from evpower.identity.profile import profile_of
 from evpower.identity.register import RegistrationRequest, register
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.payments.errors import ProviderError
+from evpower.payments.providers.protocol import NoticeRequest
 from evpower.payments.providers.sandbox import SandboxProvider
 from evpower.sync import SupabaseRpc
 from evpower.sync.inbound.remote_users import RemoteUser, parse_all
@@ -450,7 +451,8 @@ class TestTimes:
             "webhook-timestamp": str(now),
             "webhook-signature": standard_webhooks.sign(key, "e", now, raw),
         }
-        assert sandbox.verify_webhook(headers, raw, NOON).occurred_at == TIMES.get(text)
+        request = NoticeRequest("POST", "/", "evpower.test", "", headers, raw, "192.0.2.1")
+        assert sandbox.read_notice(request, NOON).occurred_at == TIMES.get(text)
 
 
 class TestTexts:

@@ -25,8 +25,9 @@ from evpower.identity import Access
 from evpower.identity.tokens import TokenVerifier
 from evpower.payments import Providers
 from evpower.payments.confirm import Confirmer
-from evpower.payments.endpoints import router
+from evpower.payments.endpoints import Notices, router
 from evpower.payments.providers.sandbox import SandboxProvider
+from evpower.payments.questions import Questions
 from tests.contracts.answers import check_answer
 from tests.quick_server import QuickServer
 from tests.waiting import WAIT_LIMIT_S, patient_http, until
@@ -111,9 +112,17 @@ class Scenario:
         )
         access = Access(self.db, verifier, clock=self.clock)
         old = payments_router(
-            self.db, access, self.providers, min_som=10, max_som=100_000, clock=self.clock
+            self.db,
+            access,
+            self.providers,
+            self.confirmer,
+            min_som=10,
+            max_som=100_000,
+            clock=self.clock,
         )
-        routes = [old, router(self.providers, self.confirmer, clock=self.clock)]
+        questions = Questions(self.db, self.confirmer, self.clock)
+        notices = Notices(self.providers, self.confirmer, questions, old_provider="sandbox")
+        routes = [old, router(notices)]
         settings = Settings.model_construct(rate_money_per_minute=10_000, rate_per_minute=10_000)
         modules = [Module("payments", routers=routes, plain_errors=PLAIN_ERRORS)]
         await self.api.start(create_app(modules, self.db, access.principal, settings, version="0"))

@@ -54,6 +54,15 @@ class Cell:
             "refunded": self.back == DUE,
         }[self.status]
 
+    @property
+    def is_further(self) -> bool:
+        """Whether it pays a credited bill once more, by a transaction of its own."""
+        return (
+            (self.reference, self.status, self.currency) == ("other", "approved", "KGS")
+            and self.back == 0
+            and self.paid in {DUE, DUE + 1}
+        )
+
 
 def cells() -> Iterator[Cell]:
     """Yields every combination."""
@@ -88,7 +97,11 @@ OPEN: Final[tuple[Row, ...]] = (
         "review:paid_after_resolution",
     ),
     ("other money", lambda c: c.currency != "KGS", "review:currency_mismatch"),
-    ("not what was asked", lambda c: c.paid != DUE, "review:amount_mismatch"),
+    (
+        "less than the bill, or more and returned",
+        lambda c: c.paid is None or c.paid < DUE or (c.paid > DUE and c.back > 0),
+        "review:amount_mismatch",
+    ),
     ("more returned than paid", lambda c: c.back > DUE, "review:refund_exceeds"),
     ("status and amounts differ", lambda c: not c.agrees, "review:contradictory"),
     ("by what?", lambda c: c.reference == "none", "review:reference_missing"),
@@ -97,6 +110,7 @@ OPEN: Final[tuple[Row, ...]] = (
         lambda c: c.reference == "of another payment",
         "review:reference_of_another",
     ),
+    ("more than the bill", lambda c: c.paid == DUE + 1, "confirmed:overpaid"),
     ("paid in full, once", lambda _: True, "confirmed"),
 )
 CREDITED: Final[tuple[Row, ...]] = (
@@ -116,6 +130,8 @@ CREDITED: Final[tuple[Row, ...]] = (
         lambda c: c.reference != "own" and c.back > 0,
         "review:second_payment_returned",
     ),
+    ("paid once more", lambda c: c.is_further and c.paid == DUE, "confirmed:paid_twice"),
+    ("more than the bill once more", lambda c: c.is_further, "confirmed:overpaid"),
     ("another payment", lambda c: c.reference != "own", "review:paid_twice"),
     (
         "paid, and yet not",

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -81,7 +82,7 @@ class TestOnePayment:
         assert (stored["status"], stored["paid_minor"]) == ("approved", 10_000)
         assert stored["confirmed_at"] is not None
         assert stored["closed_at"] is not None
-        assert stored["next_check_at"] is None
+        assert timedelta(minutes=59) < stored["next_check_at"] - stored["closed_at"]
 
     async def test_second_webhook_credits_nothing(
         self, confirmer: Confirmer, owner: Connection, client_id: UUID, published: list[UUID]
@@ -159,7 +160,6 @@ class TestReview:
         ("fields", "reason"),
         [
             ({"paid_minor": 9_999}, "amount_mismatch"),
-            ({"paid_minor": 10_001}, "amount_mismatch"),
             ({"paid_minor": None}, "amount_mismatch"),
             ({"currency": "KZT"}, "currency_mismatch"),
             ({"currency": None}, "currency_mismatch"),
@@ -201,9 +201,10 @@ class TestReview:
         assert (stored["closed_at"], stored["next_check_at"]) == (None, at)
         assert await balance(owner, client_id) == 0
 
-    async def test_a_second_payment_of_one_order_goes_to_review(
+    async def test_the_bill_s_reference_and_another_go_to_review(
         self, confirmer: Confirmer, owner: Connection, client_id: UUID
     ) -> None:
+        """They may be two names of the same money."""
         order = await payment(owner, client_id, provider_ref="first")
         await confirmer.confirm(event(order, provider_ref="first"))
         twice = await confirmer.confirm(event(order, provider_ref="second"))

@@ -23,7 +23,6 @@ APPROVE = (
     [
         ("null", "now()", "'r'"),
         ("amount_minor - 1", "now()", "'r'"),
-        ("amount_minor + 1", "now()", "'r'"),
         ("0", "now()", "'r'"),
         ("amount_minor", "null", "'r'"),
         ("amount_minor", "now()", "null"),

@@ -19,14 +19,14 @@ from tests.payments.test_confirm import balance, event
 from tests.waiting import until
 
 
-async def test_second_payment_at_the_same_time_goes_to_review(
+async def test_second_payment_at_the_same_time_is_a_payment_of_its_own(
     db: Database, owner: Connection, dsn: str, client_id: UUID
 ) -> None:
     order = await payment(owner, client_id)
     first, second = (event(order, provider_ref=ref) for ref in ("first", "second"))
     done = await two_at_once(db, dsn, first, second)
-    assert (done.outcome, done.review) == ("review", "paid_twice")
-    assert await balance(owner, client_id) == 10_000
+    assert (done.outcome, done.review) == ("confirmed", "paid_twice")
+    assert await balance(owner, client_id) == 20_000
 
 
 async def test_a_concurrent_second_event_about_the_same_payment_is_repeated(
@@ -130,7 +130,7 @@ async def test_a_batch_outlives_two_references_that_others_credit_meanwhile(
 @pytest.mark.parametrize(
     ("before", "first", "second", "outcome"),
     [
-        (None, {}, {"provider_ref": "second"}, "review"),
+        (None, {}, {"provider_ref": "second", "paid_minor": 9_999}, "review"),
         (None, {}, {"status": "canceled", "paid_minor": 0}, "ignored"),
         ({}, {"back": 3_000}, {"back": 10_000}, "refunded"),
         ({}, {"back": 10_000}, {"back": 3_000}, "repeated"),

@@ -11,10 +11,11 @@ from structlog.testing import capture_logs
 
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection
-from evpower.payments import store
+from evpower.payments import store, store_recheck
 from evpower.payments.confirm import Confirmer
 from evpower.payments.jobs import measure, recheck_loop
 from evpower.payments.model import Event
+from evpower.payments.providers.protocol import BillStatus
 from evpower.payments.recheck import GIVE_UP_AFTER, next_check, recheck_due
 from tests.contracts.answers import code_of
 from tests.payments.conftest import Scenario
@@ -43,12 +44,10 @@ async def test_a_lost_webhook_is_found_by_the_recheck(
     assert await scenario.balance() == 10_000
     assert scenario.published == [scenario.client_id]
     row = await stored(owner)
-    assert (row["status"], row["next_check_at"], row["check_count"]) == ("approved", None, 1)
+    assert (row["status"], row["check_count"]) == ("approved", 1)
     assert await owner.fetchval("select event_id from payments.events") == (
-        f"poll:{row['provider_ref']}:approved:10000:0"
+        f"poll:{row['provider_ref']}-1:approved:10000:0"
     )
-    scenario.clock.forward(hours=2)
-    assert await recheck(scenario) == 0
 
 
 class BrokenConfirmer(Confirmer):
@@ -197,6 +196,77 @@ class TestAcknowledged:
         assert (await stored(owner))["unknown_count"] == 0
 
 
+async def rechecks_of_a_day(scenario: Scenario, hours: int) -> int:
+    count = 0
+    for _ in range(hours * 2):
+        scenario.clock.forward(minutes=30)
+        count += await recheck(scenario)
+    return count
+
+
+@pytest.mark.parametrize("ends", ["paid", "canceled"])
+async def test_a_closed_bill_is_asked_about_hourly_for_a_day(
+    scenario: Scenario, owner: Connection, ends: str
+) -> None:
+    begun = await scenario.top_up(100)
+    if ends == "paid":
+        await scenario.pay(begun)
+        await scenario.until_approved(begun)
+    else:
+        await scenario.http.post(f"{begun['app_link']}/cancel", json={})
+        scenario.clock.forward(seconds=16)
+        await recheck(scenario)
+        assert (await stored(owner))["status"] == "canceled"
+    assert await rechecks_of_a_day(scenario, 12) == 12
+    assert await rechecks_of_a_day(scenario, 13) in {12, 13}
+    assert (await stored(owner))["next_check_at"] is None
+    assert await rechecks_of_a_day(scenario, 3) == 0
+
+
+async def test_a_second_payment_of_a_paid_bill_is_found_within_the_hour(
+    scenario: Scenario, owner: Connection
+) -> None:
+    begun = await scenario.top_up(100)
+    await scenario.pay(begun)
+    await scenario.until_approved(begun)
+    await scenario.pay(begun, again=True, delay_s=86_000)
+    await rechecks_of_a_day(scenario, 1)
+    assert await scenario.balance() == 20_000
+    rows = await owner.fetch("select invoice_id, review from payments.payments order by id")
+    assert [tuple(row) for row in rows] == [
+        (begun["invoice_id"], None),
+        (f"{begun['invoice_id']}/2", "paid_twice"),
+    ]
+
+
+async def test_a_bill_paid_after_it_was_canceled_is_credited(scenario: Scenario) -> None:
+    begun = await scenario.top_up(100)
+    await scenario.http.post(f"{begun['app_link']}/cancel", json={})
+    scenario.clock.forward(seconds=16)
+    await recheck(scenario)
+    await scenario.pay(begun, delay_s=86_000)
+    await rechecks_of_a_day(scenario, 2)
+    assert await scenario.balance() == 10_000
+
+
+async def test_without_a_reference_it_goes_to_review_and_out_of_it(
+    scenario: Scenario, owner: Connection
+) -> None:
+    await scenario.faults(create={"mode": "lost"}, status={"mode": "error", "times": 2})
+    await scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
+    scenario.clock.forward(seconds=16)
+    await recheck(scenario)
+    assert (await stored(owner))["review"] is None
+    scenario.clock.forward(minutes=15)
+    await recheck(scenario)
+    row = await stored(owner)
+    assert (row["status"], row["review"]) == ("processing", "no_reference")
+    scenario.clock.forward(minutes=15)
+    await recheck(scenario)  # the answer names the bill
+    row = await stored(owner)
+    assert (row["review"], row["provider_ref"] is not None) == (None, True)
+
+
 async def test_canceled_at_the_bank_is_closed(scenario: Scenario, owner: Connection) -> None:
     await scenario.top_up(100)
     scenario.clock.forward(hours=25)  # the bank itself ends unpaid bills after a day
@@ -254,7 +324,7 @@ async def test_crashed_worker_leaves_its_claim_to_others(scenario: Scenario) -> 
     await scenario.pay(begun, delay_s=3600)
     scenario.clock.forward(seconds=16)
     async with scenario.db.transaction() as connection:
-        claimed = await store.claim_due(
+        claimed = await store_recheck.claim_due(
             connection,
             providers=["sandbox"],
             now=scenario.clock(),
@@ -287,8 +357,10 @@ async def test_return_of_what_is_not_paid_yet_goes_to_review(
     await scenario.top_up(100)
     fetch_status = scenario.provider.fetch_status
 
-    async def contradicting(**arguments: Any) -> Event:
-        return replace(await fetch_status(**arguments), refunded_minor=500)
+    async def contradicting(**arguments: Any) -> BillStatus:
+        status = await fetch_status(**arguments)
+        going_on = event(arguments["order_id"], status="processing", paid_minor=0)
+        return replace(status, events=(replace(going_on, refunded_minor=500),))
 
     scenario.provider.fetch_status = contradicting  # type: ignore[method-assign]
     scenario.clock.forward(seconds=16)

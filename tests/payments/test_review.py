@@ -269,31 +269,73 @@ class TestPaidInParts:
 
 
 class TestPaidTwice:
-    async def test_accepting_credits_the_second_by_a_payment_of_its_own(
+    async def test_too_little_is_credited_by_accepting_it(
         self, desk: Desk, owner: Connection, client_id: UUID
     ) -> None:
         await desk.report(provider_ref="r1")
-        await desk.report(provider_ref="r2")
-        assert amounts(await desk.decide()) == [("r2", 10_000)]
-        assert await kinds(owner, client_id) == [("topup", 10_000), ("topup", 10_000)]
+        await desk.report(provider_ref="r2", paid_minor=9_000)
+        assert amounts(await desk.decide()) == [("r2", 9_000)]
+        assert await kinds(owner, client_id) == [("topup", 10_000), ("topup", 9_000)]
         stored = await row(owner, desk.order)
         assert (stored["status"], stored["credited_ref"]) == ("approved", "r1")
 
     async def test_dismissing_leaves_the_first(self, desk: Desk) -> None:
         await desk.report(provider_ref="r1")
-        await desk.report(provider_ref="r2")
+        await desk.report(provider_ref="r2", paid_minor=9_000)
         assert amounts(await desk.decide("dismiss")) == []
-        assert await desk.report(provider_ref="r2") is None
+        assert await desk.report(provider_ref="r2", paid_minor=9_000) is None
+        assert await desk.report(provider_ref="r2") == "paid_twice"
         assert await desk.balance() == 10_000
 
     async def test_what_was_decided_about_the_second_is_no_open_review_of_the_first(
         self, desk: Desk
     ) -> None:
         await desk.report(provider_ref="r1")
-        await desk.report(provider_ref="r2")
+        await desk.report(provider_ref="r2", paid_minor=9_000)
         await desk.decide("dismiss")
         assert await desk.report(provider_ref="r1", paid_minor=9_000) == "amount_mismatch"
 
+    async def test_dismissing_the_flag_of_the_second_leaves_both(
+        self, desk: Desk, db: Database
+    ) -> None:
+        await desk.report(provider_ref="r1")
+        await desk.report(provider_ref="r2")
+        async with db.transaction() as connection:
+            [review] = await in_review(connection)
+            assert review.payment.invoice_id.endswith("/2")
+            [event] = review.events
+            assert (event.outcome, event.review) == ("confirmed", "paid_twice")
+            done = await resolve(
+                connection,
+                invoice_id=review.payment.invoice_id,
+                decision="dismiss",
+                operator="op",
+                reason="the driver keeps it",
+                now=utc_now(),
+            )
+        assert (done.credits, done.is_closed) == ((), True)
+        assert await desk.balance() == 20_000
+
+
+class TestOverpaid:
+    async def test_accepting_credits_the_rest(
+        self, desk: Desk, owner: Connection, client_id: UUID
+    ) -> None:
+        await desk.report(provider_ref="r1", paid_minor=12_345)
+        assert amounts(await desk.decide()) == [("r1", 2_345)]
+        assert await kinds(owner, client_id) == [("topup", 10_000), ("topup", 2_345)]
+        assert await desk.refused() == "not_in_review"
+
+    async def test_what_the_bank_returns_of_it_is_decided_by_an_operator(self, desk: Desk) -> None:
+        await desk.report(provider_ref="r1", paid_minor=12_345)
+        back = await desk.report(
+            provider_ref="r1", paid_minor=12_345, status="partial_refund", refunded_minor=2_345
+        )
+        assert back == "overpaid_returned"
+        assert await desk.balance() == 10_000
+
+
+class TestWithoutReference:
     async def test_without_a_reference_it_may_be_the_first_again(self, desk: Desk) -> None:
         await desk.report(provider_ref="r1")
         await desk.report(provider_ref=None)

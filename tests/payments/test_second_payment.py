@@ -1,6 +1,7 @@
-"""Several payments of one invoice at the provider: one is credited, the others go to review."""
+"""Several payments of one invoice: each is credited once, and all but one are flagged."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,12 +15,8 @@ from tests.payments.conftest import payment
 from tests.payments.interleave import two_at_once
 from tests.payments.test_confirm import balance, event, kinds, row
 
-STORED = [
-    None,
-    "first",
-    "second",
-    "the-invoice",
-]  # the reference stored when the invoice was created
+OWN = [None, "the-invoice"]  # the reference stored when the invoice was created
+SHARED = ["first", "second"]  # that of a transaction too: it may be the same money
 
 
 @pytest.fixture
@@ -31,65 +28,90 @@ async def open_payment(owner: Connection, client_id: UUID, stored_ref: str | Non
     return await payment(owner, client_id, provider_ref=stored_ref)
 
 
-@pytest.mark.parametrize("stored_ref", STORED)
+@pytest.mark.parametrize("stored_ref", OWN)
 class TestTwoReferences:
-    async def test_second_payment_goes_to_review(
+    async def test_second_payment_is_credited_and_flagged(
         self, confirmer: Confirmer, owner: Connection, client_id: UUID, stored_ref: str | None
     ) -> None:
         order = await open_payment(owner, client_id, stored_ref)
         first = await confirmer.confirm(event(order, provider_ref="first"))
         second = await confirmer.confirm(event(order, provider_ref="second"))
-        assert (first.outcome, second.outcome, second.review) == (
-            "confirmed",
-            "review",
-            "paid_twice",
-        )
+        third = await confirmer.confirm(event(order, provider_ref="third"))
+        assert (first.outcome, first.review) == ("confirmed", None)
+        assert {(done.outcome, done.review) for done in (second, third)} == {
+            ("confirmed", "paid_twice")
+        }
+        assert first.invoice_id is not None
+        assert [second.invoice_id, third.invoice_id] == [
+            f"{first.invoice_id}/2",
+            f"{first.invoice_id}/3",
+        ]
         stored = await row(owner, order)
         assert (stored["credited_ref"], stored["provider_ref"]) == ("first", stored_ref)
-        assert stored["review"] == "paid_twice"
+        assert stored["review"] is None
+        further = await row(owner, f"{order}/2")
+        assert (further["credited_ref"], further["provider_ref"]) == ("second", "second")
+        assert (further["review"], further["attempt_of"]) == ("paid_twice", stored["id"])
+        assert await kinds(owner, client_id) == [("topup", 10_000)] * 3
+
+    async def test_it_is_credited_once_however_often_it_is_reported(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID, stored_ref: str | None
+    ) -> None:
+        order = await open_payment(owner, client_id, stored_ref)
+        await confirmer.confirm(event(order, provider_ref="first"))
+        await confirmer.confirm(event(order, provider_ref="second"))
+        for named in (order, None, f"{order}/2"):
+            again = await confirmer.confirm(event(named, provider_ref="second"))
+            assert again.outcome == "repeated"
+        assert await kinds(owner, client_id) == [("topup", 10_000)] * 2
+
+    async def test_more_than_the_bill_credits_the_bill(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID, stored_ref: str | None
+    ) -> None:
+        order = await open_payment(owner, client_id, stored_ref)
+        for ref in ("first", "second"):
+            done = await confirmer.confirm(event(order, provider_ref=ref, paid_minor=12_345))
+            assert (done.outcome, done.review) == ("confirmed", "overpaid")
+        assert await kinds(owner, client_id) == [("topup", 10_000)] * 2
+        for of in (order, f"{order}/2"):
+            stored = await row(owner, of)
+            assert (stored["review"], stored["paid_minor"]) == ("overpaid", 12_345)
+
+    async def test_less_than_the_bill_is_never_credited_by_itself(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID, stored_ref: str | None
+    ) -> None:
+        order = await open_payment(owner, client_id, stored_ref)
+        await confirmer.confirm(event(order, provider_ref="first"))
+        for ref in ("second", "third"):
+            done = await confirmer.confirm(event(order, provider_ref=ref, paid_minor=5_000))
+            assert (done.outcome, done.review) == ("review", "paid_twice")
+        late = await confirmer.confirm(event(order, provider_ref="second"))
+        assert late.outcome == "review"  # an operator was asked about that reference
         assert await kinds(owner, client_id) == [("topup", 10_000)]
 
-    async def test_return_of_the_second_leaves_the_first_in_the_wallet(
-        self, confirmer: Confirmer, owner: Connection, client_id: UUID, stored_ref: str | None
-    ) -> None:
-        order = await open_payment(owner, client_id, stored_ref)
-        await confirmer.confirm(event(order, provider_ref="first"))
-        await confirmer.confirm(event(order, provider_ref="second"))
-        returned = await confirmer.confirm(
-            event(order, provider_ref="second", status="refunded", refunded_minor=10_000)
-        )
-        assert (returned.outcome, returned.review) == ("review", "second_payment_returned")
-        assert await balance(owner, client_id) == 10_000
-
-    async def test_return_of_the_first_takes_it(
-        self, confirmer: Confirmer, owner: Connection, client_id: UUID, stored_ref: str | None
-    ) -> None:
-        order = await open_payment(owner, client_id, stored_ref)
-        await confirmer.confirm(event(order, provider_ref="first"))
-        await confirmer.confirm(event(order, provider_ref="second"))
-        returned = await confirmer.confirm(
-            event(order, provider_ref="first", status="refunded", refunded_minor=10_000)
-        )
-        assert (returned.outcome, returned.balance_minor) == ("refunded", 0)
-
     @pytest.mark.parametrize("of", ["first", "second"])
-    async def test_return_is_found_by_its_reference_alone(
+    @pytest.mark.parametrize("named", [True, False])
+    async def test_return_takes_what_its_reference_credited(
         self,
         confirmer: Confirmer,
         owner: Connection,
         client_id: UUID,
         stored_ref: str | None,
         of: str,
+        named: bool,  # noqa: FBT001
     ) -> None:
         order = await open_payment(owner, client_id, stored_ref)
         await confirmer.confirm(event(order, provider_ref="first"))
         await confirmer.confirm(event(order, provider_ref="second"))
-        back = event(None, provider_ref=of, status="refunded", refunded_minor=10_000)
+        back = event(
+            order if named else None, provider_ref=of, status="refunded", refunded_minor=10_000
+        )
         done = await confirmer.confirm(back)
-        assert done.outcome == ("refunded" if of == "first" else "review")
-        assert await balance(owner, client_id) == (0 if of == "first" else 10_000)
+        assert (done.outcome, done.balance_minor) == ("refunded", 10_000)
+        stored = await row(owner, order if of == "first" else f"{order}/2")
+        assert (stored["status"], stored["refunded_minor"]) == ("refunded", 10_000)
 
-    async def test_both_at_once_credit_once(
+    async def test_both_at_once_are_credited_once_each(
         self, db: Database, owner: Connection, client_id: UUID, stored_ref: str | None
     ) -> None:
         order = await open_payment(owner, client_id, stored_ref)
@@ -97,8 +119,46 @@ class TestTwoReferences:
         events = [event(order, provider_ref=f"ref{n % 2}") for n in range(20)]
         done = await asyncio.gather(*(workers[n % 2].confirm(e) for n, e in enumerate(events)))
         outcomes = [confirmation.outcome for confirmation in done]
-        assert (outcomes.count("confirmed"), outcomes.count("review")) == (1, 1)
+        assert (outcomes.count("confirmed"), outcomes.count("repeated")) == (2, 18)
+        assert await kinds(owner, client_id) == [("topup", 10_000)] * 2
+
+
+@pytest.mark.parametrize("stored_ref", SHARED)
+class TestTheBillSOwnReference:
+    async def test_it_and_another_go_to_review(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID, stored_ref: str
+    ) -> None:
+        order = await open_payment(owner, client_id, stored_ref)
+        await confirmer.confirm(event(order, provider_ref="first"))
+        second = await confirmer.confirm(event(order, provider_ref="second"))
+        assert (second.outcome, second.review) == ("review", "paid_twice")
+        returned = await confirmer.confirm(
+            event(order, provider_ref="second", status="refunded", refunded_minor=10_000)
+        )
+        assert (returned.outcome, returned.review) == ("review", "second_payment_returned")
         assert await kinds(owner, client_id) == [("topup", 10_000)]
+
+
+class TestDoubt:
+    @pytest.mark.parametrize("doubt", ["test_payment", "contradictory"])
+    @pytest.mark.parametrize("credited", [True, False])
+    async def test_it_is_never_credited(
+        self,
+        confirmer: Confirmer,
+        owner: Connection,
+        client_id: UUID,
+        doubt: Any,
+        credited: bool,  # noqa: FBT001
+    ) -> None:
+        order = await payment(owner, client_id)
+        if credited:
+            await confirmer.confirm(event(order, provider_ref="first"))
+        doubted = replace(event(order, provider_ref="second"), doubt=doubt)
+        done = await confirmer.confirm(doubted)
+        assert (done.outcome, done.review) == ("review", doubt)
+        assert (await row(owner, order))["review"] == doubt
+        assert (await confirmer.confirm(replace(doubted, event_id="again"))).outcome == "repeated"
+        assert await balance(owner, client_id) == (10_000 if credited else 0)
 
 
 class TestNoReference:

@@ -16,6 +16,7 @@ from evpower.foundation.errors import Invalid, Unauthenticated
 from evpower.foundation.http import HttpClient
 from evpower.foundation.money import MAX_MINOR
 from evpower.foundation.standard_webhooks import key_bytes, sign, verify
+from evpower.payments.providers.protocol import NoticeRequest
 from evpower.payments.providers.sandbox import SandboxProvider
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -159,12 +160,17 @@ def provider() -> SandboxProvider:
     return SandboxProvider("http://127.0.0.1:1", [KEY.decode()], HttpClient())
 
 
+def notice(headers: Mapping[str, str], raw: bytes) -> NoticeRequest:
+    path = "/api/v1/payment/webhook/sandbox"
+    return NoticeRequest("POST", path, "evpower.test", "", headers, raw, "192.0.2.1")
+
+
 GOOD = {"ref": "r", "order_id": "order-1", "status": "approved", "paid": 5, "currency": "KGS"}
 
 
 def test_authentic_webhook_becomes_an_event() -> None:
     raw = orjson.dumps(GOOD)
-    event = provider().verify_webhook(signed(raw=raw), raw, NOW)
+    event = provider().read_notice(notice(signed(raw=raw), raw), NOW)
     assert (event.event_id, event.order_id, event.status) == ("evt_1", "order-1", "approved")
     assert (event.paid_minor, event.currency, event.refunded_minor) == (5, "KGS", None)
     assert event.body_sha256 == hashlib.sha256(raw).digest()
@@ -193,7 +199,7 @@ def test_authentic_webhook_becomes_an_event() -> None:
 )
 def test_authentic_nonsense_is_invalid(raw: bytes) -> None:
     with pytest.raises(Invalid) as refused:
-        provider().verify_webhook(signed(raw=raw), raw, NOW)
+        provider().read_notice(notice(signed(raw=raw), raw), NOW)
     assert refused.value.code == "invalid_webhook"
 
 

@@ -483,6 +483,7 @@ class TestIdempotencyKey:
             return await top_up(
                 scenario.db,
                 scenario.provider,
+                scenario.confirmer,
                 client_id=scenario.client_id,
                 amount_minor=10_000,
                 description=None,

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database, Record
-from evpower.foundation.errors import Conflict
+from evpower.foundation.errors import Conflict, NotFound
 from evpower.payments import refund_payment, resolve
 from evpower.payments.model import Confirmation, Event
 from evpower.payments.store import confirm_many
@@ -181,8 +181,11 @@ class PaymentsMachine(RuleBasedStateMachine):
         decision=st.sampled_from(["accept", "accept", "dismiss"]),
         reference=st.sampled_from([None, None, "a", "b"]),
         amount=st.sampled_from([None, None, 400, 600, DUE]),
+        attempt=st.sampled_from(["", "", "/2"]),
     )
-    def decide(self, order: str, decision: Any, reference: str | None, amount: int | None) -> None:
+    def decide(
+        self, order: str, decision: Any, reference: str | None, amount: int | None, attempt: str
+    ) -> None:
         """Accepting moves exactly the amounts it returns; dismissing moves nothing."""
         before = self.money()
         ref = None
@@ -190,22 +193,28 @@ class PaymentsMachine(RuleBasedStateMachine):
             ref = f"{order}:a" if reference == "a" else f"{self.client}:{reference}"
         try:
             result = self.run(
-                self.resolve(order, decision, ref, amount if decision == "accept" else None)
+                self.resolve(
+                    order + attempt, decision, ref, amount if decision == "accept" else None
+                )
             )
-        except Conflict:
+        except (Conflict, NotFound):
             assert self.money() == before
             return
         credited = sum(credit.amount_minor for credit in result.credits)
         assert self.money() == before + credited
         assert decision == "accept" or not result.credits
 
-    @rule(order=orders, amount=st.sampled_from([100, DUE]))
-    def returned_by_hand(self, order: str, amount: int) -> None:
+    @rule(
+        order=orders,
+        amount=st.sampled_from([100, DUE]),
+        attempt=st.sampled_from(["", "", "/2"]),
+    )
+    def returned_by_hand(self, order: str, amount: int, attempt: str) -> None:
         """The operator enters a refund that was made in the provider's web interface."""
         before = self.money()
         try:
-            self.run(self.refund(order, amount))
-        except Conflict:
+            self.run(self.refund(order + attempt, amount))
+        except (Conflict, NotFound):
             assert self.money() == before
             return
         assert self.money() == before - amount
@@ -296,7 +305,8 @@ class PaymentsMachine(RuleBasedStateMachine):
     def no_event_about_money_is_dropped(self) -> None:
         events = self.rows(
             "select e.*, p.review as payment_review, p.credited_ref, p.credited_minor,"
-            "  p.provider_ref as invoice_ref, p.refunded_minor as returned, p.amount_minor"
+            "  p.provider_ref as invoice_ref, p.refunded_minor as returned, p.amount_minor,"
+            "  p.paid_minor as payment_paid"
             "  from payments.payments p join payments.events e on e.payment_id = p.id"
             " where p.client_id = $1"
         )
@@ -312,7 +322,8 @@ class PaymentsMachine(RuleBasedStateMachine):
         ]
         return (
             len(confirmed) == 1
-            and (event["paid_minor"], event["currency"]) == (event["amount_minor"], "KGS")
+            and event["paid_minor"] >= event["amount_minor"]
+            and event["currency"] == "KGS"
             and event["credited_minor"] == event["amount_minor"]
             and event["credited_ref"] == (event["provider_ref"] or event["invoice_ref"])
         )
@@ -332,7 +343,7 @@ class PaymentsMachine(RuleBasedStateMachine):
         if (
             event["provider_ref"] == event["credited_ref"]
             and event["currency"] == "KGS"
-            and event["paid_minor"] in {None, event["amount_minor"]}
+            and event["paid_minor"] in {None, event["payment_paid"]}
             and _back(event) <= event["returned"]
         ):
             return True

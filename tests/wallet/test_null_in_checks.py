@@ -31,6 +31,7 @@ select distinct k.conrelid::regclass::text as table_name, a.attname::text as col
 """
 # The state of a row, as the table below names it.
 STATE: Final = {
+    "payments.bank_refunds": "state",
     "payments.payments": "case provider when 'manual' then 'cash' else status end",
     "payments.events": (
         "case when credited_by is not null then 'accepted'"
@@ -82,6 +83,8 @@ STATE: Final = {
 # (table, column): the states in which NULL is allowed in place of a value.
 ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
     # The provider's report about a payment that is not credited; a later report may lack it.
+    ("payments.payments", "attempt_of"): {"approved"},  # most are no further attempt
+    ("payments.bank_refunds", "ended_at"): set(),
     ("payments.payments", "paid_minor"): {"processing", "canceled"},
     ("payments.payments", "confirmed_at"): set(),
     ("payments.payments", "credited_ref"): set(),
@@ -93,7 +96,7 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
         "partial_refund",
         "refunded",
     },
-    ("payments.events", "review"): set(),
+    ("payments.events", "review"): {"confirmed"},  # flagged or not
     ("payments.events", "resolved_at"): {"dismissed"},  # guarded by guard_event
     ("payments.events", "credited_by"): {"accepted"},  # guarded by guard_event
     ("charging.sessions", "started_at"): {"requested", "charging"},  # not begun yet
@@ -224,6 +227,17 @@ async def rows_in_each_state(db: Database, owner: Connection, scenario: Scenario
         "update payments.payments set idempotency_key = 'key' where order_id = $1",
         await open_payment(),
     )
+    twice = await open_payment()
+    for state in ("returned", "refused"):
+        await confirmer.confirm(event(twice, provider_ref=uuid4().hex))
+        await owner.execute(
+            "insert into payments.bank_refunds (payment_id, key, amount_minor, actor, reason,"
+            " state, refunded_before_minor, requested_at, ended_at)"
+            " select id, $1, 1, 'Aida', 'by phone', $1, 0, now(), now()"
+            " from payments.payments where order_id = $2",
+            state,
+            twice,
+        )
     mistaken = await open_payment()
     await confirmer.confirm(event(mistaken, paid_minor=1))
     await confirmer.confirm(event(mistaken, status="processing", paid_minor=1))

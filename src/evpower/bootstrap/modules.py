@@ -49,6 +49,7 @@ def assemble(
     admin = admin or identity.configured_admin(settings, shared)
     access = identity.configured_access(settings, shared, admin)
     providers = payments.configured_providers(settings, shared.http)
+    confirmer = payments.Confirmer(shared.db, shared.bus)
     modules = [
         identity.module(settings, shared, access=access, admin=admin),
         alerts.module(
@@ -64,7 +65,7 @@ def assemble(
             commands_ended=commands_ended(settings),
             check_command=charging.refuse_while_in_use,
         ),
-        payments.module(settings, shared, providers=providers),
+        payments.module(settings, shared, providers=providers, confirmer=confirmer),
         wallet.module(shared, access=access),
         realtime.module(
             settings,
@@ -76,7 +77,7 @@ def assemble(
         charging.module(settings, shared, access=access),
         ocpp.module(settings, shared),
         ocpp.message_log(shared, access=access),
-        legacy.module(settings, shared, access=access, providers=providers),
+        legacy.module(settings, shared, access=access, providers=providers, confirmer=confirmer),
         sync.module(settings, shared),
         reports.module(shared, access=access),
         api.module(shared),

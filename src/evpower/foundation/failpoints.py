@@ -14,6 +14,7 @@ class Failpoint(StrEnum):
     """Every place where a crash must lose nothing and repeat nothing, in order."""
 
     WEBHOOK_VERIFIED = "webhook.verified"  # the signature is good, nothing is written
+    QUESTION_CLAIMED = "question.claimed"  # a notice is stored as a question, nothing is asked
     CONFIRM_UNCOMMITTED = "confirm.uncommitted"  # written, not committed
     CONFIRM_COMMITTED = "confirm.committed"  # committed, the provider has no answer yet
     WEBHOOK_ANSWERED = "webhook.answered"  # the bus was notified

@@ -6,7 +6,7 @@ from typing import Final
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
-from evpower.payments import metrics, store
+from evpower.payments import metrics, store, store_recheck
 from evpower.payments.confirm import Confirmer
 from evpower.payments.providers.registry import Providers
 from evpower.payments.recheck import BATCH, recheck_due
@@ -37,7 +37,7 @@ def recheck_loop(
 async def measure(db: Database, clock: Clock) -> None:
     """Refreshes the gauges: open payments, payments in review, the recheck's lag."""
     async with db.connection() as connection:
-        open_count, review_count, lag_s = await store.count_pending(connection, clock())
+        open_count, review_count, lag_s = await store_recheck.count_pending(connection, clock())
     metrics.BY_STATE.labels("open").set(open_count)
     metrics.BY_STATE.labels("review").set(review_count)
     metrics.RECHECK_LAG.set(lag_s)

@@ -9,6 +9,11 @@ WEBHOOKS: Final = Counter(
     "Webhooks of providers, by outcome",
     ("provider", "outcome"),
 )
+UNPROVEN: Final = Counter(
+    "evpower_payments_unproven_notices_total",
+    "Notices that only cause a question: form (no signature to check), invalid_signature, stale",
+    ("provider", "why"),
+)
 EVENTS: Final = Counter(
     "evpower_payments_events_total",
     "Events applied, from webhooks and from status calls, by outcome",

@@ -1,7 +1,7 @@
 """Types of payments: a payment, a provider's events about it, and the outcome of an event."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
 
@@ -14,6 +14,9 @@ STATUSES: Final[tuple[PaymentStatus, ...]] = (
     "partial_refund",
 )
 # The order above is part of the old API: a status's number is its position.
+
+# How long the app shows a QR; the payment stays payable afterwards.
+TOP_UP_LIFETIME: Final = timedelta(seconds=300)
 
 EventOutcome = Literal[
     "confirmed",
@@ -50,6 +53,9 @@ class Payment:
     qr_code: str | None
     qr_code_url: str | None
     app_link: str | None
+    page_url: str | None
+    attempt_of: int | None  # the bill's payment, of which this is a further approved attempt
+    create_count: int  # how often the provider was called to create the bill
     created_at: datetime
     expires_at: datetime
     confirmed_at: datetime | None
@@ -65,7 +71,11 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A provider's report about a payment. `refunded_minor` is the total returned so far."""
+    """A provider's report about a payment. `refunded_minor` is the total returned so far.
+
+    `provider_ref` is the provider's id of the paid transaction, which is credited once for ever.
+    `doubt`: why an operator must decide, whatever the amounts are.
+    """
 
     provider: str
     event_id: str
@@ -77,6 +87,7 @@ class Event:
     currency: str
     refunded_minor: int | None
     occurred_at: datetime | None = None
+    doubt: Literal["test_payment", "contradictory"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

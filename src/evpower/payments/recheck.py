@@ -1,6 +1,7 @@
 """Rechecks open payments at their providers until each is closed; workers may run in parallel."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -8,11 +9,12 @@ import structlog
 
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
-from evpower.payments import store
+from evpower.payments import store_recheck
 from evpower.payments.confirm import Confirmer
 from evpower.payments.errors import ProviderError, UnknownToProvider
-from evpower.payments.model import Payment
+from evpower.payments.model import TOP_UP_LIFETIME, Confirmation, Event, Payment
 from evpower.payments.provider_call import call_provider
+from evpower.payments.providers.protocol import BillStatus, Provider
 from evpower.payments.providers.registry import Providers
 
 log = structlog.get_logger()
@@ -26,6 +28,9 @@ _LONGEST_INTERVAL: Final = timedelta(hours=1)
 CLOSE_UNKNOWN_AFTER: Final = timedelta(minutes=15)
 CLOSE_UNKNOWN_COUNT: Final = 3
 GIVE_UP_AFTER: Final = timedelta(days=5)
+# A bill that is paid or canceled may be paid again: up to a quarter of an hour after it expires,
+# and that may be reported late.
+LATE_FOR: Final = TOP_UP_LIFETIME + timedelta(minutes=15, hours=24)
 
 
 def next_check(payment: Payment, now: datetime) -> datetime | None:
@@ -41,6 +46,11 @@ def next_check(payment: Payment, now: datetime) -> datetime | None:
     return now + min(age / 4, _LONGEST_INTERVAL)
 
 
+def late_check(payment: Payment, now: datetime) -> datetime | None:
+    """Returns when a paid or canceled bill is rechecked: hourly for a day; None: no more."""
+    return now + _LONGEST_INTERVAL if now < payment.created_at + LATE_FOR else None
+
+
 async def recheck_due(
     db: Database, providers: Providers, confirmer: Confirmer, clock: Clock
 ) -> int:
@@ -49,15 +59,20 @@ async def recheck_due(
     Raises the first failure after the other rechecks have ended and each failure was logged.
     """
     async with db.transaction() as connection:
-        due = await store.claim_due(
+        due = await store_recheck.claim_due(
             connection, providers=providers.names, now=clock(), lease=LEASE, limit=BATCH
         )
     errors = await asyncio.gather(
-        *(_recheck(db, providers, confirmer, payment, clock) for payment in due),
+        *(
+            check(db, providers.named(payment.provider), confirmer, payment, clock)
+            for payment in due
+        ),
         return_exceptions=True,
     )
     failed = [
-        (payment, error) for payment, error in zip(due, errors, strict=True) if error is not None
+        (payment, error)
+        for payment, error in zip(due, errors, strict=True)
+        if isinstance(error, BaseException)
     ]
     for payment, error in failed:
         log.error("payment_recheck_failed", invoice_id=payment.invoice_id, exc_info=error)
@@ -66,43 +81,73 @@ async def recheck_due(
     return len(due)
 
 
-async def _recheck(
-    db: Database, providers: Providers, confirmer: Confirmer, payment: Payment, clock: Clock
-) -> None:
-    provider = providers.named(payment.provider)
-    answered = True
+async def check(
+    db: Database,
+    provider: Provider,
+    confirmer: Confirmer,
+    payment: Payment,
+    clock: Clock,
+    *,
+    hurry: bool = False,
+) -> list[Confirmation]:
+    """Asks the provider about a payment's order and applies what it says; never raises its errors.
+
+    `hurry`: a notice said that there is news, so it is asked again soon if there was no answer.
+    """
+    started = clock()
+    confirmations: list[Confirmation] = []
+    status: BillStatus | None = None
     try:
-        event = await call_provider(
+        status = await call_provider(
             provider.name,
             "status",
-            provider.fetch_status(order_id=payment.order_id, provider_ref=payment.provider_ref),
+            provider.fetch_status(
+                order_id=payment.order_id,
+                provider_ref=payment.provider_ref,
+                bills=payment.create_count,
+            ),
         )
     except UnknownToProvider:
         await _record_unknown(db, payment, clock())
-        return
+        return []
     except ProviderError:
-        answered = False
+        pass
     else:
-        if event.status != "processing" or event.refunded_minor:
-            await confirmer.confirm(event)
+        confirmations = await apply_events(confirmer, status.events)
     now = clock()
+    soon = now + _FIRST_INTERVAL if hurry and status is None else None
     async with db.transaction() as connection:
-        await store.record_check(
+        await store_recheck.record_check(
             connection,
             payment.id,
             now=now,
-            next_check_at=next_check(payment, now),
-            answered=answered,
+            next_check_at=soon or next_check(payment, now),
+            late_check_at=soon or late_check(payment, now),
+            answered=status is not None,
+            provider_ref=None if status is None else status.provider_ref,
+            started=started,
+            demand_reference_after=CLOSE_UNKNOWN_AFTER,
         )
+    return confirmations
+
+
+async def apply_events(confirmer: Confirmer, events: Sequence[Event]) -> list[Confirmation]:
+    """Applies what a provider answered, in its order; "still processing" says nothing."""
+    return [
+        await confirmer.confirm(event)
+        for event in events
+        if event.status != "processing" or event.refunded_minor or event.doubt
+    ]
 
 
 async def _record_unknown(db: Database, payment: Payment, now: datetime) -> None:
     async with db.transaction() as connection:
-        closed = await store.record_unknown(
+        closed = await store_recheck.record_unknown(
             connection,
             payment.id,
             now=now,
             next_check_at=next_check(payment, now),
+            late_check_at=late_check(payment, now),
             close_after=CLOSE_UNKNOWN_AFTER,
             close_count=CLOSE_UNKNOWN_COUNT,
         )

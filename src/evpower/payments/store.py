@@ -1,7 +1,7 @@
 """The SQL of payments, except that of reviews (store_review.py)."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -11,10 +11,9 @@ from evpower.payments.model import Confirmation, Event, ManualPosting, Payment
 from evpower.payments.providers.protocol import Invoice
 
 COLUMNS: Final = columns(Payment)
-_COLUMNS_OF_P: Final = columns(Payment, "p")
 _CONFIRM_MANY: Final = f"""
 select {columns(Confirmation)}
-  from payments.confirm_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+  from payments.confirm_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 
 
@@ -37,6 +36,7 @@ async def confirm_many(connection: Connection, events: Sequence[Event]) -> list[
         [event.currency for event in events],
         [event.refunded_minor for event in events],
         [event.occurred_at for event in events],
+        [event.doubt for event in events],
     )
     return [read_row(Confirmation, row) for row in rows]
 
@@ -133,18 +133,31 @@ async def release_key(connection: Connection, payment_id: int) -> None:
     )
 
 
+async def count_create(connection: Connection, payment_id: int) -> int:
+    """Records one more call that creates the bill, before it is made; returns its number."""
+    return await connection.fetchval(
+        """
+        update payments.payments set create_count = create_count + 1 where id = $1
+        returning create_count
+        """,
+        payment_id,
+    )
+
+
 async def set_invoice(
     connection: Connection, payment_id: int, invoice: Invoice, now: datetime
 ) -> bool:
-    """Stores the provider's invoice.
+    """Stores the provider's invoice; a further bill leaves the first one's reference.
 
-    False: its reference belongs to another payment, or this payment has another reference.
+    False: its reference belongs to another payment.
     """
     row = await connection.fetchrow(
         """
-        update payments.payments p set provider_ref = $2, qr_code = $3, qr_code_url = $4,
-          app_link = $5, updated_at = $6 where id = $1
-          and (provider_ref is null or provider_ref = $2) and not exists (
+        update payments.payments p set provider_ref = coalesce(provider_ref, $2), qr_code = $3,
+          qr_code_url = $4,
+          app_link = $5, page_url = $7, updated_at = $6,
+          review = nullif(review, 'no_reference') where id = $1
+          and not exists (
          select from payments.payments o where o.provider = p.provider and o.id <> p.id
           and o.provider_ref = $2)
           and not exists (
@@ -157,6 +170,7 @@ async def set_invoice(
         invoice.qr_code_url,
         invoice.app_link,
         now,
+        invoice.page_url,
     )
     return row is not None
 
@@ -171,48 +185,6 @@ async def close_refused(connection: Connection, payment_id: int, now: datetime) 
         """,
         payment_id,
         now,
-    )
-    return closed is True
-
-
-async def record_unknown(
-    connection: Connection,
-    payment_id: int,
-    *,
-    now: datetime,
-    next_check_at: datetime | None,
-    close_after: timedelta,
-    close_count: int,
-) -> bool:
-    """Records that the provider has no such invoice; returns whether that closed the payment.
-
-    A payment is closed only if the provider never acknowledged it, after `close_count` such
-    responses in a row over `close_after`. Otherwise it is rechecked again, or put in review after
-    the last recheck.
-    """
-    closed = await connection.fetchval(
-        """
-        with checked as (
-         select id, status = 'processing' and closed_at is null and provider_ref is null
-            and acknowledged_at is null and unknown_count + 1 >= $5 and unknown_since <= $4
-            and not exists (select from payments.events e where e.payment_id = $1) as is_closed
-           from payments.payments where id = $1 for no key update
-        ) update payments.payments p set
-          status = case when c.is_closed then 'canceled' else p.status end,
-          closed_at = case when c.is_closed then $2 else p.closed_at end,
-          next_check_at = case when c.is_closed or p.closed_at is not null then null
-          else $3::timestamptz end,
-          review = case when c.is_closed or p.closed_at is not null or $3 is not null then p.review
-          else coalesce(p.review, 'never_closed') end,
-          unknown_count = p.unknown_count + 1, unknown_since = coalesce(p.unknown_since, $2),
-          check_count = p.check_count + 1, last_checked_at = $2, updated_at = $2
-        from checked c where p.id = c.id returning c.is_closed
-        """,
-        payment_id,
-        now,
-        next_check_at,
-        now - close_after,
-        close_count,
     )
     return closed is True
 
@@ -236,73 +208,6 @@ async def lock_by_invoice(connection: Connection, invoice_id: str) -> Payment | 
         invoice_id,
     )
     return to_payment(row) if row else None
-
-
-async def claim_due(
-    connection: Connection, *, providers: Sequence[str], now: datetime, lease: timedelta, limit: int
-) -> list[Payment]:
-    """Leases open payments that are due for a recheck; others may claim them after the lease."""
-    rows = await connection.fetch(
-        f"""
-        update payments.payments p set next_check_at = $2 from (
-         select id from payments.payments where next_check_at <= $1 and provider = any ($3)
-         order by next_check_at limit $4 for no key update skip locked) due
-        where p.id = due.id returning {_COLUMNS_OF_P}
-        """,
-        now,
-        now + lease,
-        list(providers),
-        limit,
-    )
-    return [to_payment(row) for row in rows]
-
-
-async def record_check(
-    connection: Connection,
-    payment_id: int,
-    *,
-    now: datetime,
-    next_check_at: datetime | None,
-    answered: bool,
-) -> None:
-    """Records a recheck; an open payment is scheduled again, or put in review after the last one.
-
-    `answered`: the provider responded.
-    """
-    await connection.execute(
-        """
-        update payments.payments set check_count = check_count + 1, updated_at = $2,
-          last_checked_at = case when $4 then $2 else last_checked_at end,
-          acknowledged_at = case when $4 then coalesce(acknowledged_at, $2)
-          else acknowledged_at end,
-          unknown_count = case when $4 then 0 else unknown_count end,
-          unknown_since = case when $4 then null else unknown_since end,
-          next_check_at = case when closed_at is null then $3::timestamptz end,
-          review = case when closed_at is null and $3 is null then coalesce(review, 'never_closed')
-          else review end
-        where id = $1
-        """,
-        payment_id,
-        now,
-        next_check_at,
-        answered,
-    )
-
-
-async def count_pending(connection: Connection, now: datetime) -> tuple[int, int, float]:
-    """Returns how many payments are open and in review, and the lag of the recheck in seconds."""
-    row = await fetch_one(
-        connection,
-        """
-        select (select count(*) from payments.payments
-         where next_check_at is not null) as open,
-          (select count(*) from payments.payments where review is not null) as review,
-          coalesce(extract(epoch from $1 - (select min(next_check_at) from payments.payments
-         where next_check_at is not null)), 0)::float8 as lag_s
-        """,
-        now,
-    )
-    return row["open"], row["review"], max(0.0, row["lag_s"])
 
 
 async def insert_manual(  # noqa: PLR0913 - a row

@@ -58,12 +58,12 @@ async def events_of_no_payment(connection: Connection, *, limit: int) -> list[Re
 async def uncredited(connection: Connection, payment_id: int) -> list[UncreditedMoney]:
     """Returns the money that undecided events report, by reference, in the payment's currency.
 
-    The reference that credited the payment is left out. So is money without a reference once the
-    payment is credited, because it may be the same money.
+    The reference that credited the payment is left out, except what it paid over the bill. So is
+    money without a reference once the payment is credited, because it may be the same money.
     """
     rows = await connection.fetch(
         """
-        select e.provider_ref, array_agg(distinct e.paid_minor order by e.paid_minor) as paid,
+        select e.provider_ref, array_agg(distinct x.over_minor order by x.over_minor) as paid,
          coalesce(max(case when e.status = 'refunded' then coalesce(e.refunded_minor,
            e.paid_minor) else e.refunded_minor end), 0) as returned,
          bool_or(e.review = 'reference_of_another' or exists (select from payments.payments o
@@ -73,12 +73,15 @@ async def uncredited(connection: Connection, payment_id: int) -> list[Uncredited
            as is_of_another,
          max(a.minor)::bigint as accepted, max(a.count) as accepted_count
          from payments.payments p join payments.events e on e.payment_id = p.id
+        cross join lateral (select e.paid_minor - case when e.outcome = 'confirmed'
+          then p.amount_minor else 0 end as over_minor) x
         cross join lateral (select coalesce(sum(m.amount_minor), 0) as minor, count(*) as count
           from payments.payments m where m.id in (select s.credited_by from payments.events s
            where s.payment_id = p.id and s.provider_ref is not distinct from e.provider_ref)) a
-        where p.id = $1 and e.outcome = 'review' and e.resolved_at is null and e.paid_minor > 0
-         and e.currency = p.currency
-         and (p.credited_minor is null or e.provider_ref <> p.credited_ref)
+        where p.id = $1 and (e.outcome = 'review' or e.review = 'overpaid')
+         and e.resolved_at is null and x.over_minor > 0 and e.currency = p.currency
+         and (p.credited_minor is null or e.provider_ref <> p.credited_ref
+          or e.review = 'overpaid')
         group by e.provider_ref order by min(e.received_at), e.provider_ref
         """,
         payment_id,
@@ -165,7 +168,7 @@ async def close_review(
         update payments.payments p set resolved_at = $3, resolved_by = coalesce($2, resolved_by),
           review = case when x.waits then review end,
           status = case status when 'processing' then 'canceled' else status end,
-          closed_at = coalesce(closed_at, $3), next_check_at = null, updated_at = $3
+          closed_at = coalesce(closed_at, $3), updated_at = $3
         from (select exists (select from payments.events e where e.payment_id = $1
           and e.review is not null and e.resolved_at is null) as waits) x
         where p.id = $1 returning not x.waits

@@ -19,20 +19,20 @@ from evpower.foundation.ids import new_code
 from evpower.foundation.money import CURRENCY
 from evpower.identity import require_active
 from evpower.payments import metrics, store
-from evpower.payments.errors import ProviderError, ProviderRefused
-from evpower.payments.model import Payment
+from evpower.payments.confirm import Confirmer
+from evpower.payments.errors import ProviderError, ProviderRefused, UnknownToProvider
+from evpower.payments.model import TOP_UP_LIFETIME, Payment
 from evpower.payments.provider_call import call_provider
 from evpower.payments.providers.protocol import Invoice, Provider
+from evpower.payments.recheck import apply_events
 
 log = structlog.get_logger()
-TOP_UP_LIFETIME: Final = timedelta(
-    seconds=300
-)  # how long the app shows a QR; the payment stays payable afterwards
 FIRST_CHECK: Final = timedelta(seconds=15)
 # Each open payment is rechecked for days: one client's payments must not delay the others'.
 MAX_OPEN: Final = 50
 OPEN_WITHIN: Final = timedelta(days=1)
 _RETRY_S: Final = 3600
+_UNPAID: Final = frozenset({"canceled", "ignored"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ class _Request:
 async def top_up(
     db: Database,
     provider: Provider | None,
+    confirmer: Confirmer,
     *,
     client_id: UUID,
     amount_minor: int,
@@ -102,7 +103,7 @@ async def top_up(
             _demand_few(open_count)
             await store.expire_shown_qr(connection, client_id, now)
             payment = await _begin(connection, request, provider, now)
-    is_known, invoice = await _invoice(db, provider, payment, clock, is_new=is_new)
+    is_known, invoice = await _invoice(db, provider, confirmer, payment, clock, is_new=is_new)
     result = "payment_provider_error" if invoice is None else "ok"
     metrics.TOP_UPS.labels(provider.name, result).inc()
     if invoice is None:
@@ -121,7 +122,13 @@ def _demand_few(open_count: int) -> None:
 
 
 async def _invoice(
-    db: Database, provider: Provider, payment: Payment, clock: Clock, *, is_new: bool
+    db: Database,
+    provider: Provider,
+    confirmer: Confirmer,
+    payment: Payment,
+    clock: Clock,
+    *,
+    is_new: bool,
 ) -> tuple[bool, Invoice | None]:
     """Returns whether the outcome is known, and the stored or created invoice if there is one."""
     if payment.provider != provider.name:  # the setting was changed since
@@ -129,7 +136,10 @@ async def _invoice(
     if (stored := _stored_invoice(payment)) is not None:
         return True, stored
     try:
-        invoice = await _create(provider, payment)
+        if not is_new and await _was_paid(provider, confirmer, payment):
+            return True, Invoice(payment.provider_ref or payment.order_id)  # nothing is left to pay
+        bill = 1 if is_new else await _next_bill(db, payment)
+        invoice = await _create(provider, payment, bill)
     except ProviderError as error:
         # A refusal closes the payment only on the first call: an earlier call, whose response was
         # lost, may have created an invoice.
@@ -141,6 +151,32 @@ async def _invoice(
         )
         return False, None
     return True, invoice
+
+
+async def _was_paid(provider: Provider, confirmer: Confirmer, payment: Payment) -> bool:
+    """Asks about the bill of a lost response before another is made; applies what was paid.
+
+    Raises ProviderError: without an answer none is made.
+    """
+    try:
+        status = await call_provider(
+            provider.name,
+            "status",
+            provider.fetch_status(
+                order_id=payment.order_id,
+                provider_ref=payment.provider_ref,
+                bills=payment.create_count,
+            ),
+        )
+    except UnknownToProvider:
+        return False
+    done = await apply_events(confirmer, status.events)
+    return any(confirmation.outcome not in _UNPAID for confirmation in done)
+
+
+async def _next_bill(db: Database, payment: Payment) -> int:
+    async with db.transaction() as connection:
+        return await store.count_create(connection, payment.id)
 
 
 async def _store_invoice(db: Database, payment: Payment, invoice: Invoice, now: datetime) -> bool:
@@ -209,18 +245,20 @@ async def _begin(
 
 def _stored_invoice(payment: Payment) -> Invoice | None:
     """Returns the stored invoice; None while the provider's response is missing."""
-    if not (payment.provider_ref and payment.qr_code and payment.qr_code_url and payment.app_link):
+    links = (payment.qr_code, payment.qr_code_url, payment.app_link, payment.page_url)
+    if not payment.provider_ref or not any(links):
         return None
-    return Invoice(payment.provider_ref, payment.qr_code, payment.qr_code_url, payment.app_link)
+    return Invoice(payment.provider_ref, *links)
 
 
-async def _create(provider: Provider, payment: Payment) -> Invoice:
+async def _create(provider: Provider, payment: Payment, bill: int) -> Invoice:
     response = provider.create_invoice(
         order_id=payment.order_id,
         amount_minor=payment.amount_minor,
         currency=payment.currency,
         description=payment.description or f"EvPower {payment.invoice_id}",
         expires_at=payment.expires_at,
+        bill=bill,
     )
     return await call_provider(provider.name, "create", response)
 

@@ -1,51 +1,63 @@
-"""Verifies a provider's webhook and applies its event; built for thousands of calls per second."""
+"""Verifies a provider's notice and applies it; built for thousands of calls per second."""
 
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from evpower.foundation import failpoints
-from evpower.foundation.clock import Clock
-from evpower.foundation.errors import EvPowerError
+from evpower.foundation.errors import EvPowerError, Unauthenticated
 from evpower.foundation.failpoints import Failpoint
 from evpower.foundation.logging import RateLimitedLogger
 from evpower.payments import metrics
 from evpower.payments.confirm import Confirmer
-from evpower.payments.providers.protocol import Provider
+from evpower.payments.model import Event
+from evpower.payments.providers.protocol import (
+    NoticeAnswer,
+    NoticeRequest,
+    NoticeResult,
+    Provider,
+    Question,
+)
+from evpower.payments.questions import Questions
 
 _refusals: Final = RateLimitedLogger(structlog.get_logger(), time.monotonic)
 MAX_BYTES: Final = 256 * 1024
 
 
 async def receive(
-    provider: Provider, confirmer: Confirmer, headers: Mapping[str, str], raw: bytes, clock: Clock
-) -> dict[str, Any]:
-    """Verifies and applies a webhook; returns the response's members after the commit.
+    provider: Provider, confirmer: Confirmer, questions: Questions, request: NoticeRequest
+) -> tuple[NoticeAnswer, bool]:
+    """Verifies and applies a notice; returns the answer to it after the commit.
+
+    False: the notice proved nothing, it only causes a question.
 
     Raises Unauthenticated("invalid_signature" | "stale_webhook"), Invalid("invalid_webhook"),
     Unavailable.
     """
     try:
-        event = provider.verify_webhook(headers, raw, clock())
+        notice = provider.read_notice(request, questions.clock())
         failpoints.hit(Failpoint.WEBHOOK_VERIFIED)
-        confirmation = await confirmer.confirm(event)
+        result = await _apply(provider, confirmer, questions, notice)
     except EvPowerError as error:
         metrics.WEBHOOKS.labels(provider.name, error.code).inc()
         _refusals.warning("webhook_refused", provider=provider.name, code=error.code)
         raise
-    metrics.WEBHOOKS.labels(provider.name, confirmation.outcome).inc()
+    metrics.WEBHOOKS.labels(provider.name, result.outcome).inc()
     failpoints.hit(Failpoint.WEBHOOK_ANSWERED)
-    if confirmation.invoice_id is None:
-        return {
-            "status": "payment_not_found",
-            "provider": provider.name,
-            "outcome": confirmation.outcome,
-        }
-    return {
-        "status": "received",
-        "invoice_id": confirmation.invoice_id,
-        "provider": provider.name,
-        "outcome": confirmation.outcome,
-    }
+    is_proven = isinstance(notice, Event) or notice.trusted
+    return provider.answer(request, result), is_proven
+
+
+async def _apply(
+    provider: Provider, confirmer: Confirmer, questions: Questions, notice: Event | Question
+) -> NoticeResult:
+    if isinstance(notice, Event):
+        confirmation = await confirmer.confirm(notice)
+        return NoticeResult(confirmation.invoice_id, confirmation.outcome)
+    if notice.trusted and not notice.refusal:
+        return await questions.ask(provider, notice)
+    invoice_id = await questions.plan(provider, notice)
+    if notice.refusal:
+        raise Unauthenticated(notice.refusal, "the notice is not proven to be the provider's")
+    return NoticeResult(invoice_id, "question")

@@ -215,7 +215,8 @@ class Gateway:
         except EvPowerError as error:
             self._rates.signed_answered(exchange.path, address, error.http_status)
             raise
-        self._rates.signed_answered(exchange.path, address, exchange.status)
+        status = 401 if scope.get("state", {}).get("is_unproven") else exchange.status
+        self._rates.signed_answered(exchange.path, address, status)
 
     async def _pass_request(self, exchange: Exchange, scope: Scope) -> None:
         method, path, headers = scope["method"], exchange.path, exchange.headers

@@ -41,7 +41,7 @@ from evpower.foundation.key_watch import KeyWatch
 from evpower.foundation.module import Job, Limit, Module, Shared
 from evpower.foundation.roles import SERVING
 from evpower.identity import Access
-from evpower.payments import Providers
+from evpower.payments import Confirmer, Providers
 
 _MINUTE_S: Final = 60.0
 # Errors here have the form of the old API.
@@ -52,7 +52,14 @@ PLAIN_ERRORS: Final = (
 )  # fmt: skip
 
 
-def module(settings: Settings, shared: Shared, *, access: Access, providers: Providers) -> Module:
+def module(
+    settings: Settings,
+    shared: Shared,
+    *,
+    access: Access,
+    providers: Providers,
+    confirmer: Confirmer,
+) -> Module:
     """Returns the slice."""
     feed = LocationFeed()
     board = StationBoard(shared.db, shared.clock)
@@ -79,6 +86,7 @@ def module(settings: Settings, shared: Shared, *, access: Access, providers: Pro
                 shared.db,
                 access,
                 providers,
+                confirmer,
                 min_som=settings.topup_min_som,
                 max_som=settings.topup_max_som,
             ),

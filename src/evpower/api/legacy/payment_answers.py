@@ -16,14 +16,16 @@ def topping_up(begun: StartedTopUp) -> dict[str, Any]:
     """Returns a QR to pay. It has no null members: the oldest app refuses them."""
     payment, invoice = begun.payment, begun.invoice
     expires = to_z(payment.expires_at)
+    picture = invoice.qr_code_url or ""
+    link = invoice.app_link or invoice.page_url or ""
     return {
         "success": True,
         "invoice_id": payment.invoice_id,
         "order_id": payment.order_id,
-        "qr_code": invoice.qr_code,
-        "qr_code_url": invoice.qr_code_url,
-        "app_link": invoice.app_link,
-        "payment_url": invoice.app_link,  # where the oldest app looks for it
+        "qr_code": invoice.qr_code or picture,
+        "qr_code_url": picture,
+        "app_link": link,
+        "payment_url": link,  # where the oldest app looks for it
         "amount": to_som(payment.amount_minor),
         "client_id": str(payment.client_id),
         "current_balance": to_som(begun.balance_minor),

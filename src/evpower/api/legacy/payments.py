@@ -38,6 +38,7 @@ def payments_router(
     db: Database,
     access: Access,
     providers: payments.Providers,
+    confirmer: payments.Confirmer,
     *,
     min_som: int,
     max_som: int,
@@ -45,7 +46,7 @@ def payments_router(
 ) -> APIRouter:
     """Returns the routes; `min_som` and `max_som` limit a top-up."""
     routes = APIRouter(prefix="/api/v1")
-    _add_top_up(routes, db, access, providers, (min_som * 100, max_som * 100), clock)
+    _add_top_up(routes, db, access, providers, confirmer, (min_som * 100, max_som * 100), clock)
     _add_status(routes, db, access, clock)
     return routes
 
@@ -55,6 +56,7 @@ def _add_top_up(
     db: Database,
     access: Access,
     providers: payments.Providers,
+    confirmer: payments.Confirmer,
     bounds_minor: tuple[int, int],
     clock: Clock,
 ) -> None:
@@ -77,6 +79,7 @@ def _add_top_up(
         begun = await payments.top_up(
             db,
             providers.qr,
+            confirmer,
             client_id=client_id,
             amount_minor=request_body.amount_minor,
             description=request_body.description,

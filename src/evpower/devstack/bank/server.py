@@ -6,7 +6,6 @@ address. Amounts between the merchant and the bank are tyiyn; on the page and in
 """
 
 import argparse
-import asyncio
 import hashlib
 import hmac
 import io
@@ -15,10 +14,10 @@ import re
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import orjson
 from starlette.applications import Starlette
@@ -28,6 +27,7 @@ from starlette.routing import Route
 
 from evpower.devstack.bank import page
 from evpower.devstack.bank.delivery import RETRIES_S, Courier, secret_bytes
+from evpower.devstack.bank.faults import ArmedFaults, lose_response
 from evpower.devstack.bank.requests import BadRequest, number, read_body, refuse, respond, to_tyiyn
 from evpower.devstack.bank.state import BankInvoice, BankState, Delivery
 from evpower.foundation.clock import Clock, utc_now
@@ -35,18 +35,8 @@ from evpower.foundation.money import MAX_MINOR
 
 PAYABLE_FOR_S: Final = 24 * 3600.0  # an app may hide a QR after minutes; it can still be paid
 _MAX_REPEAT: Final = 100
-_ID: Final = re.compile(r"[\x21-\x7e]{6,128}")
+_ID: Final = re.compile(r"[\x21\x22\x24-\x7e]{6,128}")  # "#" begins the number of an attempt
 _PICTURES: Final = {"png": "image/png", "svg": "image/svg+xml"}
-_FAULTS: Final = ("error", "slow", "lost")
-
-
-@dataclass(slots=True)
-class Fault:
-    """The fault of the next `times` calls: error (500), slow, lost (done, but answered 500)."""
-
-    mode: str
-    times: int
-    slow_s: float
 
 
 class Sandbox:
@@ -71,11 +61,13 @@ class Sandbox:
         self._public_url = public_url.rstrip("/")
         self._state = BankState(state_dir)
         self._courier = Courier(self._state, secret, webhook_url, clock, retries_s)
-        self._faults: dict[str, Fault] = {}
+        self._faults = ArmedFaults()
         self.app = Starlette(
             routes=[
                 Route("/v1/invoices", self._create, methods=["POST"]),
                 Route("/v1/orders/{order_id}", self._status),
+                Route("/v1/orders/{order_id}/cancel", self._cancel_order, methods=["POST"]),
+                Route("/v1/refunds", self._return_money, methods=["POST"]),
                 Route("/pay/{ref}", self._page),
                 Route("/pay/{ref}/qr.{kind}", self._qr),
                 Route("/pay/{ref}/events", self._events),
@@ -104,7 +96,7 @@ class Sandbox:
 
     async def _create(self, request: Request) -> Response:
         self._know_merchant(request)
-        lost = await self._fail("create")
+        lost = await self._faults.fail("create")
         body = await read_body(request)
         order_id, amount, currency = body.get("order_id"), body.get("amount"), body.get("currency")
         if not isinstance(order_id, str) or not _ID.fullmatch(order_id) or currency != "KGS":
@@ -130,8 +122,7 @@ class Sandbox:
             self._state.add(invoice)
         elif invoice.amount != amount:
             raise BadRequest(HTTPStatus.CONFLICT, "order_reused")
-        if lost:
-            raise BadRequest(HTTPStatus.INTERNAL_SERVER_ERROR, "fault")
+        lose_response(lost=lost)
         link = self._link(request, invoice.ref)
         return respond(
             {
@@ -139,17 +130,49 @@ class Sandbox:
                 "qr_code": link,
                 "qr_code_url": f"{link}/qr.png",
                 "app_link": link,
+                "page_url": link,
             }
         )
 
     async def _status(self, request: Request) -> Response:
         self._know_merchant(request)
-        if await self._fail("status"):
-            raise BadRequest(HTTPStatus.INTERNAL_SERVER_ERROR, "fault")
+        lose_response(lost=await self._faults.fail("status"))
+        invoice = self._ordered(request)
+        attempts = [self._facts(attempt) for attempt in self._state.attempts(invoice.order_id)]
+        tried = [attempt for attempt in attempts if attempt["status"] != "processing"]
+        return respond({"ref": invoice.ref, "attempts": tried})
+
+    async def _cancel_order(self, request: Request) -> Response:
+        """Cancels for the merchant, without a webhook."""
+        self._know_merchant(request)
+        lost = await self._faults.fail("cancel")
+        invoice = self._ordered(request)
+        is_open = invoice.status in ("processing", "canceled")
+        if is_open:
+            self._state.change(self._cancel(invoice), [])
+        lose_response(lost=lost)
+        return respond({"result": "canceled" if is_open else "already_paid"})
+
+    async def _return_money(self, request: Request) -> Response:
+        """Returns money of a paid attempt for the merchant; a second call returns it again."""
+        self._know_merchant(request)
+        lost = await self._faults.fail("refund")
+        body = await read_body(request)
+        ref, amount = body.get("transaction_ref"), body.get("amount")
+        invoice = self._state.by_transaction(ref) if isinstance(ref, str) else None
+        if invoice is None:
+            raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_transaction")
+        if isinstance(amount, bool) or not isinstance(amount, int):
+            raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_amount")
+        self._tell(self._returned(invoice, amount), {})
+        lose_response(lost=lost)
+        return respond({"success": True})
+
+    def _ordered(self, request: Request) -> BankInvoice:
         invoice = self._state.by_order(request.path_params["order_id"])
         if invoice is None:
             raise BadRequest(HTTPStatus.NOT_FOUND, "unknown_order")
-        return respond(self._facts(invoice))
+        return invoice
 
     async def _page(self, request: Request) -> Response:
         invoice = self._invoice(request)
@@ -201,6 +224,8 @@ class Sandbox:
         if invoice.status in ("refunded", "partial_refund"):
             raise BadRequest(HTTPStatus.CONFLICT, "already_refunded")
         paid = to_tyiyn(body["amount"]) if body.get("amount") is not None else invoice.amount
+        if body.get("again") is True and invoice.status == "approved":
+            invoice = self._state.add_attempt(invoice)  # paid once more, as two phones can
         return replace(invoice, status="approved", paid=paid, changed_s=self._now_s())
 
     def _cancel(self, invoice: BankInvoice) -> BankInvoice:
@@ -209,8 +234,12 @@ class Sandbox:
         return replace(invoice, status="canceled", changed_s=self._now_s())
 
     def _refund(self, invoice: BankInvoice, body: dict[str, Any]) -> BankInvoice:
+        given = body.get("amount")
+        return self._returned(invoice, to_tyiyn(given) if given is not None else None)
+
+    def _returned(self, invoice: BankInvoice, amount: int | None) -> BankInvoice:
         left = invoice.paid - invoice.refunded
-        amount = to_tyiyn(body["amount"]) if body.get("amount") is not None else left
+        amount = left if amount is None else amount
         if invoice.status not in ("approved", "partial_refund") or not 0 < amount <= left:
             raise BadRequest(HTTPStatus.CONFLICT, "nothing_to_refund")
         status = "refunded" if amount == left else "partial_refund"
@@ -240,8 +269,8 @@ class Sandbox:
     def _facts(self, invoice: BankInvoice) -> dict[str, Any]:
         """Returns an invoice as the merchant gets it: the same in webhooks and in responses."""
         return {
-            "ref": invoice.ref,
-            "order_id": invoice.order_id,
+            "ref": invoice.transaction_ref,
+            "order_id": invoice.merchant_order,
             "status": invoice.status_at(self._now_s()),
             "amount": invoice.amount,
             "paid": invoice.paid,
@@ -250,32 +279,8 @@ class Sandbox:
         }
 
     async def _set_faults(self, request: Request) -> Response:
-        """Arms faults: {"create": {"mode": "error" | "slow" | "lost", "times": 3, "slow_s": 2}}."""
-        body = await read_body(request)
-        faults: dict[str, Fault] = {}
-        for call, how in body.items():
-            if call not in ("create", "status") or not isinstance(how, dict):
-                raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_fault")
-            given = cast("dict[str, Any]", how)
-            if given.get("mode") not in _FAULTS:
-                raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_fault")
-            times = int(number(given, "times", 1, 1_000_000))
-            faults[call] = Fault(given["mode"], times, number(given, "slow_s", 10.0, 600))
-        self._faults = faults
+        self._faults.arm(await read_body(request))
         return respond({"success": True})
-
-    async def _fail(self, call: str) -> bool:
-        """Fails as armed. Returns True when the work is to be done and its response lost."""
-        fault = self._faults.get(call)
-        if fault is None or fault.times <= 0:
-            return False
-        fault.times -= 1
-        if fault.mode == "error":
-            raise BadRequest(HTTPStatus.INTERNAL_SERVER_ERROR, "fault")
-        if fault.mode == "slow":
-            await asyncio.sleep(fault.slow_s)
-            return False
-        return True
 
     def _know_merchant(self, request: Request) -> None:
         given = request.headers.get("x-merchant-key", "")

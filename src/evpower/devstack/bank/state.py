@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +37,17 @@ class BankInvoice:
     created_s: float
     payable_until_s: float
     changed_s: float
+
+    @property
+    def merchant_order(self) -> str:
+        """The merchant's order id; further attempts at it are stored as "<order>#2"."""
+        return self.order_id.partition("#")[0]
+
+    @property
+    def transaction_ref(self) -> str:
+        """The id of what was paid, which differs from the invoice's; before that the invoice's."""
+        is_first_paid = self.paid and "-" not in self.ref
+        return f"{self.ref}-1" if is_first_paid else self.ref
 
     def status_at(self, now_s: float) -> str:
         """Returns the status; an unpaid invoice is canceled once it can't be paid any more."""
@@ -99,6 +110,10 @@ class BankState:
         """Returns an invoice by the bank's id."""
         return self._invoice_by("ref", ref)
 
+    def by_transaction(self, ref: str) -> BankInvoice | None:
+        """Returns the paid invoice or attempt of a transaction."""
+        return self._invoice_by("ref", ref.removesuffix("-1"))
+
     def by_order(self, order_id: str) -> BankInvoice | None:
         """Returns an invoice by the merchant's order."""
         return self._invoice_by("order_id", order_id)
@@ -108,6 +123,27 @@ class BankState:
             f"select {_INVOICE} from invoices where {column} = ?", (value,)
         ).fetchone()
         return BankInvoice(**dict(row)) if row else None
+
+    def attempts(self, order_id: str) -> list[BankInvoice]:
+        """Returns an order's invoice and each further payment of it."""
+        rows = self._file.execute(
+            f"""
+            select {_INVOICE} from invoices
+            where order_id = ?1 or order_id > ?1 || '#' and order_id < ?1 || '$' order by rowid
+            """,
+            (order_id,),
+        ).fetchall()
+        return [BankInvoice(**dict(row)) for row in rows]
+
+    def add_attempt(self, invoice: BankInvoice) -> BankInvoice:
+        """Stores one more payment of the invoice's order, with a reference of its own."""
+        order = invoice.merchant_order
+        number = len(self.attempts(order)) + 1
+        attempt = replace(
+            invoice, ref=f"{invoice.ref}-{number}", order_id=f"{order}#{number}", refunded=0
+        )
+        self.add(attempt)
+        return attempt
 
     def change(self, invoice: BankInvoice, deliveries: Sequence[Delivery]) -> None:
         """Stores an invoice's new state together with its webhooks."""

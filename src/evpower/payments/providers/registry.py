@@ -1,12 +1,15 @@
 """The providers of this process, by name."""
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from evpower.config import Settings
 from evpower.foundation.errors import NotFound
 from evpower.foundation.http import HttpClient
 from evpower.payments.providers.protocol import Provider
 from evpower.payments.providers.sandbox import SandboxProvider
+
+WEBHOOK_PREFIX: Final = "/api/v1/payment/webhook"
 
 
 class Providers:
@@ -35,6 +38,11 @@ class Providers:
     def names(self) -> list[str]:
         """The names of the providers; payments of any other provider are not rechecked."""
         return list(self._by_name)
+
+
+def notice_url(public_url: str, name: str) -> str:
+    """Returns where a provider sends its notices; "" without a public address."""
+    return f"{public_url}{WEBHOOK_PREFIX}/{name}" if public_url else ""
 
 
 def provider_problem(settings: Settings) -> str:

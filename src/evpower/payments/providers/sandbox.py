@@ -2,7 +2,8 @@
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, Literal, cast
@@ -18,7 +19,13 @@ from evpower.foundation.money import MAX_MINOR
 from evpower.foundation.text import flaw
 from evpower.payments.errors import ProviderRefused, ProviderUnavailable, UnknownToProvider
 from evpower.payments.model import STATUSES, Event
-from evpower.payments.providers.protocol import Invoice
+from evpower.payments.providers.protocol import (
+    BillStatus,
+    Invoice,
+    NoticeAnswer,
+    NoticeRequest,
+    NoticeResult,
+)
 
 _MAX_ID: Final = 128
 # 4xx that are no decision about the invoice: the same request may succeed later.
@@ -27,6 +34,7 @@ _TRANSIENT: Final = frozenset(
 )
 _MAX_RESPONSE_BYTES: Final = 256 * 1024
 _MAX_TEXT: Final = 4096
+_LINKS: Final = ("qr_code", "qr_code_url", "app_link", "page_url")
 
 
 def merchant_key(secret: str) -> str:
@@ -69,8 +77,10 @@ class SandboxProvider:
         currency: str,
         description: str,
         expires_at: datetime,
+        bill: int = 1,
     ) -> Invoice:
         """Creates an invoice; the same order again returns the same one."""
+        del bill
         body = await self._request(
             "POST",
             "/v1/invoices",
@@ -82,42 +92,74 @@ class SandboxProvider:
                 "expires_at": expires_at.isoformat(),
             },
         )
-        names = ("ref", "qr_code", "qr_code_url", "app_link")
-        values = [value for name in names if isinstance(value := body.get(name), str) and value]
-        if len(values) != len(names) or any(flaw(value, most=_MAX_TEXT) for value in values):
+        ref = body.get("ref")
+        links = {name: value for name in _LINKS if (value := body.get(name)) is not None}
+        if not isinstance(ref, str) or not all(
+            isinstance(value, str) and value and not flaw(value, most=_MAX_TEXT)
+            for value in (ref, *links.values())
+        ):
             raise ProviderUnavailable("the bank's response has no invoice")
-        return Invoice(*values)
+        return Invoice(ref, **links)
 
-    def verify_webhook(self, headers: Mapping[str, str], raw: bytes, now: datetime) -> Event:
+    def read_notice(self, request: NoticeRequest, now: datetime) -> Event:
         """Verifies the signature of the raw bytes, then parses them."""
-        event_id = standard_webhooks.verify(self._keys, headers, raw, now)
+        event_id = standard_webhooks.verify(self._keys, request.headers, request.raw, now)
         try:
-            body = read_json(raw)
+            body = read_json(request.raw)
         except NotJson as error:
             raise Invalid("invalid_webhook", "the webhook is not JSON") from error
-        return self._event(event_id, hashlib.sha256(raw).digest(), body)
+        return self._event(event_id, hashlib.sha256(request.raw).digest(), body)
 
-    async def fetch_status(self, *, order_id: str, provider_ref: str | None) -> Event:
+    def answer(self, request: NoticeRequest, result: NoticeResult) -> NoticeAnswer:
+        """Returns the invoice's id and the outcome; the bank reads only the status."""
+        del request
+        body = {"status": "payment_not_found"}
+        if result.invoice_id is not None:
+            body = {"status": "received", "invoice_id": result.invoice_id}
+        return NoticeAnswer(orjson.dumps(body | {"provider": self.name, "outcome": result.outcome}))
+
+    async def fetch_status(
+        self, *, order_id: str, provider_ref: str | None, bills: int = 1
+    ) -> BillStatus:
         """Fetches by the order id, which the bank has even if its response with the ref is lost."""
-        del provider_ref
+        del provider_ref, bills
         body = await self._request("GET", f"/v1/orders/{order_id}")
+        attempts = body.get("attempts")
+        if not isinstance(attempts, list) or not isinstance(ref := body.get("ref"), str):
+            raise ProviderUnavailable("the bank's response has no attempts")
         try:
-            state = self._event("poll", b"", body)
+            events = tuple(
+                self._polled(order_id, attempt) for attempt in cast("list[object]", attempts)
+            )
         except Invalid as error:
             raise ProviderUnavailable(f"the bank's response is invalid: {error}") from error
+        return BillStatus(events, ref)
+
+    async def cancel(
+        self, *, order_id: str, provider_ref: str
+    ) -> Literal["canceled", "already_paid"]:
+        """Makes the invoice unpayable, unless it is paid."""
+        del provider_ref
+        body = await self._request("POST", f"/v1/orders/{order_id}/cancel")
+        result = body.get("result")
+        if result not in ("canceled", "already_paid"):
+            raise ProviderUnavailable("the bank's response is no result of a cancellation")
+        return result
+
+    async def refund(
+        self, *, transaction_ref: str, amount_minor: int, paid_minor: int, key: str
+    ) -> None:
+        """Returns money of a transaction; the bank knows no keys, as real ones do."""
+        del paid_minor, key
+        body = {"transaction_ref": transaction_ref, "amount": self.to_unit(amount_minor)}
+        await self._request("POST", "/v1/refunds", body)
+
+    def _polled(self, order_id: str, attempt: object) -> Event:
+        """Returns the event of an attempt; its id is made of the facts in it."""
+        state = self._event("poll", b"", attempt)
         facts = f"{state.provider_ref}:{state.status}:{state.paid_minor}:{state.refunded_minor}"
-        return Event(
-            provider=self.name,
-            event_id=f"poll:{facts}",
-            body_sha256=hashlib.sha256(f"{order_id}:{state.currency}:{facts}".encode()).digest(),
-            order_id=order_id,
-            provider_ref=state.provider_ref,
-            status=state.status,
-            paid_minor=state.paid_minor,
-            currency=state.currency,
-            refunded_minor=state.refunded_minor,
-            occurred_at=state.occurred_at,
-        )
+        digest = hashlib.sha256(f"{order_id}:{state.currency}:{facts}".encode()).digest()
+        return replace(state, event_id=f"poll:{facts}", body_sha256=digest, order_id=order_id)
 
     def _event(self, event_id: str, digest: bytes, body: object) -> Event:
         if not isinstance(body, dict):
