@@ -86,6 +86,23 @@ async def test_a_change_is_sent_once_to_each_of_its_channels(feed: Feed) -> None
     assert not any(messages(wire) for wire in phones.values()), "nothing changed since"
 
 
+async def test_the_older_apps_get_their_words(feed: Feed) -> None:
+    old, new = Wire(), Wire()
+    feed.feed.join(old, old_words=True)
+    feed.feed.join(new)
+    await feed.send()
+    words: list[list[str]] = []
+    for status in ("charging", "available"):
+        for number in (1, 2):
+            await feed.site.report("EVP-1", number, status)
+        await feed.send()
+    for wire in (old, new):
+        stations = [each for each in messages(wire) if each["type"] == "station_status_update"]
+        words.append([station["status"] for station in stations])
+        assert [station["data"]["status"] for station in stations] == words[-1]
+    assert words == [["inactive", "active"], ["occupied", "available"]]
+
+
 async def test_a_station_that_falls_silent_is_sent_as_offline(feed: Feed) -> None:
     wire = feed.phone("station:EVP-2")[1]
     await feed.send()

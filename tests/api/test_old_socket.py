@@ -116,7 +116,14 @@ async def scenario() -> AsyncIterator[Scenario]:
     feed, app, now_s = LocationFeed(ping_s=_NEVER_S), FastAPI(), Turning()
     trusted = parse_networks("127.0.0.1/32")
     app.include_router(
-        router(feed, sign_in, cors_origins=frozenset({APP}), trusted_proxies=trusted, now_s=now_s)
+        router(
+            feed,
+            sign_in,
+            cors_origins=frozenset({APP}),
+            trusted_proxies=trusted,
+            old_hosts=frozenset({"ocpp.evpower.kg"}),
+            now_s=now_s,
+        )
     )
     async with serving(app) as url:
         yield Scenario(feed, url, now_s)
@@ -236,6 +243,21 @@ class TestFrames:
             async with scenario.open(path=PATH), scenario.open(path=ALIAS) as ws:
                 assert scenario.feed.push("all", UPDATE) == 2
                 assert await read(ws) == UPDATE
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("ocpp.evpower.kg", True), ("OCPP.evpower.kg", True), ("ocpp.voltera.kg", False)],
+)
+async def test_the_host_decides_which_words_are_sent(
+    scenario: Scenario, host: str, *, expected: bool
+) -> None:
+    port = int(scenario.url.rpartition(":")[2])
+    url = f"ws://{host}:{port}{PATH}"
+    async with dial(url, host="127.0.0.1", port=port) as ws:
+        await read(ws)
+        [viewer] = scenario.feed._viewers["all"]
+        assert viewer.old_words is expected
 
 
 class TestChannels:

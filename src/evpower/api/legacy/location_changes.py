@@ -12,6 +12,7 @@ from evpower.api.legacy.station_answers import (
     StationWord,
     connector_word,
     location_word,
+    old_word,
     stations_summary,
 )
 from evpower.api.legacy.station_board import Board, StationBoard
@@ -87,7 +88,11 @@ class LocationChanges:
         """Sends one message, with its members also under `data`, as the old server wrote it."""
         facts = {**state["facts"], "timestamp": to_z(now)}
         message = {"type": state["type"], **facts, "data": facts}
-        self._feed.push_once((ALL, *state["channels"]), message)
+        old_message = None
+        if "old_status" in state:
+            facts = {**facts, "status": state["old_status"]}
+            old_message = {"type": state["type"], **facts, "data": facts}
+        self._feed.push_once((ALL, *state["channels"]), message, old_message)
 
 
 def _states(board: Board) -> dict[tuple[str, ...], _State]:
@@ -129,10 +134,11 @@ def _location_state(place: Location, stations: Sequence[ShownStation]) -> _State
 
 
 def _station_state(place: Location, station: ShownStation) -> _State:
-    words = [(connector.number, connector_word(status)) for connector, status in station.connectors]
+    words = [(connector, connector_word(status)) for connector, status in station.connectors]
     names = [word for _, word in words]
     return {
         "type": "station_status_update",
+        "old_status": old_word(station.word),
         "channels": (
             f"location_stations:{place.id}",
             *station_channels("station:", station),
@@ -145,8 +151,14 @@ def _station_state(place: Location, station: ShownStation) -> _State:
             "available_connectors": names.count("available"),
             "occupied_connectors": names.count("occupied"),
             "connectors": [
-                {"id": number, "status": word, "available": word == "available"}
-                for number, word in words
+                {
+                    "id": connector.number,
+                    "connector_id": connector.number,
+                    "status": word,
+                    "available": word == "available",
+                    "power_kw": connector.rated_power_w / _W_PER_KW,
+                }
+                for connector, word in words
             ],
         },
     }

@@ -66,10 +66,11 @@ _CLOSED: Final = encode({"type": "error", "message": "client_closed"})
 class Viewer:
     """One open socket, its channels, and the client whose token it has shown."""
 
-    __slots__ = ("channels", "client_id", "expires_at", "wire")
+    __slots__ = ("channels", "client_id", "expires_at", "old_words", "wire")
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, *, old_words: bool) -> None:
         self.wire = wire
+        self.old_words = old_words  # for an app that calls a free station active
         self.channels: set[str] = set()
         self.client_id: UUID | None = None
         self.expires_at: datetime | None = None  # of its token
@@ -99,9 +100,9 @@ class LocationFeed:
     def __len__(self) -> int:
         return len(self._ping_at)
 
-    def join(self, wire: Wire) -> Viewer:
+    def join(self, wire: Wire, *, old_words: bool = False) -> Viewer:
         """Adds a socket, which is subscribed to "all" until it subscribes to another channel."""
-        viewer = Viewer(wire)
+        viewer = Viewer(wire, old_words=old_words)
         self._ping_at[viewer] = self._now_s() + self._ping_s
         self.subscribe(viewer, ALL)
         metrics.SOCKETS.set(len(self))
@@ -186,8 +187,16 @@ class LocationFeed:
         """
         return self.push_once([channel], payload)
 
-    def push_once(self, channels: Iterable[str], payload: Mapping[str, Any]) -> int:
-        """Writes as `push`, once to a socket that has several of the channels."""
+    def push_once(
+        self,
+        channels: Iterable[str],
+        payload: Mapping[str, Any],
+        old_payload: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Writes as `push`, once to a socket that has several of the channels.
+
+        `old_payload`: the same in the older words, if it differs there.
+        """
         if payload.get("type") not in _PUBLIC_TYPES:
             raise ValueError(f"a {payload.get('type')} does not belong on an open socket")
         viewers: set[Viewer] = set()
@@ -199,7 +208,8 @@ class LocationFeed:
         if not viewers:
             return 0
         frame = encode(payload)
-        written = sum(viewer.write(frame) for viewer in viewers)
+        old_frame = frame if old_payload is None else encode(old_payload)
+        written = sum(viewer.write(old_frame if viewer.old_words else frame) for viewer in viewers)
         metrics.PUSHED.inc(written)
         return written
 

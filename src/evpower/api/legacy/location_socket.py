@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from evpower.api.legacy import metrics
 from evpower.api.legacy.location_feed import LocationFeed, Viewer, Wire, encode
+from evpower.api.legacy.stations import is_old_host
 from evpower.foundation.addresses import ClientAddresses, Network
 from evpower.foundation.clock import to_z
 from evpower.foundation.connection_limits import SocketLimits, origin_allowed
@@ -34,6 +35,7 @@ _MAX_CLIENT_ID: Final = 64
 _GREETING: Final = "Подключение установлено"
 _SIGNED_IN: Final = "Вход выполнен"
 _BEARER: Final = "bearer "
+_HEADERS: Final = (b"authorization", b"host", b"origin", b"x-forwarded-for")
 
 _POLICY: Final = 1008
 _TOO_BIG: Final = 1009
@@ -50,10 +52,14 @@ def router(
     *,
     cors_origins: frozenset[str],
     trusted_proxies: tuple[Network, ...],
+    old_hosts: frozenset[str] = frozenset(),
     limits: SocketLimits | None = None,
     now_s: Callable[[], float] = time.monotonic,
 ) -> APIRouter:
-    """Returns both paths of the old socket. The server must use SocketProtocol for WebSockets."""
+    """Returns both paths of the old socket. The server must use SocketProtocol for WebSockets.
+
+    `old_hosts`: where a free station is called active.
+    """
     routes = APIRouter()
     endpoint = LocationSocket(
         feed,
@@ -61,6 +67,7 @@ def router(
         limits or SocketLimits(per_address=_PER_ADDRESS, per_key=_PER_CLIENT, total=_TOTAL),
         cors_origins,
         trusted_proxies,
+        old_hosts,
         now_s,
     )
     for path in PATHS:
@@ -78,6 +85,7 @@ class LocationSocket:
         limits: SocketLimits,
         cors_origins: frozenset[str],
         trusted_proxies: tuple[Network, ...],
+        old_hosts: frozenset[str],
         now_s: Callable[[], float],
     ) -> None:
         self._feed = feed
@@ -85,6 +93,7 @@ class LocationSocket:
         self._limits = limits
         self._cors_origins = cors_origins
         self._addresses = ClientAddresses(trusted_proxies)
+        self._old_hosts = old_hosts
         self._now_s = now_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,17 +117,18 @@ class LocationSocket:
                 await _close(send, _TRY_LATER, "too_many_sockets")
             else:
                 token = _bearer(headers.get(b"authorization", ""))
+                wire: Wire = scope["extensions"][EXTENSION]
+                old_words = is_old_host(headers.get(b"host", ""), self._old_hosts)
+                viewer = self._feed.join(wire, old_words=old_words)
                 del headers  # this stack frame lives as long as the socket
-                await self._talk(scope, receive, send, client_id, token)
+                await self._talk(viewer, receive, send, client_id, token)
         finally:
             if slot is not None:
                 slot.leave()
 
     async def _talk(
-        self, scope: Scope, receive: Receive, send: Send, client_id: str | None, token: str
+        self, viewer: Viewer, receive: Receive, send: Send, client_id: str | None, token: str
     ) -> None:
-        wire: Wire = scope["extensions"][EXTENSION]
-        viewer = self._feed.join(wire)
         try:
             viewer.write(
                 encode(
@@ -130,7 +140,7 @@ class LocationSocket:
                     }
                 )
             )
-            wire.forget_handshake()
+            viewer.wire.forget_handshake()
             if token:
                 viewer.write(encode(await self._auth(viewer, token)))
             await self._listen(viewer, receive, send)
@@ -205,7 +215,7 @@ class LocationSocket:
 def _headers(scope: Scope) -> dict[bytes, str]:
     headers: dict[bytes, str] = {}
     for name, value in scope["headers"]:
-        if name in (b"authorization", b"origin", b"x-forwarded-for"):
+        if name in _HEADERS:
             text = value.decode("latin-1")
             headers[name] = f"{headers[name]},{text}" if name in headers else text
     return headers

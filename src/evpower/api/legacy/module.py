@@ -95,6 +95,7 @@ def module(
                 sessions.sign_in,
                 cors_origins=parse_origins(settings.cors_origins),
                 trusted_proxies=parse_networks(settings.trusted_proxies),
+                old_hosts=old_hosts(settings),
             ),
         ],
         fast_paths=[*charging_fast_paths(charging), *stations_fast_paths(stations)],

@@ -34,6 +34,11 @@ _OCCUPIED: Final = frozenset(
 _OLD_WORDS: Final = {"available": "active", "occupied": "inactive"}
 
 
+def old_word(word: StationWord) -> str:
+    """Returns the word of a station for apps that call a free one active."""
+    return _OLD_WORDS.get(word, word)
+
+
 class ShownStation(NamedTuple):
     """A station as it stands at a moment, with its prices."""
 
@@ -238,7 +243,7 @@ def _station(station: ShownStation, *, old_words: bool) -> dict[str, Any]:
         "model": view.station.model or "",
         "manufacturer": view.station.vendor or "",
         "location_id": view.location.id,
-        "status": _OLD_WORDS.get(word, word) if old_words else word,
+        "status": old_word(word) if old_words else word,
         "is_available": can_start(station),
         "power_capacity": max(powers, default=0) / _W_PER_KW,
         "connectors_count": len(view.connectors),

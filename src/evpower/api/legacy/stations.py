@@ -26,6 +26,12 @@ _NOT_MODIFIED: Final = 304
 _CACHE: Final = "no-cache"
 
 
+def is_old_host(host: str, old_hosts: frozenset[str]) -> bool:
+    """Returns whether a Host header, with a port or without, names one of the hosts."""
+    name, _, port = host.lower().rpartition(":")
+    return (name if name and port.isdigit() else host.lower()) in old_hosts
+
+
 class StationCalls:
     """What the calls work with; `old_hosts`: where a free station is called active."""
 
@@ -35,9 +41,7 @@ class StationCalls:
 
     def uses_old_words(self, request: Request) -> bool:
         """Returns whether the apps that call this host know only the older words."""
-        host = request.headers.get("host", "").lower()
-        name, _, port = host.rpartition(":")
-        return (name if name and port.isdigit() else host) in self._old_hosts
+        return is_old_host(request.headers.get("host", ""), self._old_hosts)
 
 
 def stations_router(calls: StationCalls) -> APIRouter:
