@@ -120,7 +120,7 @@ select s.id, s.client_id, s.station_id, s.connector_id, s.state,
        s.started_by, s.limit_energy_wh, s.limit_energy_wh * 0.001 as limit_energy_kwh, s.limit_amount_minor,
        s.limit_amount_minor * 0.01 as limit_amount_som, s.limit_soc_percent, s.start_failure, s.end_reason,
        s.is_estimated, s.stop_requested_at, s.start_window_ends_at, s.quarantined_at, s.free_reason,
-       s.station_lost_notified_at
+       s.station_lost_notified_at, s.source
   from charging.sessions s;
 
 -- What the guards below say of tables whose rows stay as they were written.

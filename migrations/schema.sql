@@ -14,6 +14,8 @@ CREATE SCHEMA ocpp;
 
 CREATE SCHEMA payments;
 
+CREATE SCHEMA push;
+
 CREATE SCHEMA stations;
 
 CREATE SCHEMA sync;
@@ -2623,7 +2625,8 @@ CREATE VIEW charging.sessions_public AS
     start_window_ends_at,
     quarantined_at,
     free_reason,
-    station_lost_notified_at
+    station_lost_notified_at,
+    source
    FROM charging.sessions s;
 
 ALTER TABLE charging.settlements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -3355,6 +3358,91 @@ CREATE TABLE public.evpower_migrations (
     version text NOT NULL,
     sha256 text NOT NULL,
     applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE push.cursor (
+    id integer NOT NULL,
+    watched_to timestamp with time zone NOT NULL,
+    CONSTRAINT cursor_id_check CHECK ((id = 1))
+);
+
+CREATE TABLE push.devices (
+    id bigint NOT NULL,
+    client_id uuid NOT NULL,
+    kind text NOT NULL,
+    address text NOT NULL,
+    host text NOT NULL,
+    p256dh bytea,
+    auth bytea,
+    vapid_key text,
+    platform text NOT NULL,
+    app_version text,
+    language text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL,
+    CONSTRAINT devices_address_check CHECK (((length(address) >= 1) AND (length(address) <= 1024))),
+    CONSTRAINT devices_app_version_check CHECK (((length(app_version) >= 1) AND (length(app_version) <= 32))),
+    CONSTRAINT devices_are_seen_after_they_are_made CHECK ((seen_at >= created_at)),
+    CONSTRAINT devices_auth_check CHECK ((length(auth) = 16)),
+    CONSTRAINT devices_host_check CHECK (((length(host) >= 1) AND (length(host) <= 253))),
+    CONSTRAINT devices_kind_check CHECK ((kind = ANY (ARRAY['fcm'::text, 'web'::text]))),
+    CONSTRAINT devices_language_check CHECK ((language = ANY (ARRAY['ru'::text, 'ky'::text, 'en'::text]))),
+    CONSTRAINT devices_of_the_web_have_keys CHECK ((num_nonnulls(p256dh, auth, vapid_key) =
+CASE kind
+    WHEN 'web'::text THEN 3
+    ELSE 0
+END)),
+    CONSTRAINT devices_p256dh_check CHECK ((length(p256dh) = 65)),
+    CONSTRAINT devices_platform_check CHECK ((platform = ANY (ARRAY['android'::text, 'ios'::text, 'web'::text]))),
+    CONSTRAINT devices_vapid_key_check CHECK (((length(vapid_key) >= 1) AND (length(vapid_key) <= 200)))
+);
+
+ALTER TABLE push.devices ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME push.devices_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE push.messages (
+    number bigint NOT NULL,
+    device_id bigint NOT NULL,
+    session_id uuid NOT NULL,
+    event text NOT NULL,
+    facts jsonb NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    begun_at timestamp with time zone,
+    error text,
+    sent_at timestamp with time zone,
+    given_up_at timestamp with time zone,
+    CONSTRAINT messages_are_sent_by_a_request CHECK (((sent_at IS NULL) OR (begun_at IS NOT NULL))),
+    CONSTRAINT messages_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT messages_end_once CHECK ((num_nonnulls(sent_at, given_up_at) <= 1)),
+    CONSTRAINT messages_error_check CHECK ((length(error) <= 500)),
+    CONSTRAINT messages_event_check CHECK ((event = ANY (ARRAY['started'::text, 'start_failed'::text, 'limit_near'::text, 'hold_near'::text, 'stopped'::text, 'station_lost'::text]))),
+    CONSTRAINT messages_facts_check CHECK ((jsonb_typeof(facts) = 'object'::text))
+);
+
+ALTER TABLE push.messages ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME push.messages_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE push.sessions (
+    session_id uuid NOT NULL,
+    client_id uuid NOT NULL,
+    events text[] DEFAULT '{}'::text[] NOT NULL,
+    watched_at timestamp with time zone NOT NULL,
+    done_at timestamp with time zone
 );
 
 CREATE TABLE stations.commands (
@@ -4403,6 +4491,24 @@ ALTER TABLE ONLY payments.payments
 ALTER TABLE ONLY public.evpower_migrations
     ADD CONSTRAINT evpower_migrations_pkey PRIMARY KEY (version);
 
+ALTER TABLE ONLY push.cursor
+    ADD CONSTRAINT cursor_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY push.devices
+    ADD CONSTRAINT devices_kind_address_key UNIQUE (kind, address);
+
+ALTER TABLE ONLY push.devices
+    ADD CONSTRAINT devices_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY push.messages
+    ADD CONSTRAINT messages_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY push.messages
+    ADD CONSTRAINT messages_session_id_event_device_id_key UNIQUE (session_id, event, device_id);
+
+ALTER TABLE ONLY push.sessions
+    ADD CONSTRAINT sessions_pkey PRIMARY KEY (session_id);
+
 ALTER TABLE ONLY stations.commands
     ADD CONSTRAINT commands_pkey PRIMARY KEY (id);
 
@@ -4758,6 +4864,18 @@ CREATE INDEX payments_doubted ON payments.payments USING btree (doubted_at) WHER
 CREATE INDEX payments_to_check ON payments.payments USING btree (next_check_at) WHERE (next_check_at IS NOT NULL);
 
 CREATE INDEX payments_to_review ON payments.payments USING btree (id) WHERE (review IS NOT NULL);
+
+CREATE INDEX devices_by_client ON push.devices USING btree (client_id, seen_at);
+
+CREATE INDEX messages_by_device ON push.messages USING btree (device_id);
+
+CREATE INDEX messages_by_time ON push.messages USING brin (created_at);
+
+CREATE INDEX messages_waiting ON push.messages USING btree (due_at, number) WHERE ((sent_at IS NULL) AND (given_up_at IS NULL));
+
+CREATE INDEX sessions_done ON push.sessions USING btree (done_at) WHERE (done_at IS NOT NULL);
+
+CREATE INDEX sessions_watched ON push.sessions USING btree (session_id) WHERE (done_at IS NULL);
 
 CREATE INDEX commands_by_bulk ON stations.commands USING btree (bulk_id, id) WHERE (bulk_id IS NOT NULL);
 
@@ -5149,6 +5267,15 @@ ALTER TABLE ONLY payments.payments
 ALTER TABLE ONLY payments.payments
     ADD CONSTRAINT payments_resolved_by_fkey FOREIGN KEY (resolved_by) REFERENCES payments.payments(id);
 
+ALTER TABLE ONLY push.devices
+    ADD CONSTRAINT devices_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+
+ALTER TABLE ONLY push.messages
+    ADD CONSTRAINT messages_device_id_fkey FOREIGN KEY (device_id) REFERENCES push.devices(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY push.sessions
+    ADD CONSTRAINT sessions_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+
 ALTER TABLE ONLY stations.commands
     ADD CONSTRAINT commands_epoch_station_id_fkey FOREIGN KEY (epoch, station_id) REFERENCES stations.connections(id, station_id);
 
@@ -5286,6 +5413,8 @@ GRANT USAGE ON SCHEMA identity TO evpower_app;
 GRANT USAGE ON SCHEMA ocpp TO evpower_app;
 
 GRANT USAGE ON SCHEMA payments TO evpower_app;
+
+GRANT USAGE ON SCHEMA push TO evpower_app;
 
 GRANT USAGE ON SCHEMA stations TO evpower_app;
 
@@ -5633,6 +5762,44 @@ GRANT SELECT ON TABLE payments.payments_public TO evpower_app;
 GRANT SELECT ON TABLE payments.top_ups_public TO evpower_app;
 
 GRANT SELECT ON TABLE public.evpower_migrations TO evpower_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE push.cursor TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE push.devices TO evpower_app;
+
+GRANT UPDATE(p256dh) ON TABLE push.devices TO evpower_app;
+
+GRANT UPDATE(auth) ON TABLE push.devices TO evpower_app;
+
+GRANT UPDATE(vapid_key) ON TABLE push.devices TO evpower_app;
+
+GRANT UPDATE(platform) ON TABLE push.devices TO evpower_app;
+
+GRANT UPDATE(app_version) ON TABLE push.devices TO evpower_app;
+
+GRANT UPDATE(language) ON TABLE push.devices TO evpower_app;
+
+GRANT UPDATE(seen_at) ON TABLE push.devices TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE push.messages TO evpower_app;
+
+GRANT UPDATE(due_at) ON TABLE push.messages TO evpower_app;
+
+GRANT UPDATE(attempts) ON TABLE push.messages TO evpower_app;
+
+GRANT UPDATE(begun_at) ON TABLE push.messages TO evpower_app;
+
+GRANT UPDATE(error) ON TABLE push.messages TO evpower_app;
+
+GRANT UPDATE(sent_at) ON TABLE push.messages TO evpower_app;
+
+GRANT UPDATE(given_up_at) ON TABLE push.messages TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE push.sessions TO evpower_app;
+
+GRANT UPDATE(events) ON TABLE push.sessions TO evpower_app;
+
+GRANT UPDATE(done_at) ON TABLE push.sessions TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE stations.commands TO evpower_app;
 

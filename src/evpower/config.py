@@ -118,6 +118,12 @@ class Settings(BaseSettings):
     alert_time_zone: str = "Asia/Bishkek"
     alert_tls_hosts: str = ""  # comma-separated, host[:443]: whose certificates are watched
 
+    push_vapid_private_key: SecretStr = SecretStr("")  # of evpower push keys; empty: no Web Push
+    push_contact: str = ""  # "mailto:support@example.kg", for the push services
+    push_hosts: str = (  # comma-separated: to which push services messages may be sent
+        "fcm.googleapis.com,updates.push.services.mozilla.com,*.push.apple.com,*.notify.windows.com"
+    )
+
     topup_min_som: int = Field(default=10, ge=1)
     topup_max_som: int = Field(default=100_000, ge=1)
     payment_qr_provider: str = ""

@@ -11,6 +11,7 @@ from evpower.charging.endpoints import HistorySession, SessionRecorded
 from evpower.identity.endpoints import Registered
 from evpower.identity.operator_endpoints import OperatorsClient
 from evpower.payments.schemas import WebhookResponse
+from evpower.push import schemas as push_schemas
 from evpower.sync.webhook.endpoints import NotificationResponse
 from evpower.wallet.endpoints import Balance, StatementLine
 
@@ -47,6 +48,9 @@ MODELS: Final[tuple[tuple[str, str, tuple[type[BaseModel], ...]], ...]] = (
     ("GET", r"/api/v1/favorites", (favorites.Favorites,)),
     ("POST", r"/api/v1/favorites", (favorites.FavoriteChanged,)),
     ("DELETE", r"/api/v1/favorites/[^/]+", (favorites.FavoriteChanged,)),
+    ("POST", r"/api/v1/devices/(un)?register", (push_schemas.Done,)),
+    ("GET", r"/api/v1/notifications/vapid-public-key", (push_schemas.PublicKey,)),
+    ("POST", r"/api/v1/notifications/(un)?subscribe", (push_schemas.Done,)),
     ("POST", r"/api/v1/charging/sync-history", (SessionRecorded,)),
     ("POST", r"/api/v1/auth/register", (Registered,)),
     ("GET", _CLIENT, (OperatorsClient,)),

@@ -19,11 +19,11 @@ from tests.waiting import WAIT_LIMIT_S, until
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(900)]
 
 IN_API = ("webhook.", "confirm.")
-# The way in is in test_pull_crashes, charging in tests/charging, alerts in tests/alerts, calls of
+# The way in is in test_pull_crashes, charging, alerts and push in their own folders, calls of
 # providers in tests/payments/test_provider_crashes.py.
 ELSEWHERE = (
     "notification.", "pull.", "session.", "start.", "begin.", "step.", "changes.", "alert.",
-    "question.",
+    "question.", "message.",
 )  # fmt: skip
 OF_MONEY = [step for step in Failpoint if not step.startswith(ELSEWHERE)]
 

@@ -36,6 +36,8 @@ from evpower.identity.sign_in.senders.protocol import Sms, SmsFailed
 from evpower.payments.errors import ProviderUnavailable
 from evpower.payments.providers.odengi.client import Merchant, OdengiClient
 from evpower.payments.providers.sandbox import SandboxProvider
+from evpower.push.model import PushMessage
+from evpower.push.web_push import WebPush
 from evpower.sync import SupabaseRpc, TargetUnavailable
 from evpower.sync.module import supabase_answers
 from tests.faults.hostile_server import (
@@ -45,6 +47,7 @@ from tests.faults.hostile_server import (
     closes_after,
     whole,
 )
+from tests.push.scenario import Browser, configured, settings_for
 from tests.waiting import WAIT_LIMIT_S
 
 SOURCE = Path(__file__).parents[2] / "src" / "evpower"
@@ -132,6 +135,17 @@ async def alert_accepted(http: HttpClient, url: str) -> bool:
     )
     [attempt] = await channel.send([message])
     return attempt.error is None
+
+
+async def pushed(http: HttpClient, url: str) -> bool:
+    """Whether a push service accepted a message."""
+    push = configured(settings_for(push_hosts=url))
+    browser, now = Browser(f"{url}/x"), datetime.now(UTC)
+    message = PushMessage(
+        1, ID, "started", {}, now, 1, 1, browser.endpoint, "a", browser.point, browser.auth, "en"
+    )
+    sender = WebPush(http, push, lambda codes, _: codes[0], utc_now)
+    return (await sender.send(message)).word == "sent"
 
 
 async def signing_keys_by_doctor(http: HttpClient, url: str) -> bool | None:
@@ -237,6 +251,7 @@ CALLS: dict[str, Call] = {
         SmsFailed,
     ),
     "alerts/webhook.py _post": Call(alert_accepted, b"", None),
+    "push/web_push.py send": Call(pushed, b"", None),
     "sync/module.py supabase_answers": Call(
         lambda http, url: supabase_answers(settings(url), http), b"{}", HttpError
     ),
@@ -298,7 +313,9 @@ def calls_out(node: ast.AST) -> bool:
         isinstance(part, ast.Attribute) and part.attr == "fetch" for part in (node.func, *node.args)
     )
     return fetches and any(
-        isinstance(part, ast.Constant) and part.value in _TARGETS for part in node.args
+        isinstance(part, ast.Constant) and part.value in _TARGETS
+        for argument in node.args
+        for part in ast.walk(argument)
     )
 
 

@@ -34,6 +34,7 @@ from tests.api.stations_scenario import Site
 from tests.charging.money import top_up
 from tests.payments.conftest import LoopbackServer
 from tests.pooler import Pooler
+from tests.push.scenario import PRIVATE_KEY, Browser
 
 SECRET = "the bank and the merchant know it: 32+"
 JWT_SECRET = "a secret of the local Supabase, 32 bytes and more"
@@ -63,6 +64,11 @@ STATEMENTS = {
     "GET /api/v1/favorites": 1,
     "POST /api/v1/favorites": 6,
     "DELETE /api/v1/favorites/{location_id}": 3,
+    "POST /api/v1/devices/register": 7,
+    "POST /api/v1/devices/unregister": 3,
+    "GET /api/v1/notifications/vapid-public-key": 0,
+    "POST /api/v1/notifications/subscribe": 7,
+    "POST /api/v1/notifications/unsubscribe": 3,
     # One of these reads the operator's role anew.
     "GET /api/v1/operator/clients": 3,
     "POST /api/v1/operator/clients/{client_id}/block": 5,
@@ -195,6 +201,11 @@ class Calls:
     async def remove_favorite(self) -> httpx.Response:
         return await self.http.delete("/api/v1/favorites/mall", headers=self.token(self.client))
 
+    async def device(self, call: str) -> httpx.Response:
+        browser = Browser("https://fcm.googleapis.com/fcm/send/abc").json()
+        body = {"fcm_token": "t", "platform": "ios", **browser}
+        return await self.http.post(f"/api/v1/{call}", json=body, headers=self.token(self.client))
+
     async def find(self) -> httpx.Response:
         return await self.get(f"/api/v1/operator/clients?q={self.client}", self.operator)
 
@@ -278,6 +289,8 @@ async def calls(
             payment_qr_provider="sandbox",
             sandbox_url=bank_url,
             sandbox_secret=SecretStr(SECRET),
+            push_vapid_private_key=SecretStr(PRIVATE_KEY),
+            push_contact="mailto:support@example.kg",
         )
         parts = assemble(settings)
         await parts.shared.db.start()
@@ -343,6 +356,13 @@ async def test_no_request_costs_more_statements_than_written_here(
         "GET /api/v1/favorites": lambda: calls.get("/api/v1/favorites"),
         "POST /api/v1/favorites": calls.add_favorite,
         "DELETE /api/v1/favorites/{location_id}": calls.remove_favorite,
+        "POST /api/v1/devices/register": lambda: calls.device("devices/register"),
+        "POST /api/v1/devices/unregister": lambda: calls.device("devices/unregister"),
+        "GET /api/v1/notifications/vapid-public-key": lambda: calls.get(
+            "/api/v1/notifications/vapid-public-key"
+        ),
+        "POST /api/v1/notifications/subscribe": lambda: calls.device("notifications/subscribe"),
+        "POST /api/v1/notifications/unsubscribe": lambda: calls.device("notifications/unsubscribe"),
         "GET /api/v1/operator/clients": calls.find,
         "POST /api/v1/operator/clients/{client_id}/block": lambda: calls.act("block"),
         "POST /api/v1/operator/clients/{client_id}/unblock": lambda: calls.act("unblock"),

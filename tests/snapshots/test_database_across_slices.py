@@ -37,6 +37,8 @@ FOREIGN_KEYS: Final = {
     "identity.clients -> wallet.wallets": WALLET_OF_A_CLIENT,
     "payments.payments -> identity.clients": A_CLIENT,
     "payments.payments -> wallet.wallets": MONEY,
+    "push.devices -> identity.clients": A_CLIENT,
+    "push.sessions -> identity.clients": A_CLIENT,
     "sync.acknowledged -> identity.clients": A_CLIENT,
     "sync.blocked_before -> identity.clients": A_CLIENT,
     "sync.contact_conflicts -> identity.clients": A_CLIENT,

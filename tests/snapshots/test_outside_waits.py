@@ -52,6 +52,9 @@ WAITS = {
     "foundation/bus/nats_bus.py NatsLink.open": Wait(
         "as the link's", "as the link's", "foundation/test_nats_away.py"
     ),
+    "foundation/public_address.py get_running_loop().getaddrinfo": Wait(
+        "the time-out of the call that it is for", "one name", "foundation/test_public_address.py"
+    ),
     "alerts/smtp.py aiosmtplib.SMTP": Wait(
         "30 s until the server has the mail, 2 s to take leave",
         "32 KiB an answer",

@@ -24,6 +24,7 @@ SCHEMAS = (
     "payments",
     "charging",
     "ocpp",
+    "push",
     "wallet",
     "sync",
     "client_migration",

@@ -13,6 +13,17 @@ insert into alerts.messages
 values (1, 'email', 'opened', 1, now(), now(), now(), null),
        (1, 'email', 'closed', 1, now(), now(), null, now());
 
+insert into push.devices
+  (client_id, kind, address, host, p256dh, auth, vapid_key, platform, language, created_at, seen_at)
+values (gen_random_uuid(), 'web', 'https://a.example/1', 'a.example',
+        decode(repeat('04', 65), 'hex'), decode(repeat('01', 16), 'hex'), 'key', 'web', 'ru', now(),
+        now());
+insert into push.messages
+  (device_id, session_id, event, facts, created_at, due_at, expires_at, begun_at, sent_at,
+   given_up_at)
+values (1, gen_random_uuid(), 'stopped', '{}', now(), now(), now(), now(), now(), null),
+       (1, gen_random_uuid(), 'stopped', '{}', now(), now(), now(), now(), null, now());
+
 insert into stations.setups
   (station_id, vendor, model, firmware, actor, command_id, failure, started_at, ended_at)
 values ('S1', 'v', 'm', 'f', 'aida', 1, null, now(), now()),

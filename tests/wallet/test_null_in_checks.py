@@ -56,6 +56,8 @@ STATE: Final = {
     "wallet.transactions": "kind::text",
     "alerts.alerts": "'closed'",
     "alerts.messages": "case when sent_at is null then 'given up' else 'sent' end",
+    "push.devices": "kind",
+    "push.messages": "case when sent_at is null then 'given up' else 'sent' end",
     "stations.setups": "case when failure is null then 'done' else 'failed' end",
     "client_migration.run_rows": "plan",
     "client_migration.runs": "state",
@@ -165,6 +167,12 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
     ("alerts.alerts", "note"): {"closed"},
     ("alerts.messages", "sent_at"): {"sent"},  # it waits then
     ("alerts.messages", "given_up_at"): {"given up"},
+    ("push.devices", "p256dh"): set(),
+    ("push.devices", "auth"): set(),
+    ("push.devices", "vapid_key"): set(),
+    ("push.messages", "begun_at"): {"given up"},  # it was too old before its request began
+    ("push.messages", "sent_at"): {"sent"},  # it waits then
+    ("push.messages", "given_up_at"): {"given up"},
     ("stations.setups", "ended_at"): {"done"},  # it still runs then
     ("stations.setups", "failure"): {"failed"},
     ("client_migration.run_rows", "client_id"): {"conflict", "invalid"},

@@ -85,6 +85,7 @@ _TAGS: Final = [
     {"name": "payment", "description": "Payments and their providers' webhooks"},
     {"name": "charging", "description": "Charging sessions and their history"},
     {"name": "favorites", "description": "Locations that a driver has marked"},
+    {"name": "notifications", "description": "Where a driver gets messages"},
     {"name": "operator", "description": "Clients, as operators find and block them"},
     {"name": "operator stations", "description": "Stations, their logs, what tries to connect"},
     {"name": "operator commands", "description": "What stations are asked, and what they answered"},

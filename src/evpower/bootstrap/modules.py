@@ -10,6 +10,7 @@ from evpower import (
     identity,
     ocpp,
     payments,
+    push,
     realtime,
     reports,
     stations,
@@ -68,6 +69,13 @@ def assemble(
         payments.module(settings, shared, providers=providers, confirmer=confirmer),
         wallet.module(shared, access=access),
         realtime.module(
+            settings,
+            shared,
+            access=access,
+            sentence=api.sentence,
+            choose_language=api.choose_language,
+        ),
+        push.module(
             settings,
             shared,
             access=access,

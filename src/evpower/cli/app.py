@@ -12,6 +12,7 @@ from evpower.cli import (
     keys,
     ledger,
     payments,
+    push,
     reports,
     server,
     sessions,
@@ -53,6 +54,7 @@ app.add_typer(payments.payments, name="payments")
 app.add_typer(tariffs.tariff, name="tariff")
 app.add_typer(stations_file.station, name="station")
 app.add_typer(alerts.alert, name="alert")
+app.add_typer(push.push_group, name="push")
 app.add_typer(reports.report, name="report")
 app.add_typer(sessions.session, name="session")
 app.add_typer(sessions.quarantine, name="quarantine")

@@ -37,9 +37,13 @@ def load() -> Settings:
 
 def all_problems(settings: Settings) -> list[str]:
     """Returns all that keeps a process from starting, each with its fix."""
-    from evpower import alerts, payments
+    from evpower import alerts, payments, push
 
-    wrong = [*problems(settings), *alerts.channel_problems(settings)]
+    wrong = [
+        *problems(settings),
+        *alerts.channel_problems(settings),
+        *push.push_problems(settings),
+    ]
     if problem := payments.provider_problem(settings):
         wrong.append(problem)
     file = DotEnvSettingsSource(Settings, env_file=".env").env_vars

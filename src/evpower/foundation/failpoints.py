@@ -37,6 +37,10 @@ class Failpoint(StrEnum):
     CORRECT_UNCOMMITTED = "session.correct"  # the next bill is written, not committed
     ALERT_CLAIMED = "alert.claimed"  # messages are leased, none is sent
     ALERT_SENT = "alert.sent"  # accepted by the receiver, not stored so
+    PUSH_UNCOMMITTED = "message.uncommitted"  # messages of sessions are written, not committed
+    PUSH_CLAIMED = "message.claimed"  # messages are leased, no request has begun
+    PUSH_BEGUN = "message.begun"  # stored that a request begins, nothing is sent
+    PUSH_SENT = "message.sent"  # accepted by the push service, not stored so
     STEP_UNCOMMITTED = "step.uncommitted"  # a step of the watch is written, not committed
     STEP_COMMITTED = "step.committed"  # what was due is committed, no node was notified
 

@@ -25,18 +25,23 @@ from prometheus_client import Histogram
 
 from evpower import __version__
 from evpower.foundation.json_reader import read_json
+from evpower.foundation.public_address import public_address
 
 Target = Literal[
     "supabase_rest", "supabase_auth", "supabase_keys", "payment_provider", "alert_webhook",
-    "sms", "devstack",
+    "push", "sms", "devstack",
 ]  # fmt: skip
 _SUPABASE: Final[frozenset[Target]] = frozenset({"supabase_rest", "supabase_auth", "supabase_keys"})
+# Their addresses come from strangers. Nothing is sent to a host with an address inside a network;
+# through a proxy, that is the proxy's to refuse.
+_OF_STRANGERS: Final[frozenset[Target]] = frozenset({"push"})
 MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
 _CONNECT_S: Final = 2.0  # TCP and TLS each
 # Of the time that is left: httpcore closes a socket whose handshake timed out, not one whose
 # handshake was cancelled by the total time.
 _CONNECT_SHARE: Final = 0.45
 _CONNECTIONS: Final = 50  # of one target
+_HTTPS_PORT: Final = 443
 # Calls wait for a connection here, never in httpcore's pool: a call that is cancelled there can
 # occupy its place in the pool for good (1.0.9).
 _LIMITS: Final = httpx.Limits(
@@ -205,6 +210,8 @@ class HttpClient:
             request = httpx.Request(method, url, headers=all_headers, content=content)
             request.extensions["trace"] = sent.trace
             async with asyncio.timeout_at(deadline), self._slots(target):
+                if target in _OF_STRANGERS and self._proxy is None:
+                    await _pin(request)
                 request.extensions["timeout"] = _timeouts(deadline)
                 response = await _exchange(self._client(target), request, max_bytes)
             outcome = f"{response.status_code // 100}xx"
@@ -303,6 +310,18 @@ class _Sent:
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         if event == _REQUEST_BEGINS and info["request"].method != b"CONNECT":
             self.begun = True
+
+
+async def _pin(request: httpx.Request) -> None:
+    """Directs a request to an address of its host that was looked at; TLS still checks the name.
+
+    Without keep-alive: a later request to this address may be for another name.
+    """
+    host = request.url.host
+    address = await public_address(host, request.url.port or _HTTPS_PORT)
+    request.url = request.url.copy_with(host=address)
+    request.extensions["sni_hostname"] = host
+    request.headers["Connection"] = "close"
 
 
 def _timeouts(deadline: float) -> Mapping[str, float | None]:

@@ -1,0 +1,1 @@
+"""Push messages: devices, what follows from sessions, their delivery by Web Push."""
