@@ -129,6 +129,12 @@ class Settings(BaseSettings):
     payment_qr_provider: str = ""
     payment_webhook_provider: str = ""  # whose notices /payment/webhook takes; "": the QR provider
     payment_return_url: str = ""  # where a provider's page sends the driver back to
+    odengi_url: str = ""  # "https://host" or the whole address, which ends in json.php
+    odengi_sid: str = ""  # the merchant's number at the bank
+    odengi_password: SecretStr = SecretStr("")  # of the API; signs requests and notices
+    odengi_mktime: Literal["ms", "s"] = "ms"  # unit of a request's time
+    odengi_test: bool = False  # test bills: no real money moves, never in production
+    odengi_report_hosts: str = ""  # comma-separated, host[:port]: of files of history
     sandbox_url: str = ""  # devstack only
     sandbox_secret: SecretStr = SecretStr("")  # devstack only
 
@@ -161,7 +167,7 @@ class Settings(BaseSettings):
         """Strip white space around a value: secrets in files end with a new line."""
         return value.strip() if isinstance(value, str) else value
 
-    @field_validator("supabase_url", "public_url", "sandbox_url")
+    @field_validator("supabase_url", "public_url", "sandbox_url", "odengi_url")
     @classmethod
     def _without_slash(cls, url: str) -> str:
         """Strip slashes at the end of a base address, because paths are appended to it."""

@@ -5,6 +5,7 @@ import typer
 from evpower import __version__
 from evpower.cli import (
     alerts,
+    bank,
     cards,
     clients,
     dev,
@@ -51,6 +52,7 @@ app.add_typer(keys.operators, name="operators")
 app.add_typer(sign_in.sign_in, name="sign-in")
 app.add_typer(sign_in.keys, name="sign-in-keys")
 app.add_typer(payments.payments, name="payments")
+app.add_typer(bank.bank, name="bank")
 app.add_typer(tariffs.tariff, name="tariff")
 app.add_typer(stations_file.station, name="station")
 app.add_typer(alerts.alert, name="alert")

@@ -5,7 +5,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from evpower.devstack import Urls
 
 DEFAULT_DATA = Path(".evpower")
+_BANKS: Final = ("sandbox", "odengi")
 
 
 def register(app: typer.Typer) -> None:
@@ -28,19 +29,22 @@ def dev(
     supabase_port: int = typer.Option(
         54321, min=0, max=65535, help="Where the local Supabase answers."
     ),
-    sandbox_port: int = typer.Option(
-        9211, min=0, max=65535, help="Where the sandbox bank answers."
+    sandbox_port: int = typer.Option(9211, min=0, max=65535, help="Where the bank answers."),
+    bank: str = typer.Option(
+        "sandbox", help="Which bank: sandbox, or odengi, a simulator of O!Dengi."
     ),
     data: Path = typer.Option(DEFAULT_DATA / "dev", help="The data folder."),
     fresh: bool = typer.Option(False, "--fresh", help="Begin with an empty data folder."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON line when ready."),
 ) -> None:
-    """Run PostgreSQL, a local Supabase, a sandbox bank and EvPower; Ctrl-C ends all of it."""
+    """Run PostgreSQL, a local Supabase, a bank and EvPower; Ctrl-C ends all of it."""
     from evpower.devstack import DevstackError
 
+    if bank not in _BANKS:
+        fail(f"there is no bank {bank}", f"--bank takes {' or '.join(_BANKS)}")
     try:
         died = asyncio.run(
-            _dev(port, supabase_port, sandbox_port, data, fresh=fresh, as_json=as_json)
+            _dev(port, supabase_port, sandbox_port, data, bank, fresh=fresh, as_json=as_json)
         )
     except DevstackError as error:
         fail(error.problem, error.fix)
@@ -49,19 +53,31 @@ def dev(
 
 
 async def _dev(
-    port: int, supabase_port: int, sandbox_port: int, data: Path, *, fresh: bool, as_json: bool
+    port: int,
+    supabase_port: int,
+    sandbox_port: int,
+    data: Path,
+    bank: str,
+    *,
+    fresh: bool,
+    as_json: bool,
 ) -> str | None:
     from evpower.devstack import LocalEvPower
 
     evpower = LocalEvPower(
-        data, port=port, supabase_port=supabase_port, sandbox_port=sandbox_port, fresh=fresh
+        data,
+        port=port,
+        supabase_port=supabase_port,
+        sandbox_port=sandbox_port,
+        fresh=fresh,
+        bank="odengi" if bank == "odengi" else "sandbox",
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     if not as_json:
-        errors.print("Starting PostgreSQL, Supabase, the sandbox bank and EvPower…")
+        errors.print("Starting PostgreSQL, Supabase, the bank and EvPower…")
     starting = asyncio.create_task(evpower.start())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from evpower import identity, sync
 from evpower.devstack import ports
@@ -25,6 +25,9 @@ from evpower.foundation.http import HttpClient
 from evpower.foundation.migrations import MigrationError, UnknownEditionError, migrate
 
 _SERVICE_NAME: Final = "devstack"
+_ODENGI_SID: Final = "1000000001"
+
+BankName = Literal["sandbox", "odengi"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Urls:
 class LocalEvPower:
     """The running stack; `api`, `bank` and `worker` are its processes."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the options of a whole stack
         self,
         data: Path,
         *,
@@ -61,8 +64,10 @@ class LocalEvPower:
         fresh: bool = False,
         split: bool = False,
         nats: bool = False,
+        bank: BankName = "sandbox",
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        self._bank_name: BankName = bank
         self.port = port or ports.free_port()
         self.sandbox_port = sandbox_port or ports.free_port()
         self.stack = Stack(
@@ -187,9 +192,8 @@ class LocalEvPower:
             "EVPOWER_SUPABASE_SECRET_KEY": supabase.secret_key,
             "EVPOWER_SUPABASE_PUBLISHABLE_KEY": supabase.publishable_key,
             "EVPOWER_SUPABASE_JWT_SECRET": supabase.jwt_secret,
-            "EVPOWER_PAYMENT_QR_PROVIDER": "sandbox",
-            "EVPOWER_SANDBOX_URL": self.sandbox_url,
-            "EVPOWER_SANDBOX_SECRET": self._sandbox_secret(),
+            "EVPOWER_PAYMENT_QR_PROVIDER": self._bank_name,
+            **self._bank_settings(),
             "EVPOWER_REGISTER_CONFIRM": "auto",  # no mail leaves this machine
             "EVPOWER_RATE_REGISTER_PER_HOUR": "100000",
             "EVPOWER_RATE_PER_MINUTE": "100000",
@@ -244,19 +248,39 @@ class LocalEvPower:
             write_private(path, f"whsec_{key}")  # in the form of Standard Webhooks libraries
         return path.read_text().strip()
 
+    def _bank_settings(self) -> dict[str, str]:
+        if self._bank_name == "odengi":
+            return {
+                "EVPOWER_ODENGI_URL": self.sandbox_url,
+                "EVPOWER_ODENGI_SID": _ODENGI_SID,
+                "EVPOWER_ODENGI_PASSWORD": self._sandbox_secret(),
+            }
+        return {
+            "EVPOWER_SANDBOX_URL": self.sandbox_url,
+            "EVPOWER_SANDBOX_SECRET": self._sandbox_secret(),
+        }
+
     def _make_bank(self) -> ProcessService:
-        self.bank = ProcessService(
-            "The sandbox bank",
-            [
-                sys.executable,
-                "-m",
+        if self._bank_name == "odengi":
+            name, command = "The simulated O!Dengi", [
+                "evpower",
+                "bank",
+                "odengi",
+                f"--port={self.sandbox_port}",
+                f"--data={self.stack.data / 'odengi'}",
+            ]  # fmt: skip
+        else:
+            name, command = "The sandbox bank", [
                 "evpower.devstack.bank.server",
                 f"--port={self.sandbox_port}",
                 f"--webhook-url={self.api_url}/api/v1/payment/webhook/sandbox",
                 f"--state-dir={self.stack.data / 'sandbox'}",
                 f"--public-url={self.sandbox_url}",
-            ],
-            log=self.stack.data / "sandbox.log",
+            ]  # fmt: skip
+        self.bank = ProcessService(
+            name,
+            [sys.executable, "-m", *command],
+            log=self.stack.data / f"{self._bank_name}.log",
             ready_url=f"{self.sandbox_url}/health",
             env=self.environment(),
         )

@@ -28,6 +28,7 @@ _WORDS: Final = {
     APPROVED: "approved",
     PARTLY_RETURNED: "approved",
 }
+_REPORTED: Final = {**_WORDS, PARTLY_RETURNED: "partial_refund"}
 # A bank's other word for a number: what a contradiction looks like.
 _OTHER: Final = {
     PROCESSING: APPROVED,
@@ -237,15 +238,15 @@ class Commands:
 
     def _history(self, data: dict[str, Any]) -> dict[str, Any]:
         first, last = _day(data.get("date_from")), _day(data.get("date_to"))
-        lines = ["trans_id;order_id;invoice_id;status_pay;amount;amount_old;date_pay;test;refunded"]
+        lines = ["trans_id;order_id;invoice_id;status;amount;fee;date_pay;test;refunded"]
         for item in self._state.attempts():
             at = datetime.fromtimestamp(item.at_s, _ZONE)
             bill = self._state.bill(item.bill)
             if bill is None or not first <= at < last + timedelta(days=1):
                 continue
             cells = (
-                item.id, bill.order_id, bill.id, item.state, item.amount, item.paid,
-                f"{at:%Y-%m-%d %H:%M:%S}", item.test, item.returned,
+                item.id, bill.order_id, bill.id, _REPORTED[item.state], item.paid,
+                item.amount - item.paid, f"{at:%Y-%m-%d %H:%M:%S}", item.test, item.returned,
             )  # fmt: skip
             lines.append(";".join(map(str, cells)))
         token = secrets.token_hex(8)

@@ -20,7 +20,6 @@ from evpower.payments.providers.odengi.signing import (
 )
 
 log = structlog.get_logger()
-PATH: Final = "/api/json/json.php"
 _MAX_BYTES: Final = 1024 * 1024
 _HEADERS: Final = {"Content-Type": "application/json; charset=utf-8"}
 
