@@ -33,8 +33,10 @@ from evpower.identity.jwks import Jwks
 from evpower.identity.model import ImportedUser, NewUser
 from evpower.identity.sign_in.senders.nikita import NikitaSender
 from evpower.identity.sign_in.senders.protocol import Sms, SmsFailed
-from evpower.payments.errors import ProviderUnavailable
-from evpower.payments.providers.odengi.client import Merchant, OdengiClient
+from evpower.payments.errors import ProviderError, ProviderUnavailable
+from evpower.payments.providers.odengi import OdengiProvider
+from evpower.payments.providers.odengi.client import Merchant
+from evpower.payments.providers.odengi.probe import _look
 from evpower.payments.providers.sandbox import SandboxProvider
 from evpower.push.model import PushMessage
 from evpower.push.web_push import WebPush
@@ -101,8 +103,13 @@ def bank(http: HttpClient, url: str) -> SandboxProvider:
     return SandboxProvider(url, ["a secret of the bank"], http, timeout_s=WAIT_LIMIT_S)
 
 
-def odengi(http: HttpClient, url: str) -> OdengiClient:
-    return OdengiClient(Merchant(url, "1", b"a password"), http, utc_now)
+def odengi(http: HttpClient, url: str) -> OdengiProvider:
+    return OdengiProvider(Merchant(url, "1", b"a password"), http)
+
+
+async def odengi_looks(http: HttpClient, url: str) -> bool:
+    """Whether a host of the bank answers as doctor expects."""
+    return (await _look(url.removeprefix("http://"), http, scheme="http")).detail == "answers too"
 
 
 async def notice_arrives(http: HttpClient, url: str) -> bool:
@@ -192,6 +199,39 @@ ADMIN: dict[str, tuple[Callable[[SupabaseAdmin], Awaitable[object]], object]] = 
     "send_confirmation": (lambda it: it.send_confirmation("a@example.kg"), {}),
 }  # fmt: skip
 
+ODENGI: dict[
+    str, tuple[Callable[[HttpClient, str], Awaitable[object]], object, type[Exception]]
+] = {
+    "create_invoice": (
+        lambda http, url: odengi(http, url).create_invoice(
+            order_id="order-1",
+            amount_minor=100,
+            currency="KGS",
+            description="",
+            expires_at=datetime.now(UTC),
+        ),
+        {"invoice_id": "1"},
+        ProviderUnavailable,
+    ),
+    "fetch_status": (
+        lambda http, url: odengi(http, url).fetch_status(order_id="order-1", provider_ref=None),
+        {"status": "processing"},
+        ProviderUnavailable,
+    ),
+    "cancel": (
+        lambda http, url: odengi(http, url).cancel(order_id="order-1", provider_ref="1"),
+        {"success": True},
+        ProviderUnavailable,
+    ),
+    "refund": (
+        lambda http, url: odengi(http, url).refund(
+            transaction_ref="1", amount_minor=1, paid_minor=1, key="1"
+        ),
+        {"success": True},
+        ProviderError,
+    ),
+}
+
 # The list. By the function that calls `fetch`, and of a client of one API by its operation.
 CALLS: dict[str, Call] = {
     **{
@@ -238,11 +278,6 @@ CALLS: dict[str, Call] = {
         body({"success": True}),
         ProviderUnavailable,
     ),
-    "payments/providers/odengi/client.py call": Call(
-        lambda http, url: odengi(http, url).call("statusPayment", {"order_id": "1"}, timeout_s=30),
-        body({"data": {"status": "processing"}}),
-        ProviderUnavailable,
-    ),
     "identity/sign_in/senders/nikita.py _try": Call(
         lambda http, url: NikitaSender(
             http, url=url, login="l", password=SecretStr("p"), sender="EvPower", pause_s=0
@@ -250,6 +285,11 @@ CALLS: dict[str, Call] = {
         b"<response><status>0</status></response>",
         SmsFailed,
     ),
+    **{
+        f"payments/providers/odengi/client.py call {name}": Call(make, body({"data": right}), fails)
+        for name, (make, right, fails) in ODENGI.items()
+    },
+    "payments/providers/odengi/probe.py _look": Call(odengi_looks, b"{}", None),
     "alerts/webhook.py _post": Call(alert_accepted, b"", None),
     "push/web_push.py send": Call(pushed, b"", None),
     "sync/module.py supabase_answers": Call(
@@ -324,7 +364,7 @@ def test_every_call_of_the_source_is_in_the_list() -> None:
     assert calling_functions() == listed
 
 
-@pytest.mark.parametrize("kind", [SupabaseAdmin, SandboxProvider, SupabaseRpc])
+@pytest.mark.parametrize("kind", [SupabaseAdmin, SandboxProvider, OdengiProvider, SupabaseRpc])
 def test_every_operation_of_a_client_is_in_the_list(kind: type) -> None:
     operations = {
         name

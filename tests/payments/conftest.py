@@ -20,12 +20,13 @@ from evpower.config import Settings
 from evpower.devstack.bank.server import create_sandbox
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.module import Module
+from evpower.foundation.module import Limit, Module
 from evpower.identity import Access
 from evpower.identity.tokens import TokenVerifier
 from evpower.payments import Providers
 from evpower.payments.confirm import Confirmer
-from evpower.payments.endpoints import Notices, router
+from evpower.payments.endpoints import OLD_PATHS, Notices, router
+from evpower.payments.providers.registry import WEBHOOK_PREFIX
 from evpower.payments.providers.sandbox import SandboxProvider
 from evpower.payments.questions import Questions
 from tests.contracts.answers import check_answer
@@ -124,7 +125,10 @@ class Scenario:
         notices = Notices(self.providers, self.confirmer, questions, old_provider="sandbox")
         routes = [old, router(notices)]
         settings = Settings.model_construct(rate_money_per_minute=10_000, rate_per_minute=10_000)
-        modules = [Module("payments", routers=routes, plain_errors=PLAIN_ERRORS)]
+        signed = Limit("webhook", "signed", (WEBHOOK_PREFIX, *OLD_PATHS), 10_000, 60.0)
+        modules = [
+            Module("payments", routers=routes, plain_errors=PLAIN_ERRORS, route_limits=[signed])
+        ]
         await self.api.start(create_app(modules, self.db, access.principal, settings, version="0"))
         await self.start_bank()
 

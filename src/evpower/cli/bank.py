@@ -24,7 +24,7 @@ def odengi(
 ) -> None:
     """Run O!Dengi's simulator; EVPOWER_ODENGI_SID and EVPOWER_ODENGI_PASSWORD are the merchant."""
     from evpower.cli.settings import load
-    from evpower.devstack import ports
+    from evpower.devstack import serve_odengi_bank
 
     settings = load()
     if settings.env == "production":
@@ -32,11 +32,6 @@ def odengi(
     password = settings.odengi_password.get_secret_value()
     if not settings.odengi_sid or not password:
         fail("no merchant is set", "set EVPOWER_ODENGI_SID and EVPOWER_ODENGI_PASSWORD to any text")
-    import uvicorn
-
-    from evpower.devstack.bank.odengi import create_odengi_bank
-
-    url = f"http://{ports.LOOPBACK}:{port}"
+    url = f"http://127.0.0.1:{port}"
     console.print(f"EVPOWER_ODENGI_URL={url}")
-    app = create_odengi_bank(settings.odengi_sid, password, data, public_url=public_url or url)
-    uvicorn.run(app, host=ports.LOOPBACK, port=port, log_level="warning")
+    serve_odengi_bank(settings.odengi_sid, password, port, data, public_url=public_url or url)

@@ -2,6 +2,7 @@
 
 from evpower.cli.doctor_alerts import look_at_alerts
 from evpower.cli.doctor_database import look_at_database
+from evpower.cli.doctor_odengi import look_at_odengi
 from evpower.cli.doctor_push import look_at_push
 from evpower.cli.doctor_registration import look_at_registration
 from evpower.cli.doctor_sign_in import look_at_sign_in
@@ -25,6 +26,7 @@ async def examine(settings: Settings, *, may_write: bool = True) -> list[Finding
     findings += await look_at_sign_in(settings)
     findings += await look_at_push(settings)
     findings += await _nats(settings)
+    findings += await look_at_odengi(settings)
     if settings.supabase_url and not is_project_address(settings.supabase_url):
         findings.append(Finding("Supabase address", None, "not examined: mend the above first"))
     elif settings.supabase_url:

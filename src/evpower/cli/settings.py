@@ -43,6 +43,7 @@ def all_problems(settings: Settings) -> list[str]:
         *problems(settings),
         *alerts.channel_problems(settings),
         *push.push_problems(settings),
+        *payments.odengi_problems(settings),
     ]
     if problem := payments.provider_problem(settings):
         wrong.append(problem)

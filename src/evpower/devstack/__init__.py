@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from evpower.devstack.bank.odengi import serve_odengi_bank
     from evpower.devstack.demo.calls import DemoFailed
     from evpower.devstack.demo.run import Demo
     from evpower.devstack.errors import DevstackError
@@ -22,6 +23,7 @@ __all__ = [
     "DevstackError",
     "LocalEvPower",
     "Urls",
+    "serve_odengi_bank",
 ]
 
 _MODULES: Final = {
@@ -33,6 +35,7 @@ _MODULES: Final = {
     "LocalEvPower": "evpower.devstack.local",
     "UNRELEASED": "evpower.devstack.supabase.migrations",
     "Urls": "evpower.devstack.local",
+    "serve_odengi_bank": "evpower.devstack.bank.odengi",
 }
 
 

@@ -10,6 +10,7 @@ from evpower.payments.model import (
     RecordedEvent,
 )
 from evpower.payments.module import module
+from evpower.payments.providers.odengi import odengi_problems, probe_odengi
 from evpower.payments.providers.registry import (
     Providers,
     configured_providers,
@@ -42,6 +43,8 @@ __all__ = [
     "find_by_invoice",
     "in_review",
     "module",
+    "odengi_problems",
+    "probe_odengi",
     "provider_problem",
     "refund_charge",
     "refund_payment",

@@ -191,9 +191,9 @@ async def plan_named(
     return await connection.fetchval(
         f"""
         update payments.payments p set ask_at = $4, doubted_at = $4, next_check_at = $4
-        where p.id = {_NAMED} and coalesce(p.ask_at <= $4 - $5, true)
+        where p.id = {_NAMED} and coalesce(p.ask_at <= $4::timestamptz - $5::interval, true)
           and (select count(*) from payments.payments o
-           where o.doubted_at > $4 - interval '1 minute') < $6
+           where o.doubted_at > $4::timestamptz - interval '1 minute') < $6
         returning invoice_id
         """,
         provider,

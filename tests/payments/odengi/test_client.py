@@ -72,17 +72,6 @@ class TestFailures:
         with pytest.raises(NothingSent):
             await create(bank, url="http://127.0.0.1:9/json.php")
 
-    async def test_an_error_is_logged_without_a_payer_s_data(self, bank: BankSite) -> None:
-        await bank.fault("createInvoice", "refused", code=26)
-        with structlog.testing.capture_logs() as logs, pytest.raises(BankError):
-            await create(bank)
-        assert logs == [
-            {
-                "event": "odengi_refused", "command": "createInvoice", "code": "26",
-                "description": "Отказ", "log_level": "warning",
-            }
-        ]  # fmt: skip
-
 
 async def test_no_cookie_comes_back(bank: BankSite) -> None:
     sent: list[httpx.Headers] = []

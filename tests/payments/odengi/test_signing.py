@@ -43,14 +43,14 @@ def body(data: dict[str, Any] = DATA, **changes: str) -> bytes:
     return request_body(PASSWORD, data=data, **how)
 
 
-def mac(message: str | bytes) -> str:
+def mac(message: str | bytes, password: bytes = PASSWORD) -> str:
     raw = message.encode() if isinstance(message, str) else message
-    return hmac.new(PASSWORD, raw, hashlib.md5).hexdigest()
+    return hmac.new(password, raw, hashlib.md5).hexdigest()
 
 
-def notice(**changes: str) -> dict[str, str]:
+def notice(*, password: bytes = PASSWORD, **changes: str) -> dict[str, str]:
     fields = NOTICE | changes
-    return fields | {"hash": mac(":::".join(fields[name] for name in NOTICE))}
+    return fields | {"hash": mac(":::".join(fields[name] for name in NOTICE), password)}
 
 
 class TestRequest:

@@ -6,6 +6,8 @@ from typing import Final
 from evpower.config import Settings
 from evpower.foundation.errors import NotFound
 from evpower.foundation.http import HttpClient
+from evpower.payments.providers import odengi
+from evpower.payments.providers.odengi import OdengiProvider
 from evpower.payments.providers.protocol import Provider
 from evpower.payments.providers.sandbox import SandboxProvider
 
@@ -48,11 +50,18 @@ def notice_url(public_url: str, name: str) -> str:
 def provider_problem(settings: Settings) -> str:
     """Returns why the settings' provider of QR invoices can't be used; "" if it can."""
     name = settings.payment_qr_provider
-    if not name or (name == SandboxProvider.name and _has_sandbox(settings)):
+    if not name or name in _available(settings):
         return ""
     if name == SandboxProvider.name and settings.env == "production":
         return f"EVPOWER_PAYMENT_QR_PROVIDER={name} is for development only"
+    if name == OdengiProvider.name:
+        return f"EVPOWER_PAYMENT_QR_PROVIDER={name} needs EVPOWER_ODENGI_URL, _SID and _PASSWORD"
     return f"EVPOWER_PAYMENT_QR_PROVIDER is {name!r}: there is no such provider"
+
+
+def _available(settings: Settings) -> list[str]:
+    names = [SandboxProvider.name] if _has_sandbox(settings) else []
+    return [*names, OdengiProvider.name] if odengi.is_configured(settings) else names
 
 
 def _has_sandbox(settings: Settings) -> bool:
@@ -69,5 +78,14 @@ def configured_providers(settings: Settings, http: HttpClient) -> Providers:
             if part.strip()
         ]
         enabled.append(SandboxProvider(settings.sandbox_url, secrets, http))
+    if odengi.is_configured(settings):
+        enabled.append(
+            OdengiProvider(
+                odengi.merchant(settings),
+                http,
+                notice_url=notice_url(settings.public_url, OdengiProvider.name),
+                return_url=settings.payment_return_url,
+            )
+        )
     qr_provider = settings.payment_qr_provider or (enabled[0].name if enabled else "")
     return Providers(enabled, qr_provider)

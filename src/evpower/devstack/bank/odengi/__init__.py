@@ -4,6 +4,6 @@ For development only: any caller can make money out of nothing. It is written fr
 behaviour, and shares no code with EvPower's side of the contract.
 """
 
-from evpower.devstack.bank.odengi.server import create_odengi_bank
+from evpower.devstack.bank.odengi.server import create_odengi_bank, serve_odengi_bank
 
-__all__ = ["create_odengi_bank"]
+__all__ = ["create_odengi_bank", "serve_odengi_bank"]

@@ -49,6 +49,7 @@ from evpower.devstack.bank.odengi.state import (
 from evpower.devstack.bank.odengi.wire import request_hash_is_right, sign_answer, write_json
 from evpower.devstack.bank.requests import BadRequest, read_body, refuse, respond
 from evpower.devstack.bank.state import BankInvoice
+from evpower.devstack.ports import LOOPBACK
 from evpower.foundation.json_reader import NotJson, read_object
 
 PATH: Final = "/api/json/json.php"
@@ -299,6 +300,16 @@ def create_odengi_bank(
 ) -> Starlette:
     """Returns the bank as an ASGI app of its own; without a folder nothing is stored."""
     return OdengiBank(sid, password, folder, public_url=public_url).app
+
+
+def serve_odengi_bank(
+    sid: str, password: str, port: int, folder: Path | None, *, public_url: str = ""
+) -> None:
+    """Serves the bank alone on this machine until a signal ends it."""
+    import uvicorn
+
+    app = create_odengi_bank(sid, password, folder, public_url=public_url)
+    uvicorn.run(app, host=LOOPBACK, port=port, log_level="warning")
 
 
 def _instead(fault: CommandFault) -> Response | None:

@@ -73,6 +73,7 @@ class OdengiState:
             folder.mkdir(parents=True, exist_ok=True)
             path = str(folder / "odengi.sqlite3")
         self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._file.row_factory = sqlite3.Row
         self._file.executescript(
             "pragma journal_mode = wal; pragma synchronous = normal;" + _SCHEMA
         )
@@ -102,7 +103,7 @@ class OdengiState:
     def bill(self, invoice_id: str) -> SimulatedBill | None:
         """Returns a bill by the bank's id."""
         rows = self._file.execute("select fields from bills where id = ?", (invoice_id,))
-        matches = [SimulatedBill(**read_object(row[0])) for row in rows]
+        matches = [SimulatedBill(**read_object(row["fields"])) for row in rows]
         return matches[0] if matches else None
 
     def bills(self, order_id: str) -> list[SimulatedBill]:
@@ -110,12 +111,12 @@ class OdengiState:
         rows = self._file.execute(
             "select fields from bills where order_id = ? order by rowid", (order_id,)
         )
-        return [SimulatedBill(**read_object(row[0])) for row in rows]
+        return [SimulatedBill(**read_object(row["fields"])) for row in rows]
 
     def attempt(self, trans_id: str) -> SimulatedAttempt | None:
         """Returns an attempt by its id."""
         rows = self._file.execute("select fields from attempts where id = ?", (trans_id,))
-        matches = [SimulatedAttempt(**read_object(row[0])) for row in rows]
+        matches = [SimulatedAttempt(**read_object(row["fields"])) for row in rows]
         return matches[0] if matches else None
 
     def attempts(self, invoice_id: str | None = None) -> list[SimulatedAttempt]:
@@ -124,7 +125,7 @@ class OdengiState:
             "select fields from attempts where ? is null or bill = ? order by number",
             (invoice_id, invoice_id),
         )
-        return [SimulatedAttempt(**read_object(row[0])) for row in rows]
+        return [SimulatedAttempt(**read_object(row["fields"])) for row in rows]
 
 
 def new_invoice_id() -> str:

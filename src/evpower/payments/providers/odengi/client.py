@@ -40,7 +40,7 @@ class Merchant:
 
 
 class OdengiClient:
-    """The bank's API. Logs hold the code and the words of an error, never a payer's data."""
+    """The bank's API. No log holds what was answered: it has payers' names and phones."""
 
     def __init__(self, merchant: Merchant, http: HttpClient, clock: Clock) -> None:
         self._merchant = merchant
@@ -82,11 +82,8 @@ class OdengiClient:
             data = read_answer(raw)
         except NotAnAnswer as error:
             raise ProviderUnavailable(f"the answer {error}") from error
-        except BankError as error:
+        except BankError:
             self._judge(command, raw)
-            log.warning(
-                "odengi_refused", command=command, code=error.code, description=error.description
-            )
             raise
         self._judge(command, raw)
         return data

@@ -40,7 +40,7 @@ def odengi_problems(settings: Settings) -> list[str]:
         texts.append(f"{_PREFIX}URL must read https://host or https://host/path/json.php")
     if settings.odengi_sid and not _SID.fullmatch(settings.odengi_sid):
         texts.append(f"{_PREFIX}SID holds a space or a letter that no number has: copy it again")
-    if not all(map(_HOST.fullmatch, report_hosts(settings))):
+    if not all(map(_HOST.fullmatch, _listed_hosts(settings))):
         texts.append(f"{_PREFIX}REPORT_HOSTS must read host,host:port without https://")
     if settings.env == "production":
         texts += _unsafe(settings, values["PASSWORD"])
@@ -61,9 +61,12 @@ def merchant(settings: Settings) -> Merchant:
 
 def report_hosts(settings: Settings) -> list[str]:
     """Returns the hosts that files of history are fetched from; by default the API's own."""
-    listed = [part.strip().lower() for part in settings.odengi_report_hosts.split(",")]
-    hosts = [part for part in listed if part]
-    return hosts or [urlsplit(settings.odengi_url).netloc.lower()]
+    return _listed_hosts(settings) or [urlsplit(settings.odengi_url).netloc.lower()]
+
+
+def _listed_hosts(settings: Settings) -> list[str]:
+    listed = settings.odengi_report_hosts.lower().split(",")
+    return [host for part in listed if (host := part.strip())]
 
 
 def _is_address(url: str) -> bool:
