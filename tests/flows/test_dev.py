@@ -95,6 +95,33 @@ def test_commands_use_the_settings_file_it_writes(folder: Path) -> None:
         assert done.stdout.endswith("equal\n")
 
 
+def test_a_driver_pays_through_the_bank_that_was_chosen(folder: Path) -> None:
+    driver = {"email": "two@example.kg", "password": "a good password", "phone": "+996555000002"}
+    with (
+        dev(folder / "data", "--bank=odengi") as (_, ready),
+        httpx.Client(trust_env=False, timeout=WAIT_LIMIT_S) as http,
+    ):
+        client_id = http.post(f"{ready['api']}/api/v1/auth/register", json=driver).json()[
+            "client_id"
+        ]
+        signed_in = http.post(
+            f"{ready['supabase']}/auth/v1/token?grant_type=password",
+            headers={"apikey": ready["publishable_key"]},
+            json={"email": driver["email"], "password": driver["password"]},
+        ).json()
+        http.headers["Authorization"] = f"Bearer {signed_in['access_token']}"
+        begun = http.post(f"{ready['api']}/api/v1/balance/topup-qr", json={"amount": 150}).json()
+        assert begun["qr_code"].startswith("000201")
+        page = begun["app_link"].partition("?")[0]
+        assert "150" in http.get(page).text
+        assert http.post(f"{page}/approve", data={}).status_code == 200
+
+        def balance() -> float:
+            return http.get(f"{ready['api']}/api/v1/balance/{client_id}").json()["balance"]
+
+        asyncio.run(until(lambda: balance() == 150))
+
+
 def test_a_second_start_on_the_same_data_carries_on(folder: Path) -> None:
     driver = {"email": "one@example.kg", "password": "a good password", "phone": "+996555000001"}
     with dev(folder / "data") as (_, first):

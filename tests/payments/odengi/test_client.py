@@ -59,6 +59,14 @@ class TestFailures:
             await create(bank)
         assert not isinstance(failed.value, NothingSent)
 
+    async def test_a_time_out_after_the_bill_was_made(self, bank: BankSite) -> None:
+        await bank.fault("createInvoice", "slow", slow_s=1)
+        with pytest.raises(ProviderUnavailable, match="Timeout"):
+            await bank.client().call("createInvoice", BILL, timeout_s=0.3)
+        question = {"order_id": BILL["order_id"]}
+        answer = await bank.client().call("statusPayment", question, timeout_s=WAIT_LIMIT_S)
+        assert answer["status"] == "processing"
+
     async def test_an_answer_of_single_bytes_ends_with_the_time(self, bank: BankSite) -> None:
         await bank.fault("createInvoice", "drip", slow_s=0.05)
         with pytest.raises(ProviderUnavailable, match="Timeout"):

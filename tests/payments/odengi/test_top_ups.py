@@ -137,6 +137,30 @@ class TestPaid:
         await scenario.recheck(hours=1)
         await scenario.until_balance(10_000)
 
+    async def test_a_payer_who_gave_up_and_pays_after_all_is_credited(
+        self, scenario: OdengiScenario
+    ) -> None:
+        begun = await scenario.top_up(100)
+        await scenario.act(begun, "cancel")
+        await scenario.until_answered(1)
+        assert (await scenario.status(begun["invoice_id"]))["status"] == 2
+        scenario.clock.forward(seconds=6)
+        await scenario.act(begun, "approve")
+        await scenario.until_balance(10_000)
+        assert (await scenario.status(begun["invoice_id"]))["status"] == 1
+
+    async def test_a_return_in_the_cabinet_as_an_attempt_of_its_own_changes_nothing(
+        self, scenario: OdengiScenario, owner: Connection
+    ) -> None:
+        begun = await scenario.top_up(100)
+        paid = await scenario.act(begun, "approve")
+        await scenario.until_balance(10_000)
+        await scenario.control(void="new_attempt", notices="none")
+        await scenario.act(begun, "refund", trans_id=paid["trans_id"])
+        await scenario.recheck(hours=1)
+        assert await reviews(owner) == [None]  # the day's comparison with the bank's list finds it
+        assert await scenario.balance() == 10_000
+
     async def test_two_attempts_are_two_credits(
         self, scenario: OdengiScenario, owner: Connection
     ) -> None:
