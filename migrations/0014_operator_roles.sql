@@ -12,3 +12,12 @@ alter table identity.operators add constraint operators_role_check
   check (role in ('viewer', 'support', 'operator', 'finance', 'admin')); -- what each may do: docs/roles.md
 
 create index audit_by_subject on identity.audit (subject, id desc);
+
+-- Clients whose app sent no token before EvPower took over, from the older proxy's log: only these may still start without
+-- one, and only while a setting allows it.
+create table identity.clients_without_token (
+  client_id uuid primary key references identity.clients,
+  actor text not null check (length(actor) between 1 and 200),
+  added_at timestamptz not null default now()
+);
+grant select, insert, delete on identity.clients_without_token to evpower_app;

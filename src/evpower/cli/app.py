@@ -8,6 +8,7 @@ from evpower.cli import (
     bank,
     cards,
     clients,
+    clients_without_token,
     dev,
     identity,
     keys,
@@ -46,6 +47,7 @@ station_forward.register(stations_file.station)
 station_frames.register(stations_file.station)
 station_setup.register(stations_file.station)
 station_free.register(stations_file.station)
+clients.clients.add_typer(clients_without_token.listed, name="without-token")
 app.add_typer(clients.clients, name="clients")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.operators, name="operators")

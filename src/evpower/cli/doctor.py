@@ -4,6 +4,7 @@ from evpower.cli.doctor_alerts import look_at_alerts
 from evpower.cli.doctor_database import look_at_database
 from evpower.cli.doctor_odengi import look_at_odengi
 from evpower.cli.doctor_push import look_at_push
+from evpower.cli.doctor_old_api import look_at_old_api
 from evpower.cli.doctor_registration import look_at_registration
 from evpower.cli.doctor_sign_in import look_at_sign_in
 from evpower.cli.doctor_supabase import examine_supabase
@@ -22,6 +23,7 @@ async def examine(settings: Settings, *, may_write: bool = True) -> list[Finding
     """
     findings = [_settings(settings)]
     findings += await look_at_database(settings.database_url.get_secret_value())
+    findings += await look_at_old_api(settings)
     findings += await look_at_alerts(settings)
     findings += await look_at_sign_in(settings)
     findings += await look_at_push(settings)

@@ -1,6 +1,7 @@
 """Clients, registration, access tokens, service keys, operators."""
 
 from evpower.identity.access import Access, may_read
+from evpower.identity.aliases import MAX_LENGTH as MAX_OLD_ID
 from evpower.identity.aliases import as_uuid, resolve, resolve_id_tag
 from evpower.identity.audit import list_acts, record_act
 from evpower.identity.clients import (
@@ -79,9 +80,20 @@ from evpower.identity.store_aliases import (
     remove_client_aliases,
 )
 from evpower.identity.store_confirmations import WaitingConfirmations
+from evpower.identity.store_without_token import (
+    WithoutToken,
+    count_without_token,
+    list_without_token,
+)
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.identity.tokens import configured_verifier
 from evpower.identity.verification import trusted_contacts
+from evpower.identity.without_token import (
+    AddedWithoutToken,
+    add_without_token,
+    find_without_token,
+    remove_without_token,
+)
 
 # What slices above may read of the tables.
 PUBLIC_VIEWS = ("identity.clients_public",)
@@ -91,6 +103,7 @@ __all__ = [
     "DOCTOR_USER_ID",
     "ETAG_RESPONSES",
     "HELP_ACTIONS",
+    "MAX_OLD_ID",
     "OPERATOR_PATH",
     "OPERATOR_REFUSALS",
     "PUBLIC_VIEWS",
@@ -99,6 +112,7 @@ __all__ = [
     "UNVERIFIED",
     "Access",
     "ActReason",
+    "AddedWithoutToken",
     "AuthBusy",
     "AuthDenied",
     "AuthOutcomeUnknown",
@@ -124,11 +138,13 @@ __all__ = [
     "ServiceKey",
     "SupabaseAdmin",
     "WaitingConfirmations",
+    "WithoutToken",
     "actor_of",
     "add_aliases",
     "add_favorite",
     "add_id_tag",
     "add_operator",
+    "add_without_token",
     "as_uuid",
     "block_client",
     "clean_name",
@@ -137,6 +153,7 @@ __all__ = [
     "configured_admin",
     "configured_verifier",
     "confirm_aliases",
+    "count_without_token",
     "create_service_key",
     "decide_review",
     "ensure",
@@ -145,6 +162,7 @@ __all__ = [
     "find_claimants",
     "find_clients",
     "find_verified",
+    "find_without_token",
     "get_client",
     "list_acts",
     "list_favorites",
@@ -153,6 +171,7 @@ __all__ = [
     "list_reviews",
     "list_service_keys",
     "list_signing_keys",
+    "list_without_token",
     "lock_client",
     "may_read",
     "module",
@@ -172,6 +191,7 @@ __all__ = [
     "remove_favorite",
     "remove_id_tag",
     "remove_operator",
+    "remove_without_token",
     "request_deletion",
     "require_active",
     "resolve",
