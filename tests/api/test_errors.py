@@ -15,7 +15,7 @@ from fastapi import APIRouter
 from prometheus_client import REGISTRY
 
 from evpower.api import messages
-from evpower.api.errors import PlainPaths
+from evpower.api.errors import ErrorForms
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, EvPowerError, Unavailable
 from evpower.identity.jwks import Jwks, UnreadKey
@@ -166,13 +166,14 @@ class TestOldPaths:
         assert refused.json()["error_code"] == "invalid_request"
 
     def test_a_template_stands_for_one_segment(self) -> None:
-        paths = PlainPaths(["/api/v1/balance/{client_id}", "/a.b"])
-        assert paths.has("/api/v1/balance/x")
-        assert paths.has("/api/v1/balance/{client_id}")
-        assert paths.has("/a.b")
+        forms = ErrorForms(["/api/v1/balance/{client_id}", "/a.b"], ["/api/balance/{client_id}"])
+        assert forms.of("/api/v1/balance/x") == "sentence"
+        assert forms.of("/api/v1/balance/{client_id}") == "sentence"
+        assert forms.of("/a.b") == "sentence"
+        assert forms.of("/api/balance/x") == "code"
         for path in ("/api/v1/balance/", "/api/v1/balance/x/y", "/api/v1/balance/x/", "/axb"):
-            assert not paths.has(path)
-        assert not PlainPaths().has("")
+            assert forms.of(path) == "problem"
+        assert ErrorForms().of("") == "problem"
 
 
 class TestWhatNoColumnHolds:

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 
 from evpower.api import errors, health, limits, openapi
+from evpower.api.deprecation import OldRoutes
 from evpower.api.fast_path import FastPaths
 from evpower.api.gateway import Gateway, GatewayOptions, Identify, Places
 from evpower.api.metrics_guard import MetricsGuard
@@ -64,6 +65,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
             db,
             version=version,
             now_s=now_s,
+            public_url=settings.public_url,
             readiness=[check for module in modules for check in module.readiness],
             bus=bus,
             overdue=overdue,
@@ -77,9 +79,12 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
             ),
         )
     )
-    plain_paths = errors.PlainPaths(path for module in modules for path in module.plain_errors)
-    errors.install(app, plain_paths)
-    openapi.install(app, version=version, server_url=settings.public_url, plain_paths=plain_paths)
+    forms = errors.ErrorForms(
+        (path for module in modules for path in module.plain_errors),
+        (path for module in modules for path in module.coded_errors),
+    )
+    errors.install(app, forms)
+    openapi.install(app, version=version, server_url=settings.public_url, forms=forms)
     sockets = [module.sockets for module in modules if module.sockets is not None]
     app.state.message_bytes = _message_bytes(sockets)
     app.add_middleware(FastPaths, paths=[path for module in modules for path in module.fast_paths])
@@ -95,7 +100,9 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
         identify=identify,
         replay=Replay(db, clock),
         sockets=sockets,
-        plain_paths=plain_paths,
+        forms=forms,
+        old_routes=OldRoutes(route for module in modules for route in module.old_routes),
+        unread_bodies=[path for module in modules for path in module.unread_bodies],
     )
     return app
 

@@ -1,14 +1,14 @@
 """Errors as RFC 9457 problems with the members the apps already read; rendered only here.
 
-At the paths of the old API they are plain JSON instead: apps show `error` to the driver as it is,
-so it is a sentence there, and the code is in `error_code`.
+At the paths of the old API they are plain JSON instead. Apps of the newer family show `error` to
+the driver as it is, so it is a sentence there, and the code is in `error_code`. Those of the older
+family read a code in `error`, and take any status but 200 for a broken connection.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import asyncpg
 import orjson
@@ -21,7 +21,9 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from evpower.api import messages
+from evpower.foundation import idempotency
 from evpower.foundation.errors import EvPowerError, Invalid, Unauthenticated
+from evpower.foundation.segments import pattern_of
 
 PROBLEM: Final = "application/problem+json"
 PLAIN: Final = "application/json"
@@ -41,6 +43,11 @@ _HTTP_CODES: Final = {
 _TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 _MAX_FIELDS: Final = 20
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# problem: RFC 9457. sentence: the newer family of the old API. code: the older one.
+Form = Literal["problem", "sentence", "code"]
+# What the older family's apps read from the status; all other refusals are 200 there.
+_KEPT_STATUSES: Final = frozenset({401, 403, 405, 408, 413, 422, 429})
+_SERVER_FAULT: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +59,23 @@ class Problem:
     body: bytes
 
 
-class PlainPaths:
-    """The paths whose errors have the form of the old API, from their templates."""
+class ErrorForms:
+    """The form of the errors of each path, from the templates of the old API's paths."""
 
-    def __init__(self, templates: Iterable[str] = ()) -> None:
-        segments = [re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template)) for template in templates]
-        self._pattern = re.compile("|".join(segments) or "(?!)")
+    def __init__(self, sentence: Iterable[str] = (), code: Iterable[str] = ()) -> None:
+        self._sentence = pattern_of(sentence)
+        self._code = pattern_of(code)
 
-    def has(self, path: str) -> bool:
-        """Returns whether errors at this path are plain."""
-        return self._pattern.fullmatch(path) is not None
+    def of(self, path: str) -> Form:
+        """Returns the form of errors at this path."""
+        if self._sentence.fullmatch(path) is not None:
+            return "sentence"
+        return "problem" if self._code.fullmatch(path) is None else "code"
 
-    def has_request(self, scope: Scope) -> bool:
-        """Returns whether errors of a request are plain; an encoded slash ends no segment."""
+    def of_request(self, scope: Scope) -> Form:
+        """Returns the form of a request's errors; an encoded slash ends no segment."""
         raw: bytes = scope.get("raw_path") or b""
-        return self.has(raw.decode("latin-1") if b"%2f" in raw.lower() else scope["path"])
+        return self.of(raw.decode("latin-1") if b"%2f" in raw.lower() else scope["path"])
 
 
 def render(
@@ -74,17 +83,20 @@ def render(
     accept_language: str = "",
     extra: Mapping[str, Any] | None = None,
     *,
-    plain: bool = False,
+    form: Form = "problem",
 ) -> Problem:
-    """Returns the rendered error, in the form of the old API if `plain`. `extra` comes last."""
+    """Returns the rendered error. `extra` comes last."""
     language = messages.choose_language(accept_language)
     params = {"retry_after_s": error.retry_after_s or 1, **error.params}
     status = error.http_status
     sentence = messages.text(error.code, status, language, params)
-    members = _plain_members(error, sentence) if plain else _problem_members(error, sentence)
+    members = _MEMBERS[form](error, sentence)
     body = orjson.dumps({**members, **(extra or {})})
+    shown = status
+    if form == "code" and status < _SERVER_FAULT and status not in _KEPT_STATUSES:
+        shown = 200
     headers = [
-        (b"content-type", (PLAIN if plain else PROBLEM).encode()),
+        (b"content-type", (PROBLEM if form == "problem" else PLAIN).encode()),
         (b"content-length", str(len(body)).encode()),
         (b"content-language", language.encode()),
         (b"vary", b"Accept-Language"),
@@ -93,7 +105,7 @@ def render(
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
     if status == Unauthenticated.status:
         headers.append((b"www-authenticate", b"Bearer"))
-    return Problem(status, headers, body)
+    return Problem(shown, headers, body)
 
 
 def _problem_members(error: EvPowerError, sentence: str) -> dict[str, Any]:
@@ -109,25 +121,50 @@ def _problem_members(error: EvPowerError, sentence: str) -> dict[str, Any]:
     }
 
 
-def _plain_members(error: EvPowerError, sentence: str) -> dict[str, Any]:
+def _sentence_members(error: EvPowerError, sentence: str) -> dict[str, Any]:
     return {
         "success": False,
         "error": sentence,
         "message": sentence,
         "error_code": error.code,
-        "detail": error.detail,
+        "detail": _old_detail(error),
     }
 
 
-def internal_error(accept_language: str, request_id: str, *, plain: bool = False) -> Problem:
+def _code_members(error: EvPowerError, sentence: str) -> dict[str, Any]:
+    code = "unauthorized" if error.http_status == Unauthenticated.status else error.code
+    return {
+        "success": False,
+        "error": code,
+        "message": sentence,
+        "error_code": error.code,
+        "detail": _old_detail(error),
+    }
+
+
+def _old_detail(error: EvPowerError) -> str | list[dict[str, Any]]:
+    """Returns the detail; of a misshaped request in the form that the old API's validation had."""
+    if error.http_status != Invalid.status:
+        return error.detail
+    return [{"loc": ["body"], "msg": error.detail, "type": "value_error"}]
+
+
+_MEMBERS: Final = {
+    "problem": _problem_members,
+    "sentence": _sentence_members,
+    "code": _code_members,
+}
+
+
+def internal_error(accept_language: str, request_id: str, *, form: Form = "problem") -> Problem:
     """Returns the error for a fault of EvPower: all it shows is the id to report it by."""
     error = EvPowerError("internal_error", "the request failed unexpectedly")
-    return render(error, accept_language, {"request_id": request_id}, plain=plain)
+    return render(error, accept_language, {"request_id": request_id}, form=form)
 
 
-def install(app: FastAPI, plain_paths: PlainPaths) -> None:
+def install(app: FastAPI, forms: ErrorForms) -> None:
     """Renders every error of the routes, in the form of its path."""
-    app.state.plain_paths = plain_paths
+    app.state.error_forms = forms
 
     async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, EvPowerError)  # noqa: S101 - Starlette's own promise
@@ -153,7 +190,9 @@ def install(app: FastAPI, plain_paths: PlainPaths) -> None:
         detail = "; ".join(
             f"{field['field'] or 'body'}: {field['problem']}" for field in fields[:3]
         )
-        return _respond(request, Invalid("invalid_request", detail), {"errors": fields})
+        return _respond(
+            request, Invalid("invalid_request", detail), {"errors": fields}, error.errors()
+        )
 
     async def unstorable(request: Request, error: Exception) -> Response:
         """Refuses a value that no column can store: a NUL, a number out of range."""
@@ -173,11 +212,19 @@ def install(app: FastAPI, plain_paths: PlainPaths) -> None:
 
 
 def _respond(
-    request: Request, error: EvPowerError, extra: Mapping[str, Any] | None = None
+    request: Request,
+    error: EvPowerError,
+    extra: Mapping[str, Any] | None = None,
+    misshaped: Sequence[Any] = (),
 ) -> Response:
-    plain_paths: PlainPaths = request.app.state.plain_paths
-    plain = plain_paths.has_request(request.scope)
-    problem = render(error, request.headers.get("accept-language", ""), extra, plain=plain)
+    forms: ErrorForms = request.app.state.error_forms
+    form = forms.of_request(request.scope)
+    if misshaped and form != "problem":
+        extra = {**(extra or {}), "detail": _old_fields(misshaped)}
+    problem = render(error, request.headers.get("accept-language", ""), extra, form=form)
+    if form == "code":  # a refusal that is 200 has had no effect, and a repeat runs again
+        state: idempotency.KeyState = request.scope.setdefault("state", {})
+        idempotency.set_outcome(state, idempotency.outcome_of(state, error.http_status))
     response = Response(problem.body, problem.status)
     response.raw_headers = problem.headers
     return response
@@ -192,6 +239,14 @@ def _fields(errors: Sequence[Any]) -> list[dict[str, str]]:
             ),
             "problem": str(error["msg"]),
         }
+        for error in errors[:_MAX_FIELDS]
+    ]
+
+
+def _old_fields(errors: Sequence[Any]) -> list[dict[str, Any]]:
+    """Returns the same in the form of the old API: place, message, type."""
+    return [
+        {"loc": list(error["loc"]), "msg": str(error["msg"]), "type": str(error["type"])}
         for error in errors[:_MAX_FIELDS]
     ]
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from evpower.foundation.buckets import AddressBuckets, Buckets
 from evpower.foundation.module import Limit
+from evpower.foundation.segments import pattern_of
 
 _KNOWN: Final = 10_000  # addresses and keys accepted lately
 _KNOWN_FACTOR: Final = 10  # refused webhooks of an address that sends accepted ones
@@ -84,6 +85,7 @@ class RateLimits:
         self._instead: dict[str, AddressBuckets] = {}
         self._signed: dict[str, _Signed] = {}  # by prefix
         self._public: dict[str, AddressBuckets] = {}  # by prefix
+        by_slice: list[str] = []  # templates
         for limit in _merged(limits):
             match limit.kind:
                 case "also":
@@ -95,11 +97,14 @@ class RateLimits:
                 case "signed":
                     signed = _Signed(limit, now_s)
                     self._signed.update(dict.fromkeys(limit.paths, signed))
+                case "by_slice":
+                    by_slice.extend(limit.paths)
                 case "public":
                     public = AddressBuckets(limit.amount, limit.period_s, now_s)
                     self._public.update(dict.fromkeys(limit.paths, public))
         self._signed_prefixes = tuple(self._signed)
         self._public_prefixes = tuple(self._public)
+        self._by_slice = pattern_of(by_slice)
 
     def is_signed(self, path: str) -> bool:
         """Returns whether it is for signed calls: no token, no Idempotency-Key, own budget."""
@@ -112,6 +117,10 @@ class RateLimits:
     def is_open(self, path: str) -> bool:
         """Returns whether no credential is read there: the call is counted by address alone."""
         return path in self._instead or self.is_public(path)
+
+    def is_counted_by_slice(self, path: str) -> bool:
+        """Returns whether the slice counts calls there that come without a credential."""
+        return self._by_slice.fullmatch(path) is not None
 
     def take_socket(self, address: str) -> int:
         """Counts one WebSocket handshake. Returns 0 when it may pass, else the seconds to wait."""

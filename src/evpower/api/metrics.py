@@ -15,6 +15,11 @@ LATENCY: Final = Histogram(
     ("method", "route"),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+OLD_REQUESTS: Final = Counter(
+    "evpower_old_requests_total",
+    "Requests of the old API, by route; token: whether a credential was sent",
+    ("family", "method", "route", "token"),
+)
 IN_FLIGHT: Final = Gauge("evpower_http_in_flight", "Requests being served now")
 REFUSED: Final = Counter(
     "evpower_http_refused_total", "Requests the edge itself refused, by code", ("code",)

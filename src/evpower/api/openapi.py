@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.requests import Request
 from starlette.responses import Response
 
-from evpower.api.errors import PlainPaths
+from evpower.api.errors import ErrorForms, Form
 
 _PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _PROBLEM_SCHEMA: Final = {
@@ -44,6 +44,28 @@ _PROBLEM_SCHEMA: Final = {
         "request_id": {"type": "string"},
     },
 }
+_OLD_DETAIL: Final = {
+    "description": "For developers, in English; of a misshaped request (422) a list as the old "
+    "API's validation made it.",
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["loc", "msg", "type"],
+                "properties": {
+                    "loc": {
+                        "type": "array",
+                        "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+                    },
+                    "msg": {"type": "string"},
+                    "type": {"type": "string"},
+                },
+            },
+        },
+    ],
+}
 _REFUSAL: Final = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
 _REFUSAL_SCHEMA: Final = {
     "title": "Refusal",
@@ -62,8 +84,35 @@ _REFUSAL_SCHEMA: Final = {
             "description": "Stable snake_case code.",
             "example": "insufficient_balance",
         },
-        "detail": {"type": "string", "description": "For developers, in English."},
+        "detail": _OLD_DETAIL,
     },
+}
+_CODED: Final = {"application/json": {"schema": {"$ref": "#/components/schemas/CodedRefusal"}}}
+_CODED_SCHEMA: Final = {
+    "title": "CodedRefusal",
+    "type": "object",
+    "description": "An error at a path of the older family `/api/`: apps read the code in `error`. "
+    "Refusals of a call are 200; only 401, 403, 405, 408, 413, 422, 429 and 5xx are statuses.",
+    "required": ["success", "error", "message", "error_code", "detail"],
+    "properties": {
+        "success": {"type": "boolean", "const": False},
+        "error": {
+            "type": "string",
+            "description": "The code that the old API had.",
+            "example": "insufficient_balance",
+        },
+        "message": {
+            "type": "string",
+            "description": "For a person, in the language of Accept-Language.",
+        },
+        "error_code": {"type": "string", "description": "Stable snake_case code."},
+        "detail": _OLD_DETAIL,
+    },
+}
+_BODIES: Final[Mapping[Form, Mapping[str, Any]]] = {
+    "problem": _PROBLEM,
+    "sentence": _REFUSAL,
+    "code": _CODED,
 }
 _SECURITY_SCHEMES: Final = {
     "supabaseToken": {
@@ -125,13 +174,13 @@ _PUBLIC: Final = ("/api/v1/auth/register", "/api/v1/payment/webhook", "/api/v1/w
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 
 
-def install(app: FastAPI, *, version: str, server_url: str, plain_paths: PlainPaths) -> None:
+def install(app: FastAPI, *, version: str, server_url: str, forms: ErrorForms) -> None:
     """Makes app.openapi() return our document, and serves it; it is built and encoded once."""
     written: list[bytes] = []
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _build(app, version, server_url, plain_paths)
+            app.openapi_schema = _build(app, version, server_url, forms)
         return app.openapi_schema
 
     async def document(_: Request) -> Response:
@@ -143,7 +192,7 @@ def install(app: FastAPI, *, version: str, server_url: str, plain_paths: PlainPa
     app.add_route("/openapi.json", document, include_in_schema=False)
 
 
-def _build(app: FastAPI, version: str, server_url: str, plain_paths: PlainPaths) -> dict[str, Any]:
+def _build(app: FastAPI, version: str, server_url: str, forms: ErrorForms) -> dict[str, Any]:
     document = get_openapi(
         title="EvPower API",
         version=version,
@@ -163,11 +212,12 @@ def _build(app: FastAPI, version: str, server_url: str, plain_paths: PlainPaths)
         schemas.pop(unused, None)
     schemas["Problem"] = _PROBLEM_SCHEMA
     schemas["Refusal"] = _REFUSAL_SCHEMA
+    schemas["CodedRefusal"] = _CODED_SCHEMA
     components["securitySchemes"] = _SECURITY_SCHEMES
     for path, methods in document["paths"].items():
         for method in _METHODS:
             if method in methods:
-                error_body = _REFUSAL if plain_paths.has(path) else _PROBLEM
+                error_body = _BODIES[forms.of(path)]
                 _complete(path, method, methods[method], error_body)
     return document
 

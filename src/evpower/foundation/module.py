@@ -5,6 +5,7 @@ Each slice has `module(settings, shared, *, <what it needs of other slices>)`; b
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from starlette.types import ASGIApp
@@ -43,11 +44,12 @@ class Limit:
     `kind` "also": counted by caller, in addition to the caller's general budget. "instead": counted
     by address in place of it, and no credential is read. "signed": calls of other systems,
     authenticated by a signature: counted by address, given back when accepted. "public": reads for
-    everyone: as "instead", with any method. A path of these two is a prefix.
+    everyone: as "instead", with any method. A path of these two is a prefix. "by_slice": calls
+    without a credential are counted by the slice, by the id that they name; a path is a template.
     """
 
     name: str
-    kind: Literal["also", "instead", "signed", "public"]
+    kind: Literal["also", "instead", "signed", "public", "by_slice"]
     paths: tuple[str, ...]
     amount: int
     period_s: float
@@ -82,6 +84,18 @@ class SocketPaths:
 
 
 @dataclass(frozen=True, slots=True)
+class OldRoute:
+    """A route of an older API, counted apart. Responses of a deprecated one say so."""
+
+    method: str
+    path: str  # the template
+    family: str  # for the metric
+    successor: str | None = None  # the template of the route that replaces it
+    deprecated_at: datetime | None = None
+    sunset_at: datetime | None = None  # from then on it may be gone
+
+
+@dataclass(frozen=True, slots=True)
 class Module:
     """One slice, served by the processes with one of `roles`.
 
@@ -98,6 +112,11 @@ class Module:
     route_limits: Sequence[Limit] = ()
     topics: Sequence[Topic] = ()
     readiness: Sequence[Readiness] = ()
-    plain_errors: Sequence[str] = ()  # templates of paths whose errors have the form of old apps
+    # Templates of paths whose errors are as old apps read them: with the sentence, or the code.
+    plain_errors: Sequence[str] = ()
+    coded_errors: Sequence[str] = ()
+    old_routes: Sequence[OldRoute] = ()
+    # Paths of POST whose bodies hold what must not be read: they are dropped as they arrive.
+    unread_bodies: Sequence[str] = ()
     start: Callable[[], None] | None = None
     close: Callable[[], Awaitable[None]] | None = None

@@ -1,6 +1,7 @@
 """A route whose parameters may hold a slash, written %2F, as ids of other systems do."""
 
-from collections.abc import MutableMapping
+import re
+from collections.abc import Iterable, MutableMapping
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -10,6 +11,12 @@ from starlette.types import Scope
 
 # Replaces an encoded slash while a path is split; a private use character, in no id.
 _SLASH: Final = "\ue000"
+
+
+def pattern_of(templates: Iterable[str]) -> re.Pattern[str]:
+    """Returns a pattern that matches the paths of these templates; of none, nothing."""
+    segments = [re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template)) for template in templates]
+    return re.compile("|".join(segments) or "(?!)")
 
 
 class SegmentRoute(APIRoute):

@@ -47,12 +47,12 @@ class _Unread:
 class Exchange:
     """One request and its response."""
 
-    __slots__ = ("_body", "_gateway", "_receive", "_scope", "_send", "body_ended", "ended",
-                 "head_only", "headers", "id", "path", "status")  # fmt: skip
+    __slots__ = ("_body", "_gateway", "_receive", "_send", "body_ended", "ended",
+                 "head_only", "headers", "id", "path", "scope", "status")  # fmt: skip
 
     def __init__(self, gateway: Completes, scope: Scope, receive: Receive, send: Send) -> None:
         self._gateway = gateway
-        self._scope = scope
+        self.scope = scope  # as the application gets it
         self._receive = receive
         self._send = send
         self._body: bytes | None = None  # read, and not yet passed to the application
@@ -129,7 +129,7 @@ class Exchange:
 
     @property
     def _cycle(self) -> RequestResponseCycle | None:
-        return self._scope.get("extensions", {}).get(CYCLE)
+        return self.scope.get("extensions", {}).get(CYCLE)
 
     async def _wait_for_body(self, limit_bytes: int, unread: WaitingLimit, group: str) -> bytes:
         try:

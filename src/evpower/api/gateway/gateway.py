@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evpower.api import errors, limits, metrics
+from evpower.api.deprecation import OldRoutes
 from evpower.api.gateway import json_body
 from evpower.api.gateway.exchange import Exchange, holds_nul, too_large
 from evpower.api.gateway.places import Places
@@ -31,7 +32,7 @@ from evpower.foundation.module import SocketPaths
 
 logger = structlog.get_logger(__name__)
 
-_UNLIMITED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+_UNLIMITED: Final = frozenset({"/health", "/healthz", "/readyz", "/metrics"})
 # Bodies that have not arrived: of one address, of all anonymous, of one caller, of all callers.
 _UNREAD_PER_ADDRESS: Final = 100
 _UNREAD_STRANGERS: Final = 400
@@ -49,7 +50,7 @@ _NO_STORE: Final = (b"cache-control", b"no-store")
 _HSTS: Final = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 _EXPOSED: Final = (
     b"X-Request-ID, Link, Retry-After, Idempotent-Replayed, Content-Language, ETag,"
-    b" Content-Disposition"
+    b" Content-Disposition, Deprecation, Sunset, X-Correlation-ID"
 )
 _ALLOWED: Final = (
     b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-ID,"
@@ -102,7 +103,7 @@ class GatewayOptions:
 class Gateway:
     """The middleware, the outermost one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition of the edge
         self,
         app: ASGIApp,
         *,
@@ -111,11 +112,13 @@ class Gateway:
         rates: limits.RateLimits,
         identify: Identify,
         replay: Replay,
-        plain_paths: errors.PlainPaths,
+        forms: errors.ErrorForms,
         sockets: Sequence[SocketPaths] = (),
+        old_routes: OldRoutes | None = None,
+        unread_bodies: Iterable[str] = (),
     ) -> None:
         self._app = app
-        self._plain_paths = plain_paths
+        self._forms = forms
         self.options = options
         self._places = places
         self._rates = rates
@@ -127,6 +130,8 @@ class Gateway:
             per_group=_UNREAD_PER_ADDRESS, total=_UNREAD_STRANGERS
         )
         self._unread_known = WaitingLimit(per_group=_UNREAD_PER_CALLER, total=_UNREAD_KNOWN)
+        self._old_routes = old_routes or OldRoutes()
+        self._unread_bodies = frozenset(unread_bodies)
         self._fixed = [*_SECURE_HEADERS, *([_HSTS] if options.hsts else [])]
         self._counts: dict[tuple[str, str, str], tuple[Any, Any]] = {}
 
@@ -141,6 +146,7 @@ class Gateway:
         started = time.perf_counter()
         exchange = Exchange(self, scope, receive, send)
         inner: Scope = {**scope, "method": "GET"} if exchange.head_only else scope
+        exchange.scope = inner
         token = current_request_id.set(exchange.id.decode())
         try:
             await self._serve(exchange, inner)
@@ -171,7 +177,7 @@ class Gateway:
             problem = errors.internal_error(
                 exchange.headers.accept_language,
                 exchange.id.decode(),
-                plain=self._plain_paths.has_request(scope),
+                form=self._forms.of_request(scope),
             )
             await exchange.respond(problem.status, problem.headers, problem.body)
 
@@ -222,16 +228,19 @@ class Gateway:
         method, path, headers = scope["method"], exchange.path, exchange.headers
         caller, verified = await self._caller(exchange, scope)
         address = self._address(exchange, scope)
-        wait_s = self._rates.take(method, path, caller, address)
-        if wait_s:
-            raise _too_many(wait_s)
-        body = await self._read_body(exchange, scope, caller)
-        if body:
-            if holds_nul(body):
-                raise Invalid("invalid_request", "a text holds a NUL character")
-            json_body.check(body)
-            if b"json" not in headers.content_type:
-                scope["headers"] = _labelled_json(scope["headers"])
+        is_counted = headers.credential or not self._rates.is_counted_by_slice(path)
+        if is_counted:
+            self._count(method, path, caller, address)
+        if path in self._unread_bodies:
+            await exchange.drain(*self._unread(exchange, scope, ""))
+            await self._run(exchange, scope, stranger=True)
+            return
+        try:
+            await self._read_json(exchange, scope, caller)
+        except EvPowerError:
+            if not is_counted:  # it never reaches the slice
+                self._count(method, path, caller, address)
+            raise
         # A credential that was refused gets its 401 from the route, never a stored response.
         # Calls that anyone may make, and that change nothing, store nothing either.
         replay = headers.key is not None and method in _REPLAYED and verified
@@ -240,6 +249,20 @@ class Gateway:
             exchange, scope, stranger=not caller,
             replay_for=(caller or f"address:{address}") if replay else None,
         )  # fmt: skip
+
+    def _count(self, method: str, path: str, caller: str, address: str) -> None:
+        wait_s = self._rates.take(method, path, caller, address)
+        if wait_s:
+            raise _too_many(wait_s)
+
+    async def _read_json(self, exchange: Exchange, scope: Scope, caller: str) -> None:
+        body = await self._read_body(exchange, scope, caller)
+        if body:
+            if holds_nul(body):
+                raise Invalid("invalid_request", "a text holds a NUL character")
+            json_body.check(body)
+            if b"json" not in exchange.headers.content_type:
+                scope["headers"] = _labelled_json(scope["headers"])
 
     async def _run(
         self, exchange: Exchange, scope: Scope, *, stranger: bool, replay_for: str | None = None
@@ -299,8 +322,8 @@ class Gateway:
         return self._addresses.of(peer[0] if peer else "", exchange.headers.forwarded_for)
 
     async def _refuse(self, exchange: Exchange, scope: Scope, error: EvPowerError) -> None:
-        plain = self._plain_paths.has_request(scope)
-        problem = errors.render(error, exchange.headers.accept_language, plain=plain)
+        form = self._forms.of_request(scope)
+        problem = errors.render(error, exchange.headers.accept_language, form=form)
         headers = problem.headers
         if error.code == "too_large":
             await exchange.drain(*self._unread(exchange, scope, ""))
@@ -315,6 +338,7 @@ class Gateway:
     ) -> list[tuple[bytes, bytes]]:
         """Returns the response's own headers and those of the gateway."""
         full = [*headers, (b"x-request-id", exchange.id), *self._fixed]
+        full += self._old_routes.headers(exchange.scope, exchange.scope["method"], exchange.id)
         names = {name for name, _ in full}
         if b"content-security-policy" not in names:
             full.append(_CSP)
@@ -356,6 +380,7 @@ class Gateway:
                 metrics.LATENCY.labels(method, route),
             )
         counted[0].inc()
+        self._old_routes.count(scope, method, has_credential=exchange.headers.credential)
         counted[1].observe(seconds)
         if self.options.access_log and exchange.path not in _UNLIMITED:
             logger.info(
