@@ -7,6 +7,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterable
+from datetime import date
 from typing import Final, Literal, cast
 from urllib.parse import urlsplit
 
@@ -16,12 +17,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 _STATEMENT_S: Final = 8.0  # hosted Supabase's statement_timeout and lock_timeout
 _MIN_SECRET: Final = 32  # characters of an HS256 secret (RFC 7518 3.2)
 _MIN_WEBHOOK_SECRET: Final = 24  # characters
+_MAX_PORT: Final = 65_535
 _KEY: Final = re.compile(r"[\x21-\x7e]*")  # characters that a header can carry
 _ADDRESS: Final = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 _SUPABASE_PATH: Final = re.compile(r"/(auth|functions|graphql|realtime|rest|storage)(/|$)")
 _ORIGIN: Final = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/?#]+")
 _PREFIX: Final = "EVPOWER_"
 _IGNORED_PREFIXES: Final = ("EVPOWER_TEST_",)  # for the tests, not for the processes
+
+
+OldOperation = Literal["read", "stop", "start", "top-up"]
+_OLD_OPERATIONS: Final[tuple[OldOperation, ...]] = ("read", "stop", "start", "top-up")
 
 
 class Settings(BaseSettings):
@@ -35,6 +41,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=9210, ge=1, le=65535)
+    also_listen: str = ""  # comma-separated host:port, served like the first
     public_url: str = ""
     trusted_proxies: str = ""  # comma-separated addresses whose X-Forwarded-For is trusted
     cors_origins: str = ""
@@ -92,6 +99,11 @@ class Settings(BaseSettings):
     live_sweep_s: float = Field(default=5.0, gt=0)
     rate_sockets_per_minute: int = Field(default=3000, ge=1)
 
+    # Operations of the old API's two families that need no token: read, stop, start, top-up.
+    without_token_mobile: str = ""
+    without_token_v1: str = ""
+    rate_without_token_per_minute: int = Field(default=60, ge=1)  # by session, invoice or client
+    old_api_sunset: date = date(2027, 12, 1)  # what deprecated old routes announce as their end
     old_app_hosts: str = "ocpp.evpower.kg"  # comma-separated: apps there call a free station active
     # When a session ends without a StopTransaction, seconds after what happened instead.
     charging_close_after_available_s: float = Field(default=90, gt=0)
@@ -161,17 +173,67 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = True
 
+    @property
+    def without_token_mobile_operations(self) -> frozenset[OldOperation]:
+        """The operations that `/api/...` allows without a token."""
+        return old_operations(self.without_token_mobile)
+
+    @property
+    def without_token_v1_operations(self) -> frozenset[OldOperation]:
+        """The operations that `/api/v1/...` allows without a token."""
+        return old_operations(self.without_token_v1)
+
     @field_validator("*", mode="before")
     @classmethod
     def _without_space(cls, value: object) -> object:
         """Strip white space around a value: secrets in files end with a new line."""
         return value.strip() if isinstance(value, str) else value
 
+    @property
+    def further_addresses(self) -> list[tuple[str, int]]:
+        """Hosts and ports beside the first."""
+        return [_host_and_port(part) for part in self.also_listen.split(",") if part.strip()]
+
+    @field_validator("also_listen")
+    @classmethod
+    def _addresses(cls, addresses: str) -> str:
+        """Refuse what is no address to listen on."""
+        for part in addresses.split(","):
+            if part.strip():
+                _host_and_port(part)
+        return addresses
+
+    @field_validator("without_token_mobile", "without_token_v1")
+    @classmethod
+    def _operations(cls, names: str) -> str:
+        """Refuse what is no operation of the old API."""
+        old_operations(names)
+        return names
+
     @field_validator("supabase_url", "public_url", "sandbox_url", "odengi_url")
     @classmethod
     def _without_slash(cls, url: str) -> str:
         """Strip slashes at the end of a base address, because paths are appended to it."""
         return url.rstrip("/")
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    """Return host and port of `host:port`, an IPv6 host in brackets. Raises ValueError."""
+    host, colon, port = text.strip().rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 1 <= int(port[:6]) <= _MAX_PORT:
+        message = f"{text.strip()!r} is no address such as 0.0.0.0:9210"
+        raise ValueError(message)
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def old_operations(names: str) -> frozenset[OldOperation]:
+    """Return the operations of a list. Raises ValueError for a word that is none."""
+    words = {word.strip() for word in names.split(",") if word.strip()}
+    wrong = words - set(_OLD_OPERATIONS)
+    if wrong:
+        text = f"{min(wrong)!r} is no operation: {', '.join(_OLD_OPERATIONS)}"
+        raise ValueError(text)
+    return frozenset(word for word in _OLD_OPERATIONS if word in words)
 
 
 def problems(settings: Settings) -> list[str]:

@@ -18,8 +18,20 @@ from pydantic import SecretStr
 
 from evpower.api import HttpProtocol, create_app
 from evpower.api.health import Overdue
-from evpower.api.legacy import PLAIN_ERRORS
+from evpower.api.legacy import (
+    CODED_ERRORS,
+    PLAIN_ERRORS,
+    OldCallers,
+    PaymentCalls,
+    payment_calls_router,
+    payments_router,
+)
+from evpower.api.legacy.balance import balance_router
+from evpower.api.legacy.callers import NOBODY, Allowed
+from evpower.api.legacy.cards import cards_router
 from evpower.api.legacy.charging import ChargingCalls, charging_fast_paths, charging_router
+from evpower.api.legacy.health import health_router
+from evpower.api.legacy.old_routes import CARD_PATHS, old_routes
 from evpower.api.legacy.station_board import StationBoard
 from evpower.api.legacy.stations import StationCalls, stations_fast_paths, stations_router
 from evpower.bootstrap.modules import assemble
@@ -28,6 +40,7 @@ from evpower.charging import endpoints as charging_endpoints
 from evpower.charging.estimate_endpoint import estimate_router
 from evpower.charging.rules import DEFAULT_RULES
 from evpower.config import Settings
+from evpower.foundation.addresses import parse_networks
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.key_watch import KeyWatch
@@ -36,6 +49,7 @@ from evpower.foundation.websocket import SocketProtocol
 from evpower.identity import Access, add_operator, create_service_key
 from evpower.identity.operator_endpoints import operator_router
 from evpower.identity.tokens import TokenVerifier
+from evpower.payments import Confirmer, Providers
 from evpower.wallet import endpoints as wallet_endpoints
 from tests.contracts.answers import HOOKS
 from tests.quick_server import QuickServer
@@ -118,19 +132,36 @@ async def running_api(
     collectors: Sequence[Collector] = (),
     overdue: Overdue | None = None,
     stop_wait_s: float = 0.05,
+    without_token: Allowed = NOBODY,
     **settings: Any,
 ) -> AsyncIterator[Api]:
     outside = patient_http()
     clock, now_s, bus = WallClock(), Turning(), LocalBus()
     verifier = TokenVerifier(issuer_url=ISSUER, http=outside, hs256_secret=SecretStr(SECRET))
     access = Access(db, verifier)
+    chosen = {"env": "development", "rate_per_minute": 100_000, **settings}
+    chosen |= {
+        f"without_token_{family}": ",".join(sorted(operations))
+        for family, operations in without_token.items()
+    }
+    configured = Settings(_env_file=None, **chosen)
+    callers = OldCallers(
+        db,
+        access,
+        allowed=without_token,
+        per_id=configured.rate_without_token_per_minute,
+        per_address=configured.rate_per_minute,
+        trusted_proxies=parse_networks(configured.trusted_proxies),
+        now_s=now_s,
+    )
+    payments = PaymentCalls(
+        db, callers, Providers([]), Confirmer(db, bus), (1_000, 10_000_000), clock
+    )
     board = StationBoard(db, clock, now_s=now_s)
     stations = StationCalls(board, frozenset({"old.example"}))
     charging = ChargingCalls(
-        db, bus, access, KeyWatch(bus, SESSION_CHANGED), DEFAULT_RULES, clock, wait_s=stop_wait_s
+        db, bus, callers, KeyWatch(bus, SESSION_CHANGED), DEFAULT_RULES, clock, wait_s=stop_wait_s
     )
-    chosen = {"env": "development", "rate_per_minute": 100_000, **settings}
-    configured = Settings(_env_file=None, **chosen)
     app = create_app(
         [
             Module(
@@ -138,20 +169,28 @@ async def running_api(
                 routers=[
                     charging_endpoints.router(access, db, bus, clock=clock),
                     estimate_router(access, db, clock=clock),
-                    wallet_endpoints.router(access, db),
+                    wallet_endpoints.router(access, db, callers.reader_of_v1),
                     operator_router(access, db, bus),
                     charging_router(charging),
                     stations_router(stations),
+                    cards_router(),
+                    balance_router(db, callers),
+                    health_router(db, clock, version="0", now_s=now_s),
                     *routers,
+                    payments_router(payments),
+                    payment_calls_router(payments),
                 ],
                 fast_paths=[
                     *charging_endpoints.fast_paths(access, db),
-                    *wallet_endpoints.fast_paths(access, db),
+                    *wallet_endpoints.fast_paths(access, db, callers.reader_of_v1),
                     *charging_fast_paths(charging),
                     *stations_fast_paths(stations),
                 ],
                 route_limits=_limits(configured),
                 plain_errors=PLAIN_ERRORS,
+                coded_errors=CODED_ERRORS,
+                old_routes=old_routes(configured.old_api_sunset),
+                unread_bodies=CARD_PATHS,
                 readiness=[] if supabase is None else [Readiness("supabase", supabase)],
             )
         ],

@@ -10,10 +10,11 @@ import pytest
 from prometheus_client import REGISTRY, Gauge
 
 from evpower.api import health
-from evpower.api.errors import PlainPaths
-from evpower.api.legacy import PLAIN_ERRORS
+from evpower.api.errors import ErrorForms
+from evpower.api.legacy import CODED_ERRORS, PLAIN_ERRORS
 from evpower.foundation.db import Connection, Database
 from tests.api.scenario import Api, bearer, running_api
+from tests.api.stations_scenario import Site
 from tests.waiting import WAIT_LIMIT_S
 
 
@@ -81,6 +82,8 @@ class TestReadiness:
         )
         response = await api.get("/readyz")
         assert (response.status_code, response.json()["database"]) == (503, "behind")
+        answer = response.json()
+        assert (answer["status"], answer["error"]) == ("not_ready", "database_behind")
 
     async def test_a_database_of_an_unreleased_edition_is_unready(
         self, api: Api, owner: Connection
@@ -102,7 +105,61 @@ class TestReadiness:
         api.now_s.at_s += 2
         response = await api.get("/readyz")
         assert (response.status_code, response.json()["database"]) == (503, "down")
+        assert response.json()["error"] == "database_down"
         assert (await api.get("/healthz")).json() == {"status": "alive"}
+
+
+class TestOldHealth:
+    async def test_root_has_the_old_members(self, db: Database) -> None:
+        async with running_api(db, public_url="https://ocpp.example.kg") as api:
+            answer = (await api.get("/")).json()
+        assert answer["websocket_urls"] == [
+            "wss://ocpp.example.kg/ws/{station_id}",
+            "wss://ocpp.example.kg/ocpp/{station_id}",
+        ]
+        texts = ("service", "description", "health_check", "version", "protocol", "note")
+        assert all(isinstance(answer[name], str) for name in texts)
+
+    async def test_health_has_the_old_members_and_counts_stations(self, api: Api) -> None:
+        site = Site(api.db, api.clock)
+        await site.ready("EVP-1")
+        await site.add("EVP-2")
+        response = await api.get("/health")
+        answer = response.json()
+        assert response.status_code == 200
+        assert (answer["status"], answer["redis"]) == ("healthy", "connected")
+        assert answer["connected_stations"] == 1
+        assert len(answer["endpoints"]) == 3
+        forced = (await api.get("/health-force")).json()
+        assert (forced["rw_test"], forced["ping_result"]) == ("ok", True)
+        assert forced.keys() - answer.keys() == {"rw_test", "ping_result"}
+
+    async def test_it_is_200_also_without_a_database(self, api: Api) -> None:
+        await api.db.close()
+        for path in ("/health", "/health-force"):
+            response = await api.get(path)
+            assert (response.status_code, response.json()["status"]) == (200, "unhealthy")
+            assert response.json()["error"] == "database_unavailable"
+            assert "postgres" not in response.text
+
+    async def test_it_is_asked_anew_once_in_a_second_at_most(
+        self, api: Api, owner: Connection
+    ) -> None:
+        async def connected() -> int:
+            return (await api.get("/health-force")).json()["connected_stations"]
+
+        site = Site(api.db, api.clock)
+        await site.ready("EVP-1")
+        assert await connected() == 1
+        await owner.execute("update stations.sockets set last_frame_at = now() - interval '1 h'")
+        assert await connected() == 1
+        api.now_s.at_s += 1
+        assert await connected() == 0
+
+    async def test_health_is_not_counted_as_a_request(self, db: Database) -> None:
+        async with running_api(db, rate_per_minute=2) as api:
+            answers = [await api.get("/health") for _ in range(10)]
+        assert {answer.status_code for answer in answers} == {200}
 
 
 class TestMetrics:
@@ -174,13 +231,13 @@ class TestDocumentation:
         assert "/api/v1/charging/sync-history" in document["paths"]
 
     async def test_every_answer_of_an_error_has_the_form_of_its_path(self, api: Api) -> None:
-        plain = PlainPaths(PLAIN_ERRORS)
+        forms = ErrorForms(PLAIN_ERRORS, CODED_ERRORS)
         document = (await api.get("/openapi.json")).json()
         for path, methods in document["paths"].items():
             for operation in methods.values():
                 for status, response in operation["responses"].items():
                     if path.startswith("/api/") and status >= "400":
-                        form = "json" if plain.has(path) else "problem+json"
+                        form = "problem+json" if forms.of(path) == "problem" else "json"
                         assert list(response["content"]) == [f"application/{form}"], path
 
     async def test_a_small_page_says_what_this_is(self, api: Api) -> None:

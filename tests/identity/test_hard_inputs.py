@@ -268,10 +268,10 @@ class TestMoney:
         body = f'{{"amount": {text}}}'.encode()
         if minor is None:
             with pytest.raises(Invalid) as refused:
-                parse_top_up(body, uuid4(), 1, 10**12)
+                parse_top_up(body, 1, 10**12)
             assert refused.value.code == "invalid_amount"
         else:
-            assert parse_top_up(body, uuid4(), 1, 10**12).amount_minor == minor
+            assert parse_top_up(body, 1, 10**12).amount_minor == minor
 
     async def test_cash_at_the_command_line(
         self, dsn: str, owner: Connection, client_id: UUID

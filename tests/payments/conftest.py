@@ -15,7 +15,14 @@ import uvicorn
 from pydantic import SecretStr
 
 from evpower.api import create_app
-from evpower.api.legacy import PLAIN_ERRORS, payments_router
+from evpower.api.legacy import (
+    CODED_ERRORS,
+    PLAIN_ERRORS,
+    OldCallers,
+    PaymentCalls,
+    payment_calls_router,
+    payments_router,
+)
 from evpower.config import Settings
 from evpower.devstack.bank.server import create_sandbox
 from evpower.foundation.bus import LocalBus
@@ -112,22 +119,25 @@ class Scenario:
             issuer_url=ISSUER, http=self.http, hs256_secret=SecretStr(JWT_SECRET), clock=self.clock
         )
         access = Access(self.db, verifier, clock=self.clock)
-        old = payments_router(
-            self.db,
-            access,
-            self.providers,
-            self.confirmer,
-            min_som=10,
-            max_som=100_000,
-            clock=self.clock,
+        callers = OldCallers(self.db, access)
+        bounds_minor = (1_000, 10_000_000)
+        calls = PaymentCalls(
+            self.db, callers, self.providers, self.confirmer, bounds_minor, self.clock
         )
+        old = [payments_router(calls), payment_calls_router(calls)]
         questions = Questions(self.db, self.confirmer, self.clock)
         notices = Notices(self.providers, self.confirmer, questions, old_provider="sandbox")
-        routes = [old, router(notices)]
+        routes = [*old, router(notices)]
         settings = Settings.model_construct(rate_money_per_minute=10_000, rate_per_minute=10_000)
         signed = Limit("webhook", "signed", (WEBHOOK_PREFIX, *OLD_PATHS), 10_000, 60.0)
         modules = [
-            Module("payments", routers=routes, plain_errors=PLAIN_ERRORS, route_limits=[signed])
+            Module(
+                "payments",
+                routers=routes,
+                plain_errors=PLAIN_ERRORS,
+                coded_errors=CODED_ERRORS,
+                route_limits=[signed],
+            )
         ]
         await self.api.start(create_app(modules, self.db, access.principal, settings, version="0"))
         await self.start_bank()

@@ -1,6 +1,7 @@
 """Liveness, readiness, metrics and the documentation."""
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal
@@ -29,6 +30,8 @@ _FRESH_DATABASE_S: Final = 1.0
 _FRESH_OUTSIDE_S: Final = 10.0
 _COLLECT_TIMEOUT_S: Final = 5.0
 _COLLECT_CACHE_S: Final = 2.0  # the database is queried this often, however many scrape
+_DESCRIPTION: Final = "The backend of an EV-charging operator"
+_NOTE: Final = "OCPP 2.0.1 is spoken at the same addresses; the HTTP API is in /docs"
 DatabaseState = Literal["ok", "down", "behind", "unreleased"]
 
 
@@ -37,6 +40,7 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
     *,
     version: str,
     now_s: Callable[[], float],
+    public_url: str = "",
     readiness: Sequence[Readiness] = (),
     bus: Callable[[], bool] | None = None,
     overdue: Overdue | None = None,
@@ -46,6 +50,7 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
 ) -> APIRouter:
     """Returns the routes /, /healthz, /readyz, /metrics, /docs. `now_s` is a monotonic clock."""
     routes = APIRouter(tags=["service"])
+    socket_url = re.sub(r"^http", "ws", public_url)
     database = CachedValue(lambda: _ask_database(db), ttl_s=_FRESH_DATABASE_S, now_s=now_s)
     outside = {
         check.name: CachedValue(partial(_ask, check), ttl_s=_FRESH_OUTSIDE_S, now_s=now_s)
@@ -66,6 +71,14 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
                 "version": version,
                 "docs": "/docs",
                 "health": "/readyz",
+                "description": _DESCRIPTION,
+                "websocket_urls": [
+                    f"{socket_url}/ws/{{station_id}}",
+                    f"{socket_url}/ocpp/{{station_id}}",
+                ],
+                "health_check": "/health",
+                "protocol": "OCPP 1.6 JSON",
+                "note": _NOTE,
             }
         )
 
@@ -96,7 +109,13 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
                 "description": "Not ready: the database is down, behind or unreleased, or "
                 "too many requests are being served",
                 "content": {
-                    "application/json": {"example": {**ready_example, "status": "unready"}}
+                    "application/json": {
+                        "example": {
+                            **ready_example,
+                            "status": "not_ready",
+                            "error": "database_down",
+                        }
+                    }
                 },
             },
         },
@@ -110,7 +129,8 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
         late = dict(overdue()) if overdue is not None else {}
         return _json(
             {
-                "status": "ready" if is_ready else "unready",
+                "status": "ready" if is_ready else "not_ready",
+                **({} if is_ready else {"error": _why_not(state)}),
                 "database": state,
                 "load": "overloaded" if is_full else "ok",
                 **dict(zip(outside, states, strict=True)),
@@ -154,6 +174,11 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
         return asset
 
     return routes
+
+
+def _why_not(state: DatabaseState) -> str:
+    """Returns the code of why the process is not ready; overloaded, if its database is ok."""
+    return "overloaded" if state == "ok" else f"database_{state}"
 
 
 async def _ask_database(db: Database) -> DatabaseState:

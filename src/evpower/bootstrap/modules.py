@@ -51,6 +51,7 @@ def assemble(
     access = identity.configured_access(settings, shared, admin)
     providers = payments.configured_providers(settings, shared.http)
     confirmer = payments.Confirmer(shared.db, shared.bus)
+    callers = legacy.old_callers(settings, shared, access)
     modules = [
         identity.module(settings, shared, access=access, admin=admin),
         alerts.module(
@@ -67,7 +68,7 @@ def assemble(
             check_command=charging.refuse_while_in_use,
         ),
         payments.module(settings, shared, providers=providers, confirmer=confirmer),
-        wallet.module(shared, access=access),
+        wallet.module(shared, access=access, reader=callers.reader_of_v1),
         realtime.module(
             settings,
             shared,
@@ -85,7 +86,14 @@ def assemble(
         charging.module(settings, shared, access=access),
         ocpp.module(settings, shared),
         ocpp.message_log(shared, access=access),
-        legacy.module(settings, shared, access=access, providers=providers, confirmer=confirmer),
+        legacy.module(
+            settings,
+            shared,
+            access=access,
+            providers=providers,
+            confirmer=confirmer,
+            callers=callers,
+        ),
         sync.module(settings, shared),
         reports.module(shared, access=access),
         api.module(shared),

@@ -113,13 +113,8 @@ def serve(settings: Settings, role: Role) -> int:
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    try:
-        listener = listen(settings.host, settings.port)
-    except OSError as error:
-        sys.stderr.write(
-            f"error: {settings.host}:{settings.port} can't be used: {error.strerror}\n"
-            "  Another process may listen there: choose another with --port.\n"
-        )
+    listeners = _listen(settings)
+    if not listeners:
         return 1
     _allow_files()
     server = uvicorn.Server(
@@ -147,8 +142,25 @@ def serve(settings: Settings, role: Role) -> int:
     if settings.failpoint_file and settings.env == "development":
         failpoints.watch(Path(settings.failpoint_file))
     _exit_cleanly(server)
-    server.run(sockets=[listener])
+    server.run(sockets=listeners)
     return 0 if server.started else 1
+
+
+def _listen(settings: Settings) -> list[socket.socket]:
+    """Returns the listening sockets; none, and says why, if an address can't be used."""
+    listeners: list[socket.socket] = []
+    for host, port in [(settings.host, settings.port), *settings.further_addresses]:
+        try:
+            listeners.append(listen(host, port))
+        except OSError as error:
+            sys.stderr.write(
+                f"error: {host}:{port} can't be used: {error.strerror}\n"
+                "  Another process may listen there: choose another with --port.\n"
+            )
+            for listener in listeners:
+                listener.close()
+            return []
+    return listeners
 
 
 def _exit_cleanly(server: uvicorn.Server) -> None:

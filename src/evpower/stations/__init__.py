@@ -16,6 +16,7 @@ from evpower.stations.commands import (
 )
 from evpower.stations.connections import (
     close_connection,
+    count_online,
     is_online,
     list_connections,
     list_ended,
@@ -156,6 +157,7 @@ __all__ = [
     "close_connection",
     "connector_label",
     "count_deviations",
+    "count_online",
     "drop_command",
     "end_command",
     "export_stations",

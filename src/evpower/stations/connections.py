@@ -6,8 +6,9 @@ from typing import Final
 
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, NotFound
-from evpower.stations import store_commands, store_connections
+from evpower.stations import store_commands, store_connections, store_lost
 from evpower.stations.model import (
+    ONLINE_FOR,
     Command,
     DisconnectReason,
     Opened,
@@ -53,6 +54,12 @@ async def open_connection(
     await store_connections.upsert_socket(connection, station_id, epoch, node[:_NODE_MAX], now)
     timed_out = await store_commands.time_out_in_flight(connection, station_id, now, epoch=None)
     return Opened(epoch, replaced, tuple(timed_out))
+
+
+async def count_online(connection: Connection, now: datetime) -> int:
+    """Returns how many stations in service are connected now."""
+    online, _, _ = await store_lost.count_online(connection, now - ONLINE_FOR)
+    return online
 
 
 async def close_connection(

@@ -1,13 +1,20 @@
 """The wallet's module: routes and fast paths."""
 
+from typing import TYPE_CHECKING
+
 from evpower.foundation.module import Module, Shared
 from evpower.identity import Access
 
+if TYPE_CHECKING:  # commands import slices, and never serve
+    from evpower.wallet.endpoints import Reader
 
-def module(shared: Shared, *, access: Access) -> Module:
-    """Returns the wallet's module."""
+
+def module(shared: Shared, *, access: Access, reader: "Reader | None" = None) -> Module:
+    """Returns the wallet's module; `reader` identifies who reads a balance."""
     from evpower.wallet.endpoints import fast_paths, router
 
     return Module(
-        "wallet", routers=[router(access, shared.db)], fast_paths=fast_paths(access, shared.db)
+        "wallet",
+        routers=[router(access, shared.db, reader)],
+        fast_paths=fast_paths(access, shared.db, reader),
     )

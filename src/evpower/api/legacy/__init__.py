@@ -1,8 +1,22 @@
 """The old API, for apps and tools that still use it. Only bootstrap imports it."""
 
+from evpower.api.legacy.callers import OldCallers
 from evpower.api.legacy.location_feed import LocationFeed
 from evpower.api.legacy.location_socket import router
-from evpower.api.legacy.module import PLAIN_ERRORS, module
-from evpower.api.legacy.payments import payments_router
+from evpower.api.legacy.module import module, old_callers
+from evpower.api.legacy.old_routes import CODED_ERRORS, PLAIN_ERRORS
+from evpower.api.legacy.payment_calls import payment_calls_router
+from evpower.api.legacy.payments import PaymentCalls, payments_router
 
-__all__ = ["PLAIN_ERRORS", "LocationFeed", "module", "payments_router", "router"]
+__all__ = [
+    "CODED_ERRORS",
+    "PLAIN_ERRORS",
+    "LocationFeed",
+    "OldCallers",
+    "PaymentCalls",
+    "module",
+    "old_callers",
+    "payment_calls_router",
+    "payments_router",
+    "router",
+]

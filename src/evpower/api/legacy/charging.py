@@ -1,9 +1,9 @@
-"""`/api/v1/charging/start`, `stop`, `status/{session_id}` and `active`."""
+"""Charging start, stop and status of both families, and `/api/v1/charging/active`."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -11,16 +11,14 @@ from fastapi.responses import Response
 
 from evpower import charging
 from evpower.api import messages
-from evpower.api.legacy import charging_answers, charging_schemas
-from evpower.api.legacy.charging_request import (
-    MAX_AMOUNT_SOM,
-    MAX_BYTES,
-    MAX_ENERGY_KWH,
-    parse_start,
-    parse_stop,
-)
-from evpower.api.legacy.respond import language_of, refused, spoken
-from evpower.charging import Changes, Rules, SessionView, StopRequest
+from evpower.api.legacy import charging_answers, charging_schemas, mobile_answers, mobile_schemas
+from evpower.api.legacy.callers import OldCallers, has_credential
+from evpower.api.legacy.charging_refusals import RANGES, refused_range, refused_start
+from evpower.api.legacy.charging_request import MAX_BYTES, ParsedStart, parse_start, parse_stop
+from evpower.api.legacy.families import PREFIXES, Family
+from evpower.api.legacy.respond import language_of, spoken
+from evpower.api.legacy.start_without_token import limit_start
+from evpower.charging import Changes, Rules, SessionView, StartedSession, StartRequest, StopRequest
 from evpower.foundation import idempotency
 from evpower.foundation.body import read_body
 from evpower.foundation.bus import Bus
@@ -29,20 +27,13 @@ from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, EvPowerError, Forbidden, NotFound
 from evpower.foundation.fast_path import FastPath, plain_uuid
 from evpower.foundation.key_watch import KeyWatch
-from evpower.foundation.money import to_minor, to_som, to_text
-from evpower.identity import Access, Principal, may_read
+from evpower.identity import Principal, may_read
 from evpower.wallet import get_wallet
 
-START_PATH: Final = "/api/v1/charging/start"
-STOP_PATH: Final = "/api/v1/charging/stop"
-STATUS_PATH: Final = "/api/v1/charging/status/{session_id}"
-ACTIVE_PATH: Final = "/api/v1/charging/active"
-_STATUS_PREFIX: Final = "/api/v1/charging/status/"
-_PAYMENT_REQUIRED: Final = 402
-# Refusals that more money on the balance would change.
-_FOR_MONEY: Final = frozenset({"insufficient_balance", "zero_balance", "amount_exceeds_balance"})
-# The sentences that name the range of a limit.
-_RANGES: Final = {"invalid_amount": "start_amount_range", "invalid_energy": "start_energy_range"}
+START_TAIL: Final = "/charging/start"
+_STOP_TAIL: Final = "/charging/stop"
+_STATUS_TAIL: Final = "/charging/status/"
+_ACTIVE_PATH: Final = "/api/v1/charging/active"
 _WAIT_S: Final = 7.0  # phones give up after 10
 _LOOK_S: Final = 1.0  # a change that another node made may not be announced
 _MOST_LOOKS: Final = 50
@@ -55,7 +46,7 @@ class ChargingCalls:
 
     db: Database
     bus: Bus
-    access: Access
+    callers: OldCallers
     changes: KeyWatch
     rules: Rules
     clock: Clock = utc_now
@@ -66,125 +57,146 @@ class ChargingCalls:
 def charging_router(calls: ChargingCalls) -> APIRouter:
     """Returns the routes."""
     routes = APIRouter(tags=["charging"])
-    _add_start(routes, calls)
-    _add_stop(routes, calls)
-    _add_reads(routes, calls)
+    for family in PREFIXES:
+        _add_start(routes, calls, family)
+        _add_stop(routes, calls, family)
+        _add_status(routes, calls, family)
+    _add_active(routes, calls)
     return routes
 
 
 def charging_fast_paths(calls: ChargingCalls) -> list[FastPath]:
-    """Returns the status path, which bypasses the router: every charging phone polls it."""
+    """Returns the status paths, which bypass the router: every charging phone polls one."""
+    return [_status_path(calls, family) for family in PREFIXES]
 
+
+def _status_path(calls: ChargingCalls, family: Family) -> FastPath:
     async def serve_status(request: Request, tail: str) -> Response | None:
         session_id = plain_uuid(tail)
-        if session_id is None:
-            return None
-        return await _status(calls, request, session_id, await calls.access.principal(request))
+        return None if session_id is None else await _status(calls, request, family, session_id)
 
-    return [FastPath("GET", _STATUS_PREFIX, STATUS_PATH, serve_status)]
+    prefix = f"{PREFIXES[family]}{_STATUS_TAIL}"
+    return FastPath("GET", prefix, f"{prefix}{{session_id}}", serve_status)
 
 
-def _add_start(routes: APIRouter, calls: ChargingCalls) -> None:
+def _add_start(routes: APIRouter, calls: ChargingCalls, family: Family) -> None:
     @routes.post(
-        START_PATH,
+        f"{PREFIXES[family]}{START_TAIL}",
         summary="Start charging",
-        responses=charging_schemas.START_RESPONSES,
+        responses=charging_schemas.START_RESPONSES
+        if family == "v1"
+        else mobile_schemas.START_RESPONSES,
         openapi_extra=charging_schemas.START_BODY,
     )
-    async def charging_start(  # pyright: ignore[reportUnusedFunction]
-        request: Request,
-        principal: Annotated[Principal, Depends(calls.access.require_client_for_money)],
-    ) -> Response:
+    async def charging_start(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Put money on hold and ask the station to start; it answers before the station does."""
-        client_id = _client_of(principal)
+        await calls.callers.admit(request, family, "start")
         raw = await read_body(request, MAX_BYTES)
-        now = calls.clock()
         try:
-            parsed = parse_start(raw, client_id)
-            if parsed.speaks_for is not None:
-                may_read(principal, await calls.access.resolve(principal, parsed.speaks_for))
-            async with calls.db.transaction() as connection:
-                session = await charging.start(
-                    connection, parsed.request, now=now, rules=calls.rules
-                )
+            parsed = parse_start(raw)
         except EvPowerError as error:
-            if error.code in _RANGES:
-                return _refused_range(calls, request, error)
-            if error.code not in _FOR_MONEY:
-                raise
-            return await _refused_for_money(calls, request, error, client_id)
-        Changes({client_id}, {session.session_id}, {session.station_id}).publish(calls.bus)
-        language = language_of(request)
-        message = messages.sentence(["session_starting"], language)
-        return spoken(charging_answers.started(session, parsed.request, now, message), language)
+            calls.callers.count_misshaped(request)
+            if error.code in RANGES:
+                return refused_range(calls.rules, request, error, family)
+            raise
+        return await _start(calls, request, family, parsed)
 
 
-def _refused_range(calls: ChargingCalls, request: Request, error: EvPowerError) -> Response:
-    """Returns the refusal of a limit with the range that a limit may have."""
-    params = {
-        "minimum": to_text(calls.rules.minimum_minor),
-        "maximum": str(MAX_AMOUNT_SOM),
-        "most_kwh": str(MAX_ENERGY_KWH),
-    }
-    language = language_of(request)
-    sentence = messages.text(_RANGES[error.code], error.http_status, language, params)
-    return refused(error, request, {"error": sentence, "message": sentence})
-
-
-async def _refused_for_money(
-    calls: ChargingCalls, request: Request, error: EvPowerError, client_id: UUID
+async def _start(
+    calls: ChargingCalls, request: Request, family: Family, parsed: ParsedStart
 ) -> Response:
-    error.http_status = _PAYMENT_REQUIRED
-    async with calls.db.connection() as connection:
-        wallet = await get_wallet(connection, client_id)
-    available_minor = 0 if wallet is None else wallet.available_minor
-    error.params = {**error.params, "available": to_text(available_minor)}
-    debt_minor = 0 if wallet is None else wallet.debt_minor
-    members: dict[str, Any] = {"current_balance": to_som(available_minor)}
-    required = error.params.get("required")
-    if required is not None:
-        members["required_amount"] = to_som(to_minor(str(required)) + debt_minor)
-    if debt_minor:
-        members["debt"] = to_som(debt_minor)
-        language = language_of(request)
-        params = {"debt": to_text(debt_minor)}
-        sentence = messages.text("insufficient_balance_debt", _PAYMENT_REQUIRED, language, params)
-        members |= {"error": sentence, "message": sentence}
-    return refused(error, request, members)
+    principal = await calls.callers.client(request, family, "start", parsed.client)
+    start = parsed.request._replace(client_id=client_of(principal))
+    now = calls.clock()
+    try:
+        session, start = await _begin(calls, request, start)
+    except EvPowerError as error:
+        refusal = await refused_start(calls.db, calls.rules, request, error, start, family)
+        if refusal is None:
+            raise
+        return refusal
+    Changes({session.client_id}, {session.session_id}, {session.station_id}).publish(calls.bus)
+    language = language_of(request)
+    message = messages.sentence(["session_starting"], language)
+    answer = charging_answers.started(session, start, now, message)
+    return spoken(mobile_answers.started(answer) if family == "mobile" else answer, language)
 
 
-def _add_stop(routes: APIRouter, calls: ChargingCalls) -> None:
+async def _begin(
+    calls: ChargingCalls, request: Request, start: StartRequest
+) -> tuple[StartedSession, StartRequest]:
+    """Returns the session, and the start as it was limited."""
+    now, is_own_limit = calls.clock(), True
+    async with calls.db.transaction() as connection:
+        if not has_credential(request):
+            start, is_own_limit = await limit_start(connection, start, calls.rules)
+        try:
+            session = await charging.start(connection, start, now=now, rules=calls.rules)
+        except Conflict as error:
+            if error.code == "amount_exceeds_balance" and not is_own_limit:
+                error.code = "insufficient_balance"
+            raise
+    return session, start
+
+
+def _add_stop(routes: APIRouter, calls: ChargingCalls, family: Family) -> None:
     @routes.post(
-        STOP_PATH,
+        f"{PREFIXES[family]}{_STOP_TAIL}",
         summary="Stop charging",
-        responses=charging_schemas.STOP_RESPONSES,
+        responses=charging_schemas.STOP_RESPONSES
+        if family == "v1"
+        else mobile_schemas.STOP_RESPONSES,
         openapi_extra=charging_schemas.STOP_BODY,
     )
-    async def charging_stop(  # pyright: ignore[reportUnusedFunction]
-        request: Request, principal: Annotated[Principal, Depends(calls.access.require_client)]
-    ) -> Response:
+    async def charging_stop(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Ask the station to stop, and wait for the bill; before the start it cancels."""
-        client_id = _client_of(principal)
-        stop = parse_stop(await read_body(request, MAX_BYTES), client_id)
-        async with calls.db.connection() as connection:
-            view = await charging.session_status(connection, stop.session_id)
-        may_read(principal, view.client_id)
+        await calls.callers.admit(request, family, "stop")
+        raw = await read_body(request, MAX_BYTES)
+        try:
+            session_id = parse_stop(raw)
+        except EvPowerError:
+            calls.callers.count_misshaped(request)
+            raise
+        view = await _session_to_stop(calls, request, family, session_id)
         if view.started_by is None and view.is_open:
             raise Conflict("session_not_ours", "another system runs this session")
         if not view.is_final:
+            stop = StopRequest(view.id, view.client_id, actor=f"client:{view.client_id}")
             view = await _stop(calls, stop, view)
-        async with calls.db.connection() as connection:
-            wallet = await get_wallet(connection, client_id)
-        if wallet is None:
-            raise NotFound("client_not_found", "there is no such client")
-        if not view.is_final:  # a repeat with the same key is worked out again
-            idempotency.set_outcome(request.scope["state"], "unknown")
-        now, language = calls.clock(), language_of(request)
-        codes = view.message_codes(now) if view.is_final else ["session_stopping"]
-        answer = charging_answers.stopped(
-            view, wallet.balance_minor, wallet.held_minor, now, messages.sentence(codes, language)
-        )
-        return spoken(answer, language)
+        return await _stopped(calls, request, family, view)
+
+
+async def _session_to_stop(
+    calls: ChargingCalls, request: Request, family: Family, session_id: UUID
+) -> SessionView:
+    """Returns the session that the caller may stop."""
+    name = f"session:{session_id}"
+    principal = await calls.callers.by_id(request, family, "stop", name)
+    if principal is not None:
+        client_of(principal)
+    async with calls.db.connection() as connection:
+        view = await charging.session_status(connection, session_id)
+    calls.callers.exists(request, name)
+    if principal is not None:
+        may_read(principal, view.client_id)
+    return view
+
+
+async def _stopped(
+    calls: ChargingCalls, request: Request, family: Family, view: SessionView
+) -> Response:
+    async with calls.db.connection() as connection:
+        wallet = await get_wallet(connection, view.client_id)
+    if wallet is None:
+        raise NotFound("client_not_found", "there is no such client")
+    if not view.is_final:  # a repeat with the same key is worked out again
+        idempotency.set_outcome(request.scope.setdefault("state", {}), "unknown")
+    now, language = calls.clock(), language_of(request)
+    codes = view.message_codes(now) if view.is_final else ["session_stopping"]
+    answer = charging_answers.stopped(
+        view, wallet.balance_minor, wallet.held_minor, now, messages.sentence(codes, language)
+    )
+    return spoken(mobile_answers.stopped(answer) if family == "mobile" else answer, language)
 
 
 async def _stop(calls: ChargingCalls, stop: StopRequest, view: SessionView) -> SessionView:
@@ -207,51 +219,66 @@ async def _stop(calls: ChargingCalls, stop: StopRequest, view: SessionView) -> S
     return view
 
 
-def _add_reads(routes: APIRouter, calls: ChargingCalls) -> None:
+def _add_status(routes: APIRouter, calls: ChargingCalls, family: Family) -> None:
     @routes.get(
-        STATUS_PATH, summary="A charging session", responses=charging_schemas.STATUS_RESPONSES
+        f"{PREFIXES[family]}{_STATUS_TAIL}{{session_id}}",
+        summary="A charging session",
+        responses=charging_schemas.STATUS_RESPONSES
+        if family == "v1"
+        else mobile_schemas.STATUS_RESPONSES,
     )
     async def charging_status(  # pyright: ignore[reportUnusedFunction]
-        request: Request,
-        session_id: Annotated[str, Path(max_length=_MAX_ID)],
-        principal: Annotated[Principal, Depends(calls.access.principal)],
+        request: Request, session_id: Annotated[str, Path(max_length=_MAX_ID)]
     ) -> Response:
         """Answer how a session stands: energy, cost, power, state of charge."""
         try:
             parsed = UUID(session_id)
         except ValueError as error:
+            await calls.callers.by_id(request, family, "read", "session:")
             raise NotFound("session_not_found", "there is no such session") from error
-        return await _status(calls, request, parsed, principal)
+        return await _status(calls, request, family, parsed)
+
+
+def _add_active(routes: APIRouter, calls: ChargingCalls) -> None:
+    access = calls.callers.access
 
     @routes.get(
-        ACTIVE_PATH,
+        _ACTIVE_PATH,
         summary="The caller's open charging session",
         responses=charging_schemas.ACTIVE_RESPONSES,
         openapi_extra=charging_schemas.CLIENT_ONLY,
     )
     async def charging_active(  # pyright: ignore[reportUnusedFunction]
-        request: Request, principal: Annotated[Principal, Depends(calls.access.require_client)]
+        request: Request, principal: Annotated[Principal, Depends(access.require_client)]
     ) -> Response:
         """Answer the newest session that has not ended: what an app shows after its restart."""
         async with calls.db.connection() as connection:
-            view = await charging.active_session(connection, _client_of(principal))
+            view = await charging.active_session(connection, client_of(principal))
         now, language = calls.clock(), language_of(request)
         message = messages.sentence(view.message_codes(now), language)
         return spoken(charging.flat_status(view, now, message), language)
 
 
 async def _status(
-    calls: ChargingCalls, request: Request, session_id: UUID, principal: Principal
+    calls: ChargingCalls, request: Request, family: Family, session_id: UUID
 ) -> Response:
+    name = f"session:{session_id}"
+    principal = await calls.callers.by_id(request, family, "read", name)
     async with calls.db.connection() as connection:
         view = await charging.session_status(connection, session_id)
-    may_read(principal, view.client_id)
+    calls.callers.exists(request, name)
+    if principal is not None:
+        may_read(principal, view.client_id)
     now, language = calls.clock(), language_of(request)
     message = messages.sentence(view.message_codes(now), language)
+    if family == "mobile":
+        flat = charging.flat_status(view, now, message)
+        return spoken(mobile_answers.status(flat, view), language)
     return spoken(charging_answers.status(view, now, message), language)
 
 
-def _client_of(principal: Principal) -> UUID:
+def client_of(principal: Principal) -> UUID:
+    """Returns the client. Raises Forbidden("forbidden") for operators and services."""
     if principal.client_id is None:
         raise Forbidden("forbidden", "only a client may do this")
     return principal.client_id

@@ -1,10 +1,11 @@
 """Parses the bodies of charging start and stop. Numbers stay exact."""
 
+from collections.abc import Mapping
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from evpower.charging import StartRequest, StopRequest, normalized_plate
+from evpower.charging import StartRequest, normalized_plate
 from evpower.foundation.errors import Forbidden, Invalid, NotFound
 from evpower.foundation.json_reader import NotAnObject, NotJson, read_exact_object
 from evpower.foundation.money import to_minor
@@ -19,26 +20,27 @@ _MAX_PLATE: Final = 16
 _MAX_PERCENT: Final = 100
 _MAX_SESSION_ID: Final = 100
 _WH_PER_KWH: Final = 1000
+_NO_CLIENT: Final = UUID(int=0)
 
 
 class ParsedStart(NamedTuple):
-    """A requested start, and another id than the token's that the body names."""
+    """A requested start, and the client that the body names, as older apps do."""
 
-    request: StartRequest
-    speaks_for: str | None
+    request: StartRequest  # of no client yet
+    client: str | None
 
 
-def parse_start(raw: bytes, client_id: UUID) -> ParsedStart:
+def parse_start(raw: bytes) -> ParsedStart:
     """Parses the body of a client's start; members that are unknown or null are passed over.
 
     Raises Invalid("invalid_request" | "invalid_energy" | "invalid_amount"), Forbidden("forbidden").
     """
-    body = _object(raw)
+    body = read_object(raw)
     station = body.get("station_id")
     if not isinstance(station, str) or not station.strip():
         raise Invalid("invalid_request", "station_id must be a text")
     request = StartRequest(
-        client_id=client_id,
+        client_id=_NO_CLIENT,
         station=checked(station.strip(), "station_id", most=_MAX_NAME),
         connector=_whole(body.get("connector_id"), "connector_id", _MAX_CONNECTOR),
         energy_wh=_energy_wh(body.get("energy_kwh")),
@@ -46,43 +48,42 @@ def parse_start(raw: bytes, client_id: UUID) -> ParsedStart:
         soc_percent=_optional_percent(body.get("soc_percent")),
         vehicle_plate=_plate(body.get("vehicle_plate")),
     )
-    return ParsedStart(request, _speaks_for(body, client_id))
+    return ParsedStart(request, client_of(body))
 
 
-def parse_stop(raw: bytes, client_id: UUID) -> StopRequest:
-    """Parses the body of a client's stop.
+def parse_stop(raw: bytes) -> UUID:
+    """Returns the session that the body of a stop names.
 
     Raises Invalid("invalid_request"), NotFound("session_not_found") for an id that none has.
     """
-    session_id = _object(raw).get("session_id")
+    session_id = read_object(raw).get("session_id")
     if not isinstance(session_id, str) or not 0 < len(session_id) <= _MAX_SESSION_ID:
         raise Invalid("invalid_request", "session_id must be a text")
     try:
-        parsed = UUID(session_id)
+        return UUID(session_id)
     except ValueError as error:
         raise NotFound("session_not_found", "there is no such session") from error
-    return StopRequest(session_id=parsed, client_id=client_id, actor=f"client:{client_id}")
 
 
-def _speaks_for(body: dict[str, Any], client_id: UUID) -> str | None:
+def client_of(body: Mapping[str, Any]) -> str | None:
+    """Returns the client that a body names. Raises Forbidden("forbidden") if it is no text."""
     named = body.get("client_id")
-    if named is None:
-        return None
-    if not isinstance(named, str):
+    if named is not None and not isinstance(named, str):
         raise Forbidden("forbidden", "client_id is not the token's")
-    return None if named.strip().lower() == str(client_id) else named
+    return named
 
 
-def _object(raw: bytes) -> dict[str, Any]:
+def read_object(raw: bytes) -> dict[str, Any]:
+    """Returns the object of a body, its numbers exact. Raises Invalid("invalid_request")."""
     try:
-        return read_exact_object(raw, _exact, constant=_exact)
+        return read_exact_object(raw, exact, constant=exact)
     except NotAnObject as error:
         raise Invalid("invalid_request", "the body must be an object") from error
     except NotJson as error:
         raise Invalid("invalid_request", "the body is not JSON") from error
 
 
-def _exact(text: str) -> Decimal:
+def exact(text: str) -> Decimal:
     """Returns any number of JSON or JavaScript; NaN for one beyond all bounds."""
     try:
         return Decimal(text)

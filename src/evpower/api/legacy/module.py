@@ -2,33 +2,30 @@
 
 from typing import Final
 
+from evpower import __version__
+from evpower.api.legacy.balance import balance_router
+from evpower.api.legacy.callers import Allowed, OldCallers
+from evpower.api.legacy.cards import cards_router
 from evpower.api.legacy.charging import (
-    START_PATH,
-    STATUS_PATH,
-    STOP_PATH,
+    START_TAIL,
     ChargingCalls,
     charging_fast_paths,
     charging_router,
 )
-from evpower.api.legacy.favorites import FAVORITE_PATH, FAVORITES_PATH, favorites_router
+from evpower.api.legacy.families import PREFIXES, Operation
+from evpower.api.legacy.favorites import favorites_router
+from evpower.api.legacy.health import health_router
 from evpower.api.legacy.location_changes import LocationChanges
 from evpower.api.legacy.location_feed import LocationFeed
 from evpower.api.legacy.location_socket import router
-from evpower.api.legacy.payments import (
-    BALANCE_PATH,
-    PAYMENT_PATH,
-    TOP_UP_PATH,
-    TOP_UP_PATHS,
-    payments_router,
-)
+from evpower.api.legacy.old_routes import CARD_PATHS, CODED_ERRORS, PLAIN_ERRORS, old_routes
+from evpower.api.legacy.payment_calls import payment_calls_router
+from evpower.api.legacy.payments import TOP_UP_TAIL, PaymentCalls, payments_router
 from evpower.api.legacy.session_changes import SessionChanges
 from evpower.api.legacy.station_board import StationBoard
 from evpower.api.legacy.stations import (
-    LOCATION_PATH,
     LOCATIONS_PATH,
-    REFRESH_PATH,
-    STATION_PATH,
-    STATION_PREFIX,
+    STATION_PREFIXES,
     StationCalls,
     stations_fast_paths,
     stations_router,
@@ -44,12 +41,47 @@ from evpower.identity import Access
 from evpower.payments import Confirmer, Providers
 
 _MINUTE_S: Final = 60.0
-# Errors here have the form of the old API.
-PLAIN_ERRORS: Final = (
-    START_PATH, STOP_PATH, STATUS_PATH, BALANCE_PATH, TOP_UP_PATH, PAYMENT_PATH,
-    LOCATIONS_PATH, LOCATION_PATH, REFRESH_PATH, STATION_PATH,
-    FAVORITES_PATH, FAVORITE_PATH,
-)  # fmt: skip
+# Where a switch lets calls without a token pass, they are counted by the id that they name.
+_NAMED: Final[dict[Operation, tuple[str, ...]]] = {
+    "read": (
+        "/charging/status/{session_id}", "/balance/{client_id}", "/payment/status/{invoice_id}",
+        "/payment/h2h-status/{transaction_id}",
+    ),
+    "stop": ("/charging/stop",),
+    "start": (START_TAIL,),
+    "top-up": (TOP_UP_TAIL,),
+}  # fmt: skip
+
+
+def allowed_operations(settings: Settings) -> Allowed:
+    """Returns the operations that each family allows without a token."""
+    return {
+        "mobile": settings.without_token_mobile_operations,
+        "v1": settings.without_token_v1_operations,
+    }
+
+
+def named_limit(settings: Settings, allowed: Allowed) -> Limit:
+    """Returns the limit of calls without a token, which the slice counts."""
+    paths = tuple(
+        f"{PREFIXES[family]}{tail}"
+        for family, operations in allowed.items()
+        for operation in sorted(operations)
+        for tail in _NAMED[operation]
+    )
+    return Limit("without a token", "by_slice", paths, settings.rate_per_minute, _MINUTE_S)
+
+
+def old_callers(settings: Settings, shared: Shared, access: Access) -> OldCallers:
+    """Returns who may make old calls."""
+    return OldCallers(
+        shared.db,
+        access,
+        allowed=allowed_operations(settings),
+        per_id=settings.rate_without_token_per_minute,
+        per_address=settings.rate_per_minute,
+        trusted_proxies=parse_networks(settings.trusted_proxies),
+    )
 
 
 def module(
@@ -59,8 +91,10 @@ def module(
     access: Access,
     providers: Providers,
     confirmer: Confirmer,
+    callers: OldCallers | None = None,
 ) -> Module:
     """Returns the slice."""
+    callers = callers or old_callers(settings, shared, access)
     feed = LocationFeed()
     board = StationBoard(shared.db, shared.clock)
     changes = LocationChanges(feed, board, shared.bus, shared.clock)
@@ -68,28 +102,27 @@ def module(
     charging = ChargingCalls(
         shared.db,
         shared.bus,
-        access,
+        callers,
         KeyWatch(shared.bus, SESSION_CHANGED),
         configured_rules(settings),
         shared.clock,
     )
     stations = StationCalls(board, old_hosts(settings))
-    money = (*TOP_UP_PATHS, START_PATH)
-    public = (LOCATIONS_PATH, STATION_PREFIX)
+    bounds_minor = (settings.topup_min_som * 100, settings.topup_max_som * 100)
+    payments = PaymentCalls(
+        shared.db, callers, providers, confirmer, bounds_minor, shared.clock
+    )
     return Module(
         "legacy",
         routers=[
             charging_router(charging),
             stations_router(stations),
             favorites_router(shared.db, access, shared.clock),
-            payments_router(
-                shared.db,
-                access,
-                providers,
-                confirmer,
-                min_som=settings.topup_min_som,
-                max_som=settings.topup_max_som,
-            ),
+            payments_router(payments),
+            payment_calls_router(payments),
+            cards_router(),
+            balance_router(shared.db, callers),
+            health_router(shared.db, shared.clock, version=__version__),
             router(
                 feed,
                 sessions.sign_in,
@@ -104,12 +137,24 @@ def module(
             Job(changes.loop, SERVING),
             Job(sessions.loop, SERVING),
         ],
-        route_limits=[
-            Limit("money", "also", money, settings.rate_money_per_minute, _MINUTE_S),
-            Limit("public", "public", public, settings.rate_public_per_minute, _MINUTE_S),
-        ],
+        route_limits=_limits(settings),
         plain_errors=PLAIN_ERRORS,
+        coded_errors=CODED_ERRORS,
+        old_routes=old_routes(settings.old_api_sunset),
+        unread_bodies=CARD_PATHS,
     )
+
+
+def _limits(settings: Settings) -> list[Limit]:
+    prefixes = PREFIXES.values()
+    money = tuple(f"{prefix}{tail}" for prefix in prefixes for tail in (TOP_UP_TAIL, START_TAIL))
+    public = (LOCATIONS_PATH, *STATION_PREFIXES)
+    return [
+        Limit("money", "also", money, settings.rate_money_per_minute, _MINUTE_S),
+        Limit("public", "public", public, settings.rate_public_per_minute, _MINUTE_S),
+        Limit("cards", "instead", CARD_PATHS, settings.rate_per_minute, _MINUTE_S),
+        named_limit(settings, allowed_operations(settings)),
+    ]
 
 
 def old_hosts(settings: Settings) -> frozenset[str]:

@@ -106,6 +106,24 @@ TOP_UP_RESPONSES: Final[Responses] = {
         "`invoice_id`, the same Idempotency-Key resumes it"
     ),
 }
+
+
+class H2hStatus(BaseModel):
+    """A payment in the words of card payments."""
+
+    success: Literal[True]
+    transaction_id: str
+    invoice_id: str
+    status: Literal["pending", "approved", "canceled", "refunded"]
+    client_id: UUID
+    amount: _Money
+
+
+H2H_RESPONSES: Final[Responses] = {
+    200: json_response("The payment", H2hStatus),
+    401: problem("`missing_token`, `invalid_token`, `token_expired`"),
+    404: problem("`payment_not_found`"),
+}
 STATUS_RESPONSES: Final[Responses] = {
     200: json_response(
         "The payment; one that the caller does not have is answered as canceled",

@@ -8,6 +8,8 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from evpower.api import errors, messages
+from evpower.api.legacy.families import Family
+from evpower.foundation import idempotency
 from evpower.foundation.errors import EvPowerError
 
 
@@ -25,11 +27,24 @@ def spoken(answer: Mapping[str, Any], language: str) -> Response:
     )
 
 
+def explained(sentence: str, family: Family) -> dict[str, str]:
+    """Returns the members that hold a sentence of its own in a refusal."""
+    return {"message": sentence} if family == "mobile" else {"error": sentence, "message": sentence}
+
+
 def refused(
-    error: EvPowerError, request: Request, members: Mapping[str, Any] | None = None
+    error: EvPowerError,
+    request: Request,
+    members: Mapping[str, Any] | None = None,
+    *,
+    family: Family = "v1",
 ) -> Response:
     """Returns a refusal with members of its own beside those that every one has."""
-    problem = errors.render(error, request.headers.get("accept-language", ""), members, plain=True)
+    form: errors.Form = "sentence" if family == "v1" else "code"
+    state: idempotency.KeyState = request.scope.setdefault("state", {})
+    # A refusal that is 200 has had no effect, and a repeat runs again.
+    idempotency.set_outcome(state, idempotency.outcome_of(state, error.http_status))
+    problem = errors.render(error, request.headers.get("accept-language", ""), members, form=form)
     response = Response(problem.body, problem.status)
     response.raw_headers = problem.headers
     return response

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from evpower.api import messages
-from evpower.api.legacy import station_schemas
+from evpower.api.legacy import mobile_schemas, station_schemas
+from evpower.api.legacy.families import PREFIXES
 from evpower.api.legacy.respond import language_of
 from evpower.api.legacy.station_board import Body, StationBoard
 from evpower.foundation.errors import NotFound
@@ -17,8 +18,8 @@ from evpower.foundation.segments import SegmentRoute
 LOCATIONS_PATH: Final = "/api/v1/locations"
 LOCATION_PATH: Final = "/api/v1/locations/{location_id}"
 REFRESH_PATH: Final = "/api/v1/locations/{location_id}/refresh-status"
-STATION_PATH: Final = "/api/v1/station/status/{station_id}"
-STATION_PREFIX: Final = "/api/v1/station/status/"
+_STATION_TAIL: Final = "/station/status/"
+STATION_PREFIXES: Final = tuple(f"{prefix}{_STATION_TAIL}" for prefix in PREFIXES.values())
 _API: Final = "/api/v1/"
 _MAX_ID: Final = 255
 _NOT_MODIFIED: Final = 304
@@ -47,7 +48,8 @@ class StationCalls:
 def stations_router(calls: StationCalls) -> APIRouter:
     """Returns the routes."""
     routes = APIRouter(tags=["stations"], route_class=SegmentRoute)
-    _add_station(routes, calls)
+    for prefix in STATION_PREFIXES:
+        _add_station(routes, calls, prefix)
     _add_locations(routes, calls)
     return routes
 
@@ -67,16 +69,21 @@ def stations_fast_paths(calls: StationCalls) -> list[FastPath]:
         return await _locations(calls, request, with_stations=bool(query))
 
     return [
-        FastPath("GET", STATION_PREFIX, STATION_PATH, serve_station),
         FastPath("GET", _API, LOCATIONS_PATH, serve_locations),
+        *(
+            FastPath("GET", prefix, f"{prefix}{{station_id}}", serve_station)
+            for prefix in STATION_PREFIXES
+        ),
     ]
 
 
-def _add_station(routes: APIRouter, calls: StationCalls) -> None:
+def _add_station(routes: APIRouter, calls: StationCalls, prefix: str) -> None:
     @routes.get(
-        STATION_PATH,
+        f"{prefix}{{station_id}}",
         summary="A station and its connectors",
-        responses=station_schemas.STATION_RESPONSES,
+        responses=station_schemas.STATION_RESPONSES
+        if prefix == STATION_PREFIXES[1]
+        else mobile_schemas.STATION_RESPONSES,
         openapi_extra=station_schemas.PUBLIC,
     )
     async def station_status(  # pyright: ignore[reportUnusedFunction]
