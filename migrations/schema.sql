@@ -2970,6 +2970,13 @@ CREATE VIEW identity.clients_public AS
     updated_at
    FROM identity.clients c;
 
+CREATE TABLE identity.clients_without_token (
+    client_id uuid NOT NULL,
+    actor text NOT NULL,
+    added_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT clients_without_token_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200)))
+);
+
 CREATE TABLE identity.confirmations (
     client_id uuid NOT NULL,
     email text NOT NULL,
@@ -4407,6 +4414,9 @@ ALTER TABLE ONLY identity.audit
 ALTER TABLE ONLY identity.clients
     ADD CONSTRAINT clients_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY identity.clients_without_token
+    ADD CONSTRAINT clients_without_token_pkey PRIMARY KEY (client_id);
+
 ALTER TABLE ONLY identity.confirmations
     ADD CONSTRAINT confirmations_pkey PRIMARY KEY (client_id);
 
@@ -5237,6 +5247,9 @@ ALTER TABLE ONLY identity.aliases
 ALTER TABLE ONLY identity.clients
     ADD CONSTRAINT clients_wallet FOREIGN KEY (id) REFERENCES wallet.wallets(client_id) DEFERRABLE INITIALLY DEFERRED;
 
+ALTER TABLE ONLY identity.clients_without_token
+    ADD CONSTRAINT clients_without_token_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
+
 ALTER TABLE ONLY identity.confirmations
     ADD CONSTRAINT confirmations_client_id_fkey FOREIGN KEY (client_id) REFERENCES identity.clients(id);
 
@@ -5656,6 +5669,8 @@ GRANT SELECT,INSERT ON TABLE identity.audit TO evpower_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE identity.clients TO evpower_app;
 
 GRANT SELECT ON TABLE identity.clients_public TO evpower_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE identity.clients_without_token TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE identity.confirmations TO evpower_app;
 
