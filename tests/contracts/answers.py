@@ -6,7 +6,13 @@ from typing import Any, Final
 import httpx
 from pydantic import BaseModel, TypeAdapter
 
-from evpower.api.legacy import charging_schemas, favorites, payment_schemas, station_schemas
+from evpower.api.legacy import (
+    charging_schemas,
+    favorites,
+    mobile_schemas,
+    payment_schemas,
+    station_schemas,
+)
 from evpower.charging.endpoints import HistorySession, SessionRecorded
 from evpower.identity.endpoints import Registered
 from evpower.identity.operator_endpoints import OperatorsClient
@@ -27,6 +33,39 @@ MODELS: Final[tuple[tuple[str, str, tuple[type[BaseModel], ...]], ...]] = (
         "GET",
         r"/api/v1/payment/status/[^/]+",
         (payment_schemas.PolledPayment, payment_schemas.UnknownPayment),
+    ),
+    ("GET", r"/api/v1/payment/h2h-status/[^/]+", (payment_schemas.H2hStatus,)),
+    (
+        "POST",
+        r"/api/charging/start",
+        (mobile_schemas.MobileStarted, mobile_schemas.MobileRefusal),
+    ),
+    ("POST", r"/api/charging/stop", (mobile_schemas.MobileStopped, mobile_schemas.MobileRefusal)),
+    (
+        "GET",
+        r"/api/charging/status/[^/]+",
+        (mobile_schemas.MobileStatus, mobile_schemas.MobileRefusal),
+    ),
+    (
+        "GET",
+        r"/api/station/status/[^/]+",
+        (station_schemas.StationPage, mobile_schemas.MobileRefusal),
+    ),
+    ("GET", r"/api/balance/[^/]+", (mobile_schemas.MobileBalance,)),
+    (
+        "POST",
+        r"/api/balance/topup-qr",
+        (mobile_schemas.MobileTopUp, mobile_schemas.MobileRefusal),
+    ),
+    (
+        "GET",
+        r"/api/payment/status/[^/]+",
+        (mobile_schemas.MobilePayment, mobile_schemas.MobileRefusal),
+    ),
+    (
+        "GET",
+        r"/api/payment/h2h-status/[^/]+",
+        (mobile_schemas.MobileH2hStatus, mobile_schemas.MobileRefusal),
     ),
     ("POST", r"/api/v1/payment/webhook/[^/]+", (WebhookResponse,)),
     ("POST", r"/api/v1/webhooks/supabase", (NotificationResponse,)),
@@ -83,6 +122,8 @@ def fits(model: type[BaseModel], answer: dict[str, Any]) -> bool:
         )
     except ValueError:
         return False
+    if model.model_config.get("extra") == "allow":
+        return True
     return answer.keys() <= model.model_fields.keys()
 
 

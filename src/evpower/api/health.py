@@ -176,7 +176,7 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
     return routes
 
 
-def _why_not(state: DatabaseState) -> str:
+def _why_not(state: str) -> str:
     """Returns the code of why the process is not ready; overloaded, if its database is ok."""
     return "overloaded" if state == "ok" else f"database_{state}"
 

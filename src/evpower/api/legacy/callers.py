@@ -53,12 +53,12 @@ class OldCallers:
         self._addresses = ClientAddresses(trusted_proxies)
 
     async def admit(self, request: Request, family: Family, operation: Operation) -> None:
-        """Checks the credential; without one, whether the switch is on. Before a body is read.
+        """Checks that a client calls; without a credential, whether the switch is on.
 
-        Raises Unauthenticated, Unavailable, 429 "too_many_requests".
+        Called before a body is parsed. Raises Unauthenticated, Forbidden("forbidden"), Unavailable.
         """
         if has_credential(request):
-            await self.access.principal(request)
+            await self.access.require_client(request)
         elif operation not in self._allowed[family]:
             self._refuse(family, operation)
 
