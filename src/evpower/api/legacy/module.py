@@ -109,9 +109,7 @@ def module(
     )
     stations = StationCalls(board, old_hosts(settings))
     bounds_minor = (settings.topup_min_som * 100, settings.topup_max_som * 100)
-    payments = PaymentCalls(
-        shared.db, callers, providers, confirmer, bounds_minor, shared.clock
-    )
+    payments = PaymentCalls(shared.db, callers, providers, confirmer, bounds_minor, shared.clock)
     return Module(
         "legacy",
         routers=[

@@ -83,6 +83,9 @@ OLD_ROUTES: Final[tuple[Row, ...]] = (
     _v1("DELETE", "/favorites/{location_id}", "HEAD"),
     _card("v1", "/payment/h2h-status/{transaction_id}", "GET", _PAYMENT),
     *(_card("v1", tail) for tail in CARD_TAILS),
+    # Their errors keep their statuses: a bank takes 200 for an accepted notice.
+    Row("POST", "/api/payment/webhook", None, "the bank"),
+    Row("POST", "/api/v1/payment/webhook", None, "the bank"),
     Row("GET", "/", None, "tools"),
     Row("GET", "/health", None, "Docker's health check", _READY, is_deprecated=True),
     Row("GET", "/health-force", None, "tools", _READY, is_deprecated=True),
