@@ -27,7 +27,7 @@ from evpower.api.legacy import (
     payments_router,
 )
 from evpower.api.legacy.balance import balance_router
-from evpower.api.legacy.callers import NOBODY, Allowed
+from evpower.api.legacy.callers import NONE_ALLOWED, Allowed
 from evpower.api.legacy.cards import cards_router
 from evpower.api.legacy.charging import ChargingCalls, charging_fast_paths, charging_router
 from evpower.api.legacy.health import health_router
@@ -132,7 +132,7 @@ async def running_api(
     collectors: Sequence[Collector] = (),
     overdue: Overdue | None = None,
     stop_wait_s: float = 0.05,
-    without_token: Allowed = NOBODY,
+    without_token: Allowed = NONE_ALLOWED,
     **settings: Any,
 ) -> AsyncIterator[Api]:
     outside = patient_http()

@@ -142,7 +142,7 @@ class TestRefusals:
         self.refusal(await stop(ride, unknown), "session_not_found")
         self.refusal(await read(ride, "/charging/status/x"), "session_not_found")
 
-    async def test_of_a_station_that_nobody_knows(self, ride: Ride) -> None:
+    async def test_of_an_unknown_station(self, ride: Ride) -> None:
         self.refusal(await read(ride, "/station/status/nowhere"), "station_not_found")
 
     async def test_a_refusal_is_not_replayed_for_its_key(self, bare: Ride) -> None:

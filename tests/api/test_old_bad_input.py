@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from evpower.api.legacy.families import Family
-from evpower.api.legacy.old_routes import CARD_PATHS, OLD_ROUTES, Row
+from evpower.api.legacy.old_routes import CARD_PATHS, OLD_ROUTES, TableRow
 from evpower.foundation.db import Connection, Database
 from tests.api.charging_scenario import STATION, Ride
 from tests.api.scenario import Api, bearer, running_api
@@ -148,13 +148,17 @@ class TestBodies:
 
 @pytest.mark.parametrize("row", OF_FAMILIES, ids=lambda row: f"{row.method} {row.path}")
 class TestEveryRoute:
-    async def call(self, api: Api, row: Row, path: str, headers: dict[str, str]) -> httpx.Response:
+    async def call(
+        self, api: Api, row: TableRow, path: str, headers: dict[str, str]
+    ) -> httpx.Response:
         return await api.http.request(row.method, path, headers=headers)
 
-    def is_open(self, row: Row) -> bool:
+    def is_open(self, row: TableRow) -> bool:
         return any(tail in row.path for tail in OPEN) or row.path in CARD_PATHS
 
-    async def test_without_a_token_is_401_unless_everyone_may(self, api: Api, row: Row) -> None:
+    async def test_without_a_token_is_401_unless_everyone_may(
+        self, api: Api, row: TableRow
+    ) -> None:
         response = await self.call(api, row, re.sub(r"\{.*\}", "x", row.path), {})
         if self.is_open(row):
             assert response.status_code in {200, 404, 409}
@@ -163,7 +167,7 @@ class TestEveryRoute:
             assert_refused(response, row.family, 401)
 
     async def test_with_a_token_that_is_wrong_is_401_unless_everyone_may(
-        self, api: Api, row: Row
+        self, api: Api, row: TableRow
     ) -> None:
         headers = {"Authorization": "Bearer nonsense"}
         response = await self.call(api, row, re.sub(r"\{.*\}", "x", row.path), headers)
@@ -171,7 +175,7 @@ class TestEveryRoute:
             assert row.family is not None
             assert_refused(response, row.family, 401)
 
-    async def test_an_id_is_no_fault_of_ours(self, api: Api, row: Row) -> None:
+    async def test_an_id_is_no_fault_of_ours(self, api: Api, row: TableRow) -> None:
         client = await api.new_client()
         for value in ("x", "%00", "%2F", "..%2F..", "x" * 300, "%FF", "null", "5e0c2f0a"):
             path = re.sub(r"\{.*\}", value, row.path)
@@ -181,7 +185,7 @@ class TestEveryRoute:
                 assert row.family is not None
                 assert_refused(response, row.family)
 
-    async def test_another_method_is_405(self, api: Api, row: Row) -> None:
+    async def test_another_method_is_405(self, api: Api, row: TableRow) -> None:
         path = re.sub(r"\{.*\}", "x", row.path)
         response = await api.http.patch(path, headers=api.service)
         assert response.status_code == 405

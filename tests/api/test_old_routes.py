@@ -10,7 +10,7 @@ import pytest
 from fastapi.routing import APIRoute
 from prometheus_client import REGISTRY
 
-from evpower.api.legacy.old_routes import CARD_PATHS, DEPRECATED_ON, OLD_ROUTES, Row
+from evpower.api.legacy.old_routes import CARD_PATHS, DEPRECATED_ON, OLD_ROUTES, TableRow
 from evpower.bootstrap.modules import assemble
 from evpower.bootstrap.server import openapi
 from evpower.config import Settings
@@ -66,18 +66,18 @@ def test_the_page_shows_the_table() -> None:
     ]
 
 
-def _shown(row: Row) -> tuple[str, ...]:
+def _shown(row: TableRow) -> tuple[str, ...]:
     successor = f"`{row.successor}`" if row.successor else ""
     since = DEPRECATED_ON.isoformat() if row.is_deprecated else ""
     return row.method, row.path, row.callers, successor, since
 
 
-def of(row: Row) -> str:
+def of(row: TableRow) -> str:
     return re.sub(r"\{[^}]*\}", "some%20id", row.path)
 
 
 @pytest.mark.parametrize("row", DEPRECATED, ids=lambda row: f"{row.method} {row.path}")
-async def test_responses_of_deprecated_routes_say_so(api: Api, row: Row) -> None:
+async def test_responses_of_deprecated_routes_say_so(api: Api, row: TableRow) -> None:
     for headers in ({}, {"Authorization": "Bearer nonsense"}):
         response = await api.http.request(row.method, of(row), headers=headers)
         at = datetime.combine(DEPRECATED_ON, datetime.min.time(), UTC)

@@ -30,10 +30,10 @@ async def test_a_list_is_added_shown_and_shortened(
     run: Run, tmp_path: Path, owner: Connection, client_id: UUID
 ) -> None:
     ids = tmp_path / "seen.txt"
-    ids.write_text(f"# proxy, 14 to 28 November\n{client_id}\n\n{client_id}  # twice\nnobody-1\n")
+    ids.write_text(f"# proxy, 14 to 28 November\n{client_id}\n\n{client_id}  # twice\nunknown-1\n")
     added = run("add", str(ids), "--reason", "proxy log", "--operator", "aida", "--json")
     assert added.returncode == 1, "an id that no client has"
-    assert json.loads(added.stdout) == {"new": 1, "known": 0, "unknown": ["nobody-1"]}
+    assert json.loads(added.stdout) == {"new": 1, "known": 0, "unknown": ["unknown-1"]}
     [row] = json.loads(run("list", "--json").stdout)
     assert (row["client_id"], row["actor"]) == (str(client_id), "aida")
     again = run("add", str(ids), "--reason", "proxy log", "--json")

@@ -27,7 +27,6 @@ EXCEPTIONS: Final = {
         "wallet.refund_many",
     ),
     "a slice reads a client's money without the HTTP API": (
-        "wallet.balance",
         "wallet.get_transactions",
         "wallet.statement",
     ),

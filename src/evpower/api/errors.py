@@ -44,7 +44,7 @@ _TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 _MAX_FIELDS: Final = 20
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # problem: RFC 9457. sentence: the newer family of the old API. code: the older one.
-Form = Literal["problem", "sentence", "code"]
+ErrorForm = Literal["problem", "sentence", "code"]
 # What the older family's apps read from the status; all other refusals are 200 there.
 _KEPT_STATUSES: Final = frozenset({401, 403, 405, 408, 413, 422, 429})
 _SERVER_FAULT: Final = 500
@@ -66,13 +66,13 @@ class ErrorForms:
         self._sentence = pattern_of(sentence)
         self._code = pattern_of(code)
 
-    def of(self, path: str) -> Form:
+    def of(self, path: str) -> ErrorForm:
         """Returns the form of errors at this path."""
         if self._sentence.fullmatch(path) is not None:
             return "sentence"
         return "problem" if self._code.fullmatch(path) is None else "code"
 
-    def of_request(self, scope: Scope) -> Form:
+    def of_request(self, scope: Scope) -> ErrorForm:
         """Returns the form of a request's errors; an encoded slash ends no segment."""
         raw: bytes = scope.get("raw_path") or b""
         return self.of(raw.decode("latin-1") if b"%2f" in raw.lower() else scope["path"])
@@ -83,7 +83,7 @@ def render(
     accept_language: str = "",
     extra: Mapping[str, Any] | None = None,
     *,
-    form: Form = "problem",
+    form: ErrorForm = "problem",
 ) -> Problem:
     """Returns the rendered error. `extra` comes last."""
     language = messages.choose_language(accept_language)
@@ -156,7 +156,9 @@ _MEMBERS: Final = {
 }
 
 
-def internal_error(accept_language: str, request_id: str, *, form: Form = "problem") -> Problem:
+def internal_error(
+    accept_language: str, request_id: str, *, form: ErrorForm = "problem"
+) -> Problem:
     """Returns the error for a fault of EvPower: all it shows is the id to report it by."""
     error = EvPowerError("internal_error", "the request failed unexpectedly")
     return render(error, accept_language, {"request_id": request_id}, form=form)

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.requests import Request
 from starlette.responses import Response
 
-from evpower.api.errors import ErrorForms, Form
+from evpower.api.errors import ErrorForm, ErrorForms
 
 _PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _PROBLEM_SCHEMA: Final = {
@@ -109,7 +109,7 @@ _CODED_SCHEMA: Final = {
         "detail": _OLD_DETAIL,
     },
 }
-_BODIES: Final[Mapping[Form, Mapping[str, Any]]] = {
+_BODIES: Final[Mapping[ErrorForm, Mapping[str, Any]]] = {
     "problem": _PROBLEM,
     "sentence": _REFUSAL,
     "code": _CODED,

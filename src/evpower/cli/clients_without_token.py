@@ -91,7 +91,7 @@ def show(
 
     rows = with_database(work)
     if as_json:
-        found = [
+        listing = [
             {
                 "client_id": str(row.client_id),
                 "actor": row.actor,
@@ -99,7 +99,7 @@ def show(
             }
             for row in rows
         ]
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps(listing))
         return
     for row in rows:
         console.print(f"{row.client_id}  {row.added_at:%Y-%m-%d %H:%M}  {row.actor}", markup=False)

@@ -24,7 +24,7 @@ _EMPTY: Final = b"[]"
 
 _DEFAULT_LIMIT: Final = 50
 # Returns who reads the balance of this client. Raises EvPowerError.
-Reader = Callable[[Request, str | UUID], Awaitable[Principal]]
+BalanceReader = Callable[[Request, str | UUID], Awaitable[Principal]]
 # A UUID, or the id a client had in an earlier system: old apps and integrations still send it.
 ClientId = Annotated[str, Path(max_length=200, description="UUID, or an id from before")]
 
@@ -73,7 +73,7 @@ _LINK: Final = {
 }
 
 
-def router(access: Access, db: Database, reader: Reader | None = None) -> APIRouter:
+def router(access: Access, db: Database, reader: BalanceReader | None = None) -> APIRouter:
     """Builds the routes; `reader` identifies who reads a balance, the token by default."""
     identify = reader or _by_token(access)
     routes = APIRouter(prefix="/api/v1/balance", tags=["balance"], route_class=SegmentRoute)
@@ -115,7 +115,7 @@ def router(access: Access, db: Database, reader: Reader | None = None) -> APIRou
     return routes
 
 
-def _by_token(access: Access) -> Reader:
+def _by_token(access: Access) -> BalanceReader:
     async def principal(request: Request, client: str | UUID) -> Principal:
         del client
         return await access.principal(request)
@@ -123,7 +123,7 @@ def _by_token(access: Access) -> Reader:
     return principal
 
 
-def fast_paths(access: Access, db: Database, reader: Reader | None = None) -> list[FastPath]:
+def fast_paths(access: Access, db: Database, reader: BalanceReader | None = None) -> list[FastPath]:
     """Returns the paths that bypass the router, because every phone polls them."""
     identify = reader or _by_token(access)
 

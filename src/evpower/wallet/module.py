@@ -6,10 +6,10 @@ from evpower.foundation.module import Module, Shared
 from evpower.identity import Access
 
 if TYPE_CHECKING:  # commands import slices, and never serve
-    from evpower.wallet.endpoints import Reader
+    from evpower.wallet.endpoints import BalanceReader
 
 
-def module(shared: Shared, *, access: Access, reader: "Reader | None" = None) -> Module:
+def module(shared: Shared, *, access: Access, reader: "BalanceReader | None" = None) -> Module:
     """Returns the wallet's module; `reader` identifies who reads a balance."""
     from evpower.wallet.endpoints import fast_paths, router
 

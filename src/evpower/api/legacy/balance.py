@@ -12,6 +12,7 @@ from evpower.api.legacy.callers import OldCallers
 from evpower.api.legacy.respond import refused
 from evpower.foundation.db import Database
 from evpower.foundation.errors import NotFound
+from evpower.foundation.json_reader import as_object, read_stored_json
 from evpower.foundation.segments import SegmentRoute
 from evpower.identity import may_read
 
@@ -29,16 +30,16 @@ def balance_router(db: Database, callers: OldCallers) -> APIRouter:
     ) -> Response:
         """Answer the balance; an unknown client is 404, as it was."""
         caller = await callers.reader(request, "mobile", client_id)
-        found = await callers.access.resolve(caller, client_id)
-        may_read(caller, found)
+        owner_id = await callers.access.resolve(caller, client_id)
+        may_read(caller, owner_id)
         async with db.connection() as connection:
-            body = await wallet.balance(connection, found)
+            body = await wallet.balance(connection, owner_id)
         if body is None:
             error = NotFound("client_not_found", "there is no such client")
             response = refused(error, request, family="mobile")
             response.status_code = error.http_status
             return response
-        answer = mobile_answers.balance(orjson.loads(body))
+        answer = mobile_answers.balance(as_object(read_stored_json(body)))
         return Response(orjson.dumps(answer), media_type="application/json")
 
     return routes

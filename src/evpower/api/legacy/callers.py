@@ -26,7 +26,7 @@ from evpower.identity import Access, Principal, may_read
 _MINUTE_S: Final = 60.0
 _REMEMBERED: Final = 50_000
 Allowed = Mapping[Family, frozenset[Operation]]
-NOBODY: Final[Allowed] = {"mobile": frozenset(), "v1": frozenset()}
+NONE_ALLOWED: Final[Allowed] = {"mobile": frozenset(), "v1": frozenset()}
 
 
 class OldCallers:
@@ -37,7 +37,7 @@ class OldCallers:
         db: Database,
         access: Access,
         *,
-        allowed: Allowed = NOBODY,
+        allowed: Allowed = NONE_ALLOWED,
         per_id: int = 60,
         per_address: int = 120,
         trusted_proxies: tuple[Network, ...] = (),

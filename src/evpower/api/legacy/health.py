@@ -15,6 +15,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from evpower import stations
+from evpower.api.legacy import store_health
 from evpower.foundation.cache import CachedValue
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
@@ -79,7 +80,7 @@ async def _ask(db: Database, clock: Clock) -> _State:
     try:
         async with asyncio.timeout(_TIMEOUT_S), db.connection() as connection:
             connected = await stations.count_online(connection, clock())
-            is_standby = await connection.fetchval("select pg_is_in_recovery()")
+            is_standby = await store_health.is_read_only(connection)
     except EvPowerError as error:
         return _State(0, may_write=False, error=error.code)
     except TimeoutError:

@@ -120,7 +120,6 @@ def module(
             payment_calls_router(payments),
             cards_router(),
             balance_router(shared.db, callers),
-            favorites_router(shared.db, access, shared.clock),
             health_router(shared.db, shared.clock, version=__version__),
             router(
                 feed,

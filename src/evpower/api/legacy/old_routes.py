@@ -21,7 +21,7 @@ _NONE: Final = "no known app"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One route of the old API; without `successor` and `is_deprecated` it is still the way."""
 
     method: Method
@@ -32,21 +32,21 @@ class Row:
     is_deprecated: bool = False
 
 
-def _mobile(method: Method, tail: str, *, successor: str | None = None) -> Row:
+def _mobile(method: Method, tail: str, *, successor: str | None = None) -> TableRow:
     """Returns a route of the older family; the newer one has the same path, unless said."""
-    return Row(
+    return TableRow(
         method, f"{PREFIXES['mobile']}{tail}", "mobile", _OLDEST,
         successor or f"{PREFIXES['v1']}{tail}", is_deprecated=True,
     )  # fmt: skip
 
 
-def _v1(method: Method, tail: str, callers: str) -> Row:
-    return Row(method, f"{PREFIXES['v1']}{tail}", "v1", callers)
+def _v1(method: Method, tail: str, callers: str) -> TableRow:
+    return TableRow(method, f"{PREFIXES['v1']}{tail}", "v1", callers)
 
 
-def _card(family: Family, tail: str, method: Method = "POST", successor: str = _QR) -> Row:
+def _card(family: Family, tail: str, method: Method = "POST", successor: str = _QR) -> TableRow:
     path = f"{PREFIXES[family]}{tail}"
-    return Row(method, path, family, _NONE, successor, is_deprecated=True)
+    return TableRow(method, path, family, _NONE, successor, is_deprecated=True)
 
 
 # Their bodies hold card numbers: nothing reads them.
@@ -58,7 +58,7 @@ CARD_TAILS: Final = (
     "/payment/token-payment",
     "/payment/h2h-payment",
 )
-OLD_ROUTES: Final[tuple[Row, ...]] = (
+OLD_ROUTES: Final[tuple[TableRow, ...]] = (
     _mobile("POST", "/charging/start"),
     _mobile("POST", "/charging/stop"),
     _mobile("GET", "/charging/status/{session_id}"),
@@ -84,12 +84,12 @@ OLD_ROUTES: Final[tuple[Row, ...]] = (
     _card("v1", "/payment/h2h-status/{transaction_id}", "GET", _PAYMENT),
     *(_card("v1", tail) for tail in CARD_TAILS),
     # Their errors keep their statuses: a bank takes 200 for an accepted notice.
-    Row("POST", "/api/payment/webhook", None, "the bank"),
-    Row("POST", "/api/v1/payment/webhook", None, "the bank"),
-    Row("GET", "/", None, "tools"),
-    Row("GET", "/health", None, "Docker's health check", _READY, is_deprecated=True),
-    Row("GET", "/health-force", None, "tools", _READY, is_deprecated=True),
-    Row("GET", _READY, None, "tools"),
+    TableRow("POST", "/api/payment/webhook", None, "the bank"),
+    TableRow("POST", "/api/v1/payment/webhook", None, "the bank"),
+    TableRow("GET", "/", None, "tools"),
+    TableRow("GET", "/health", None, "Docker's health check", _READY, is_deprecated=True),
+    TableRow("GET", "/health-force", None, "tools", _READY, is_deprecated=True),
+    TableRow("GET", _READY, None, "tools"),
 )
 CARD_PATHS: Final = tuple(f"{prefix}{tail}" for prefix in PREFIXES.values() for tail in CARD_TAILS)
 # Errors have the form of their family.

@@ -40,7 +40,7 @@ def refused(
     family: Family = "v1",
 ) -> Response:
     """Returns a refusal with members of its own beside those that every one has."""
-    form: errors.Form = "sentence" if family == "v1" else "code"
+    form: errors.ErrorForm = "sentence" if family == "v1" else "code"
     state: idempotency.KeyState = request.scope.setdefault("state", {})
     # A refusal that is 200 has had no effect, and a repeat runs again.
     idempotency.set_outcome(state, idempotency.outcome_of(state, error.http_status))
