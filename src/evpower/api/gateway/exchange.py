@@ -1,7 +1,6 @@
 """One request and its response, as they pass the gateway."""
 
 import asyncio
-import re
 import uuid
 from collections.abc import Iterable
 from typing import Final, Protocol
@@ -15,9 +14,6 @@ from evpower.api.gateway.request_headers import RequestHeaders
 from evpower.api.gateway.waiting import WaitingLimit
 from evpower.foundation.errors import EvPowerError
 
-# A NUL in JSON: no text column can store it. After an even number of backslashes it is plain text.
-_NUL_ESCAPE: Final = b"\\u0000"
-_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _DRAIN_BYTES: Final = 32 * 1024 * 1024
 _DRAIN_S: Final = 10.0
 BODY_S: Final = 30.0  # for a body to arrive, if no other body needs its place
@@ -160,11 +156,6 @@ class Exchange:
             raise ClientDisconnect
         self.body_ended = not message.get("more_body", False)
         return message.get("body", b"")
-
-
-def holds_nul(body: bytes) -> bool:
-    """Returns whether JSON holds a NUL in any string."""
-    return _NUL_ESCAPE in body and _NUL.search(body) is not None
 
 
 def too_large(limit_bytes: int) -> EvPowerError:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from evpower.api import errors, limits, metrics
 from evpower.api.deprecation import OldRoutes
 from evpower.api.gateway import json_body
-from evpower.api.gateway.exchange import Exchange, holds_nul, too_large
+from evpower.api.gateway.exchange import Exchange, too_large
 from evpower.api.gateway.places import Places
 from evpower.api.gateway.sockets import SocketGate
 from evpower.api.gateway.waiting import WaitingLimit
@@ -258,8 +258,6 @@ class Gateway:
     async def _read_json(self, exchange: Exchange, scope: Scope, caller: str) -> None:
         body = await self._read_body(exchange, scope, caller)
         if body:
-            if holds_nul(body):
-                raise Invalid("invalid_request", "a text holds a NUL character")
             json_body.check(body)
             if b"json" not in exchange.headers.content_type:
                 scope["headers"] = _labelled_json(scope["headers"])

@@ -1,6 +1,7 @@
 """Checks that every route can read a JSON body, and names what is wrong and where."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -8,15 +9,20 @@ from evpower.foundation.errors import Invalid
 
 _MAX_DEPTH: Final = 32
 _MAX_DIGITS: Final = 1000  # Python parses no integer of more than 4,300
+# A NUL in JSON: no text column can store it. After an even number of backslashes it is plain text.
+_NUL_ESCAPE: Final = b"\\u0000"
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _BOM: Final = b"\xef\xbb\xbf"
 
 
 def check(raw: bytes) -> None:
-    """Accepts UTF-8 JSON without duplicate members, deep nesting or endless numbers.
+    """Accepts UTF-8 JSON without NUL, duplicate members, deep nesting or endless numbers.
 
     Numbers are not parsed here: the routes decide which are valid. Raises
     Invalid("invalid_request").
     """
+    if _holds_nul(raw):
+        raise Invalid("invalid_request", "a text holds a NUL character")
     try:
         text = raw.removeprefix(_BOM).decode()
     except UnicodeDecodeError as error:
@@ -34,6 +40,11 @@ def check(raw: bytes) -> None:
             f"the body is not JSON: {error.msg.removesuffix(' at')} at line {error.lineno},"
             f" column {error.colno}",
         ) from None
+
+
+def _holds_nul(body: bytes) -> bool:
+    """Returns whether JSON holds a NUL in any string."""
+    return _NUL_ESCAPE in body and _NUL.search(body) is not None
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> None:
