@@ -278,6 +278,18 @@ CALLS: dict[str, Call] = {
         body({"success": True}),
         ProviderUnavailable,
     ),
+    "payments/providers/sandbox.py _request fetch_history": Call(
+        lambda http, url: bank(http, url).fetch_history(
+            since=datetime.now(UTC), until=datetime.now(UTC)
+        ),
+        body({"transactions": []}),
+        ProviderUnavailable,
+    ),
+    "payments/providers/odengi/client.py call": Call(
+        lambda http, url: odengi(http, url).call("statusPayment", {"order_id": "1"}, timeout_s=30),
+        body({"data": {"status": "processing"}}),
+        ProviderUnavailable,
+    ),
     "identity/sign_in/senders/nikita.py _try": Call(
         lambda http, url: NikitaSender(
             http, url=url, login="l", password=SecretStr("p"), sender="EvPower", pause_s=0

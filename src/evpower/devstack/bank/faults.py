@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from evpower.devstack.bank.requests import BadRequest, number
 
-_CALLS: Final = ("create", "status", "cancel", "refund")
+_CALLS: Final = ("create", "status", "cancel", "refund", "history")
 _MODES: Final = ("error", "slow", "lost")
 
 

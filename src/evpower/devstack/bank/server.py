@@ -68,6 +68,7 @@ class Sandbox:
                 Route("/v1/orders/{order_id}", self._status),
                 Route("/v1/orders/{order_id}/cancel", self._cancel_order, methods=["POST"]),
                 Route("/v1/refunds", self._return_money, methods=["POST"]),
+                Route("/v1/transactions", self._transactions),
                 Route("/pay/{ref}", self._page),
                 Route("/pay/{ref}/qr.{kind}", self._qr),
                 Route("/pay/{ref}/events", self._events),
@@ -167,6 +168,23 @@ class Sandbox:
         self._tell(self._returned(invoice, amount), {})
         lose_response(lost=lost)
         return respond({"success": True})
+
+    async def _transactions(self, request: Request) -> Response:
+        """Returns what was paid in a period, by the time of its last change."""
+        self._know_merchant(request)
+        lose_response(lost=await self._faults.fail("history"))
+        try:
+            since_s, until_s = (float(request.query_params[name]) for name in ("since", "until"))
+        except (KeyError, ValueError) as error:
+            raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_period") from error
+        return respond(
+            {
+                "transactions": [
+                    self._facts(invoice) | {"paid_s": invoice.changed_s}
+                    for invoice in self._state.paid_between(since_s, until_s)
+                ]
+            }
+        )
 
     def _ordered(self, request: Request) -> BankInvoice:
         invoice = self._state.by_order(request.path_params["order_id"])

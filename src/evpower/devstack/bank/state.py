@@ -135,6 +135,17 @@ class BankState:
         ).fetchall()
         return [BankInvoice(**dict(row)) for row in rows]
 
+    def paid_between(self, since_s: float, until_s: float) -> list[BankInvoice]:
+        """Returns the paid invoices and attempts whose last change was in a period."""
+        rows = self._file.execute(
+            f"""
+            select {_INVOICE} from invoices where paid > 0 and changed_s >= ? and changed_s < ?
+            order by changed_s, ref
+            """,
+            (since_s, until_s),
+        ).fetchall()
+        return [BankInvoice(**dict(row)) for row in rows]
+
     def add_attempt(self, invoice: BankInvoice) -> BankInvoice:
         """Stores one more payment of the invoice's order, with a reference of its own."""
         order = invoice.merchant_order

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, Literal, cast
 
@@ -21,6 +21,7 @@ from evpower.payments.errors import ProviderRefused, ProviderUnavailable, Unknow
 from evpower.payments.model import STATUSES, Event
 from evpower.payments.providers.protocol import (
     BillStatus,
+    HistoryItem,
     Invoice,
     NoticeAnswer,
     NoticeRequest,
@@ -153,6 +154,31 @@ class SandboxProvider:
         del paid_minor, key
         body = {"transaction_ref": transaction_ref, "amount": self.to_unit(amount_minor)}
         await self._request("POST", "/v1/refunds", body)
+
+    async def fetch_history(self, *, since: datetime, until: datetime) -> Sequence[HistoryItem]:
+        """Returns what was paid in a period, by the time of its last change."""
+        period = f"since={since.timestamp()}&until={until.timestamp()}"
+        body = await self._request("GET", f"/v1/transactions?{period}")
+        listed = body.get("transactions")
+        if not isinstance(listed, list):
+            raise ProviderUnavailable("the bank's response has no transactions")
+        try:
+            return [self._transaction(entry) for entry in cast("list[object]", listed)]
+        except Invalid as error:
+            raise ProviderUnavailable(f"the bank's response is invalid: {error}") from error
+
+    def _transaction(self, entry: object) -> HistoryItem:
+        event = self._event("list", b"", entry)
+        paid_s = cast("dict[str, Any]", entry).get("paid_s")
+        return HistoryItem(
+            order_id=event.order_id,
+            transaction_ref=event.provider_ref,
+            status=event.status,
+            amount_minor=event.paid_minor or 0,
+            currency=event.currency,
+            refunded_minor=event.refunded_minor or 0,
+            at=datetime.fromtimestamp(paid_s, UTC) if isinstance(paid_s, float | int) else None,
+        )
 
     def _polled(self, order_id: str, attempt: object) -> Event:
         """Returns the event of an attempt; its id is made of the facts in it."""
