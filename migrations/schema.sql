@@ -785,6 +785,20 @@ begin
 end
 $$;
 
+CREATE FUNCTION payments.guard_difference() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'UPDATE' and old.closed_at is null and new.last_run >= old.last_run
+     and (old.decision is null or (new.decision, new.decided_by, new.decided_at, new.reason)
+          is not distinct from (old.decision, old.decided_by, old.decided_at, old.reason)) then
+    return new;
+  end if;
+  raise exception 'difference % stays as it is', coalesce(old.id, 0) using errcode = 'restrict_violation';
+end
+$$;
+
 CREATE FUNCTION payments.guard_event() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -3284,6 +3298,52 @@ ALTER TABLE payments.bank_refunds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTI
     CACHE 1
 );
 
+CREATE TABLE payments.differences (
+    id bigint NOT NULL,
+    provider text NOT NULL,
+    subject text NOT NULL,
+    kind text NOT NULL,
+    payment_id bigint,
+    reference text,
+    order_id text,
+    currency text NOT NULL,
+    theirs_currency text NOT NULL,
+    theirs_status text,
+    ours_minor bigint NOT NULL,
+    theirs_minor bigint NOT NULL,
+    ours_returned_minor bigint NOT NULL,
+    theirs_returned_minor bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    found_at timestamp with time zone NOT NULL,
+    first_run bigint NOT NULL,
+    last_run bigint NOT NULL,
+    closed_at timestamp with time zone,
+    decision text,
+    decided_by text,
+    decided_at timestamp with time zone,
+    reason text,
+    CONSTRAINT differences_are_decided_with_a_reason CHECK ((num_nonnulls(decision, decided_by, decided_at, reason) = ANY (ARRAY[0, 4]))),
+    CONSTRAINT differences_decided_by_check CHECK (((length(decided_by) >= 1) AND (length(decided_by) <= 200))),
+    CONSTRAINT differences_decision_check CHECK ((decision = ANY (ARRAY['review'::text, 'explained'::text]))),
+    CONSTRAINT differences_kind_check CHECK ((kind = ANY (ARRAY['missing_at_ours'::text, 'missing_at_theirs'::text, 'amount_differs'::text, 'returned_differs'::text, 'status_differs'::text, 'currency_differs'::text, 'twice_at_theirs'::text]))),
+    CONSTRAINT differences_ours_minor_check CHECK ((ours_minor >= 0)),
+    CONSTRAINT differences_ours_returned_minor_check CHECK ((ours_returned_minor >= 0)),
+    CONSTRAINT differences_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 40))),
+    CONSTRAINT differences_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500))),
+    CONSTRAINT differences_subject_check CHECK (((length(subject) >= 1) AND (length(subject) <= 200))),
+    CONSTRAINT differences_theirs_minor_check CHECK ((theirs_minor >= 0)),
+    CONSTRAINT differences_theirs_returned_minor_check CHECK ((theirs_returned_minor >= 0))
+);
+
+ALTER TABLE payments.differences ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME payments.differences_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE payments.events (
     provider text NOT NULL,
     event_id text NOT NULL,
@@ -3341,6 +3401,60 @@ CREATE VIEW payments.payments_public AS
     created_at,
     confirmed_at
    FROM payments.payments p;
+
+CREATE TABLE payments.reconciliation_days (
+    provider text NOT NULL,
+    day date NOT NULL,
+    next_at timestamp with time zone NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    error text,
+    done_at timestamp with time zone,
+    CONSTRAINT reconciliation_days_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT reconciliation_days_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 40)))
+);
+
+CREATE TABLE payments.reconciliations (
+    id bigint NOT NULL,
+    provider text NOT NULL,
+    kind text NOT NULL,
+    source text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    until timestamp with time zone NOT NULL,
+    source_name text,
+    actor text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone NOT NULL,
+    ours_count integer NOT NULL,
+    ours_minor bigint NOT NULL,
+    ours_returned_minor bigint NOT NULL,
+    theirs_count integer NOT NULL,
+    theirs_minor bigint NOT NULL,
+    theirs_returned_minor bigint NOT NULL,
+    difference_count integer NOT NULL,
+    CONSTRAINT reconciliations_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT reconciliations_difference_count_check CHECK ((difference_count >= 0)),
+    CONSTRAINT reconciliations_have_a_period CHECK ((since < until)),
+    CONSTRAINT reconciliations_kind_check CHECK ((kind = ANY (ARRAY['daily'::text, 'on_demand'::text]))),
+    CONSTRAINT reconciliations_name_their_file CHECK (((source = 'file'::text) = (source_name IS NOT NULL))),
+    CONSTRAINT reconciliations_ours_count_check CHECK ((ours_count >= 0)),
+    CONSTRAINT reconciliations_ours_minor_check CHECK ((ours_minor >= 0)),
+    CONSTRAINT reconciliations_ours_returned_minor_check CHECK ((ours_returned_minor >= 0)),
+    CONSTRAINT reconciliations_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 40))),
+    CONSTRAINT reconciliations_source_check CHECK ((source = ANY (ARRAY['list'::text, 'status'::text, 'file'::text]))),
+    CONSTRAINT reconciliations_source_name_check CHECK (((length(source_name) >= 1) AND (length(source_name) <= 200))),
+    CONSTRAINT reconciliations_theirs_count_check CHECK ((theirs_count >= 0)),
+    CONSTRAINT reconciliations_theirs_minor_check CHECK ((theirs_minor >= 0)),
+    CONSTRAINT reconciliations_theirs_returned_minor_check CHECK ((theirs_returned_minor >= 0))
+);
+
+ALTER TABLE payments.reconciliations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME payments.reconciliations_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE VIEW payments.top_ups_public AS
  SELECT invoice_id,
@@ -4480,6 +4594,9 @@ ALTER TABLE ONLY payments.bank_refunds
 ALTER TABLE ONLY payments.bank_refunds
     ADD CONSTRAINT bank_refunds_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY payments.differences
+    ADD CONSTRAINT differences_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY payments.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (provider, event_id, reuse);
 
@@ -4497,6 +4614,12 @@ ALTER TABLE ONLY payments.payments
 
 ALTER TABLE ONLY payments.payments
     ADD CONSTRAINT payments_provider_provider_ref_key UNIQUE (provider, provider_ref);
+
+ALTER TABLE ONLY payments.reconciliation_days
+    ADD CONSTRAINT reconciliation_days_pkey PRIMARY KEY (provider, day);
+
+ALTER TABLE ONLY payments.reconciliations
+    ADD CONSTRAINT reconciliations_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.evpower_migrations
     ADD CONSTRAINT evpower_migrations_pkey PRIMARY KEY (version);
@@ -4855,6 +4978,14 @@ CREATE INDEX bank_refunds_by_payment ON payments.bank_refunds USING btree (payme
 
 CREATE UNIQUE INDEX bank_refunds_open ON payments.bank_refunds USING btree (payment_id) WHERE (ended_at IS NULL);
 
+CREATE INDEX differences_by_run ON payments.differences USING btree (last_run);
+
+CREATE UNIQUE INDEX differences_open ON payments.differences USING btree (provider, subject) WHERE (closed_at IS NULL);
+
+CREATE INDEX differences_undecided ON payments.differences USING btree (id) WHERE ((closed_at IS NULL) AND (decision IS NULL));
+
+CREATE INDEX events_accepted ON payments.events USING btree (provider, provider_ref) WHERE (credited_by IS NOT NULL);
+
 CREATE INDEX events_by_payment ON payments.events USING btree (payment_id);
 
 CREATE INDEX events_in_review ON payments.events USING btree (provider_ref, provider) WHERE (review IS NOT NULL);
@@ -4874,6 +5005,10 @@ CREATE INDEX payments_doubted ON payments.payments USING btree (doubted_at) WHER
 CREATE INDEX payments_to_check ON payments.payments USING btree (next_check_at) WHERE (next_check_at IS NOT NULL);
 
 CREATE INDEX payments_to_review ON payments.payments USING btree (id) WHERE (review IS NOT NULL);
+
+CREATE INDEX reconciliation_days_due ON payments.reconciliation_days USING btree (next_at) WHERE (done_at IS NULL);
+
+CREATE INDEX reconciliations_newest ON payments.reconciliations USING btree (provider, id DESC);
 
 CREATE INDEX devices_by_client ON push.devices USING btree (client_id, seen_at);
 
@@ -5054,6 +5189,10 @@ CREATE TRIGGER clients_pend_new AFTER INSERT ON identity.clients REFERENCING NEW
 CREATE TRIGGER bank_refunds_are_kept BEFORE TRUNCATE ON payments.bank_refunds FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_bank_refund();
 
 CREATE TRIGGER bank_refunds_stay BEFORE DELETE OR UPDATE ON payments.bank_refunds FOR EACH ROW EXECUTE FUNCTION payments.guard_bank_refund();
+
+CREATE TRIGGER differences_are_kept BEFORE TRUNCATE ON payments.differences FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_difference();
+
+CREATE TRIGGER differences_stay BEFORE DELETE OR UPDATE ON payments.differences FOR EACH ROW EXECUTE FUNCTION payments.guard_difference();
 
 CREATE TRIGGER events_are_kept BEFORE TRUNCATE ON payments.events FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_event();
 
@@ -5261,6 +5400,15 @@ ALTER TABLE ONLY identity.phone_reviews
 
 ALTER TABLE ONLY payments.bank_refunds
     ADD CONSTRAINT bank_refunds_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES payments.payments(id);
+
+ALTER TABLE ONLY payments.differences
+    ADD CONSTRAINT differences_first_run_fkey FOREIGN KEY (first_run) REFERENCES payments.reconciliations(id);
+
+ALTER TABLE ONLY payments.differences
+    ADD CONSTRAINT differences_last_run_fkey FOREIGN KEY (last_run) REFERENCES payments.reconciliations(id);
+
+ALTER TABLE ONLY payments.differences
+    ADD CONSTRAINT differences_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES payments.payments(id);
 
 ALTER TABLE ONLY payments.events
     ADD CONSTRAINT events_credited_by_fkey FOREIGN KEY (credited_by) REFERENCES payments.payments(id);
@@ -5766,6 +5914,20 @@ GRANT UPDATE(state) ON TABLE payments.bank_refunds TO evpower_app;
 
 GRANT UPDATE(ended_at) ON TABLE payments.bank_refunds TO evpower_app;
 
+GRANT SELECT,INSERT ON TABLE payments.differences TO evpower_app;
+
+GRANT UPDATE(last_run) ON TABLE payments.differences TO evpower_app;
+
+GRANT UPDATE(closed_at) ON TABLE payments.differences TO evpower_app;
+
+GRANT UPDATE(decision) ON TABLE payments.differences TO evpower_app;
+
+GRANT UPDATE(decided_by) ON TABLE payments.differences TO evpower_app;
+
+GRANT UPDATE(decided_at) ON TABLE payments.differences TO evpower_app;
+
+GRANT UPDATE(reason) ON TABLE payments.differences TO evpower_app;
+
 GRANT SELECT ON TABLE payments.events TO evpower_app;
 
 GRANT UPDATE(resolved_at) ON TABLE payments.events TO evpower_app;
@@ -5773,6 +5935,10 @@ GRANT UPDATE(resolved_at) ON TABLE payments.events TO evpower_app;
 GRANT UPDATE(credited_by) ON TABLE payments.events TO evpower_app;
 
 GRANT SELECT ON TABLE payments.payments_public TO evpower_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE payments.reconciliation_days TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE payments.reconciliations TO evpower_app;
 
 GRANT SELECT ON TABLE payments.top_ups_public TO evpower_app;
 

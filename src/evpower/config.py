@@ -140,6 +140,7 @@ class Settings(BaseSettings):
     topup_max_som: int = Field(default=100_000, ge=1)
     payment_qr_provider: str = ""
     payment_webhook_provider: str = ""  # whose notices /payment/webhook takes; "": the QR provider
+    payment_report_columns: str = ""  # what the columns of a provider's report mean
     payment_return_url: str = ""  # where a provider's page sends the driver back to
     odengi_url: str = ""  # "https://host" or the whole address, which ends in json.php
     odengi_sid: str = ""  # the merchant's number at the bank

@@ -49,6 +49,7 @@ def test_a_production_start_without_settings_lists_all_that_is_missing(tmp_path:
         ("EVPOWER_SUPABASE_JWT_SECRET", "short"),
         ("EVPOWER_SANDBOX_URL", "http://127.0.0.1:9211"),
         ("EVPOWER_PAYMENT_QR_PROVIDER", "sandbox"),
+        ("EVPOWER_PAYMENT_REPORT_COLUMNS", "amount"),
         ("EVPOWER_CORS_ORIGINS", "*"),
         ("EVPOWER_NATS_URL", "http://nats:4222"),
     ],

@@ -285,11 +285,6 @@ CALLS: dict[str, Call] = {
         body({"transactions": []}),
         ProviderUnavailable,
     ),
-    "payments/providers/odengi/client.py call": Call(
-        lambda http, url: odengi(http, url).call("statusPayment", {"order_id": "1"}, timeout_s=30),
-        body({"data": {"status": "processing"}}),
-        ProviderUnavailable,
-    ),
     "identity/sign_in/senders/nikita.py _try": Call(
         lambda http, url: NikitaSender(
             http, url=url, login="l", password=SecretStr("p"), sender="EvPower", pause_s=0

@@ -65,6 +65,19 @@ values ('S1', 1, 'T', now(), decode(md5('1'), 'hex'), now(), 5, 60, 'KGS', 'usua
        ('S1', 1, 'T', now(), decode(md5('2'), 'hex'), now(), 5, null, null, null, null),
        ('S1', 1, 'T', now(), decode(md5('3'), 'hex'), now(), null, null, 'KGS', 'usual', 1);
 
+insert into payments.reconciliations
+  (provider, kind, source, since, until, source_name, actor, started_at, finished_at, ours_count,
+   ours_minor, ours_returned_minor, theirs_count, theirs_minor, theirs_returned_minor,
+   difference_count)
+values ('b', 'on_demand', 'file', now() - interval '1 day', now(), 'f.csv', 'aida', now(), now(), 0,
+        0, 0, 1, 5, 0, 1);
+insert into payments.differences
+  (provider, subject, kind, currency, theirs_currency, ours_minor, theirs_minor,
+   ours_returned_minor, theirs_returned_minor, at, found_at, first_run, last_run, decision,
+   decided_by, decided_at, reason)
+values ('b', 't', 'missing_at_ours', 'KGS', 'KGS', 0, 5, 0, 0, now(), now(), 1, 1, 'explained',
+        'aida', now(), 'why');
+
 insert into stations.commands
   (station_id, action, state, actor, expires_at, sent_at, epoch, ended_at, response)
 values ('S1', 'reset', 'sent', 'aida', now() + interval '1 min', now(), 1, null, null),

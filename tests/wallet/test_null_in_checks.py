@@ -37,6 +37,8 @@ STATE: Final = {
         "case when credited_by is not null then 'accepted'"
         " when resolved_at is not null then 'dismissed' else outcome end"
     ),
+    "payments.differences": "'decided'",
+    "payments.reconciliations": "source",
     "charging.sessions": "case when started_by is null then '' else 'app, ' end || state",
     "charging.transactions": "purpose",
     "charging.progress": "'progress'",
@@ -101,6 +103,11 @@ ALLOWED: Final[dict[tuple[str, str], set[str]]] = {
     ("payments.events", "review"): {"confirmed"},  # flagged or not
     ("payments.events", "resolved_at"): {"dismissed"},  # guarded by guard_event
     ("payments.events", "credited_by"): {"accepted"},  # guarded by guard_event
+    ("payments.differences", "decision"): set(),
+    ("payments.differences", "decided_by"): set(),
+    ("payments.differences", "decided_at"): set(),
+    ("payments.differences", "reason"): set(),
+    ("payments.reconciliations", "source_name"): set(),
     ("charging.sessions", "started_at"): {"requested", "charging"},  # not begun yet
     ("charging.sessions", "ended_at"): {"requested", "charging"},  # not ended yet
     ("charging.sessions", "started_by"): set(),

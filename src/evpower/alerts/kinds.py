@@ -14,7 +14,8 @@ Severity = Literal["grave", "warning", "info"]
 AlertKind = Literal[
     "certificate_ending", "certificate_expiring", "drift_open", "energy_after_close",
     "energy_after_stop", "figure_after_decision", "forward_target_unreachable", "frame_failed",
-    "loop_overdue", "outbox_lag", "outbox_parked", "partition_missing", "register_above_power",
+    "loop_overdue", "outbox_lag", "outbox_parked", "partition_missing", "payment_difference",
+    "payment_unreconciled", "register_above_power",
     "register_jumped", "second_socket", "session_past_rules", "session_quarantined",
     "start_after_stop", "start_while_charging", "station_free", "station_setup_failed",
     "station_unresponsive", "stations_lost_together", "stop_not_obeyed", "stop_steps_exhausted",

@@ -67,7 +67,7 @@ def assemble(
             commands_ended=commands_ended(settings),
             check_command=charging.refuse_while_in_use,
         ),
-        payments.module(settings, shared, providers=providers, confirmer=confirmer),
+        payments.module(settings, shared, access=access, providers=providers, confirmer=confirmer),
         wallet.module(shared, access=access, reader=callers.reader_of_v1),
         realtime.module(
             settings,

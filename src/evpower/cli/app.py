@@ -14,6 +14,7 @@ from evpower.cli import (
     keys,
     ledger,
     payments,
+    payments_reconcile,
     push,
     reports,
     server,
@@ -53,6 +54,7 @@ app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.operators, name="operators")
 app.add_typer(sign_in.sign_in, name="sign-in")
 app.add_typer(sign_in.keys, name="sign-in-keys")
+payments_reconcile.register(payments.payments)
 app.add_typer(payments.payments, name="payments")
 app.add_typer(bank.bank, name="bank")
 app.add_typer(tariffs.tariff, name="tariff")

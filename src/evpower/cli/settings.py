@@ -47,6 +47,10 @@ def all_problems(settings: Settings) -> list[str]:
     ]
     if problem := payments.provider_problem(settings):
         wrong.append(problem)
+    try:
+        payments.parse_columns(settings.payment_report_columns)
+    except ValueError as error:
+        wrong.append(f"EVPOWER_PAYMENT_REPORT_COLUMNS: {error}")
     file = DotEnvSettingsSource(Settings, env_file=".env").env_vars
     names = {name.upper() for name in (*os.environ, *file)}
     wrong += [

@@ -22,6 +22,7 @@ Right = Literal[
     "card.change",
     "tariff.change",
     "session.bill",
+    "payment.decide",
     "operator.change",
 ]
 
@@ -70,6 +71,9 @@ RIGHTS: Final[Mapping[Right, Grant]] = MappingProxyType({
     "card.change": Grant(_STATIONS, "register and remove cards"),
     "tariff.change": Grant(_MONEY, "save, activate and assign tariffs"),
     "session.bill": Grant(_MONEY, "decide a quarantine and correct a bill"),
+    "payment.decide": Grant(
+        _MONEY, "reconcile with a payment provider, and decide about what differs"
+    ),
     "operator.change": Grant(frozenset({"admin"}), "give and take roles"),
 })  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Payments through providers: top-up, confirmation, recheck, cash, refund, review."""
 
 from evpower.payments.confirm import Confirmer
+from evpower.payments.errors import ProviderError
 from evpower.payments.manual import cash
 from evpower.payments.model import (
     STATUSES,
@@ -16,6 +17,19 @@ from evpower.payments.providers.registry import (
     configured_providers,
     provider_problem,
 )
+from evpower.payments.providers.report import (
+    ReportError,
+    parse_columns,
+    read_report,
+)
+from evpower.payments.reconciliation.decide import Decided, decide
+from evpower.payments.reconciliation.model import Difference, Reconciliation
+from evpower.payments.reconciliation.period import day_of
+from evpower.payments.reconciliation.period import days as reconciled_days
+from evpower.payments.reconciliation.period import last_day as last_reconciled_day
+from evpower.payments.reconciliation.reconcile import Reconciler, Report
+from evpower.payments.reconciliation.shown import difference_json, differences_csv, run_json
+from evpower.payments.reconciliation.store import list_differences
 from evpower.payments.refund import refund_charge, refund_payment
 from evpower.payments.review import Review, ReviewResult, events_of_no_payment, in_review, resolve
 from evpower.payments.store import find_by_invoice
@@ -29,25 +43,42 @@ __all__ = [
     "STATUSES",
     "TOP_UP_LIFETIME",
     "Confirmer",
+    "Decided",
+    "Difference",
     "ManualPosting",
     "Payment",
+    "ProviderError",
     "Providers",
+    "Reconciler",
+    "Reconciliation",
     "RecordedEvent",
+    "Report",
+    "ReportError",
     "Review",
     "ReviewResult",
     "StartedTopUp",
     "TopUpFailure",
     "cash",
     "configured_providers",
+    "day_of",
+    "decide",
+    "difference_json",
+    "differences_csv",
     "events_of_no_payment",
     "find_by_invoice",
     "in_review",
+    "last_reconciled_day",
+    "list_differences",
     "module",
     "odengi_problems",
+    "parse_columns",
     "probe_odengi",
     "provider_problem",
+    "read_report",
+    "reconciled_days",
     "refund_charge",
     "refund_payment",
     "resolve",
+    "run_json",
     "top_up",
 ]

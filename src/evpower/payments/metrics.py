@@ -41,3 +41,8 @@ STATES: Final = Counter(
 RECHECK_LAG: Final = Gauge(
     "evpower_payments_recheck_lag_seconds", "How long the most overdue recheck of a payment waits"
 )
+DIFFERENCES: Final = Gauge(
+    "evpower_payments_differences",
+    "Differences with a provider that are not decided",
+    ("provider",),
+)

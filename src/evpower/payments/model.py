@@ -87,7 +87,7 @@ class Event:
     currency: str
     refunded_minor: int | None
     occurred_at: datetime | None = None
-    doubt: Literal["test_payment", "contradictory"] | None = None
+    doubt: Literal["test_payment", "contradictory", "reported"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,20 +7,28 @@ from evpower.foundation.addresses import parse_networks
 from evpower.foundation.loops import every
 from evpower.foundation.module import Job, Limit, Module, Shared
 from evpower.foundation.purge import purging
+from evpower.identity import Access, OperatorCalls
 from evpower.payments.confirm import Confirmer
 from evpower.payments.jobs import measure, purge_unknown_events, recheck_loop
 from evpower.payments.providers.registry import Providers
 from evpower.payments.questions import Questions
+from evpower.payments.reconciliation.daily import DailyReconciliation
 
 _PURGE_S: Final = 600.0
 _MINUTE_S: Final = 60.0
 
 
 def module(
-    settings: Settings, shared: Shared, *, providers: Providers, confirmer: Confirmer
+    settings: Settings,
+    shared: Shared,
+    *,
+    access: Access,
+    providers: Providers,
+    confirmer: Confirmer,
 ) -> Module:
     """Returns the module of payments."""
     from evpower.payments.endpoints import OLD_PATHS, Notices, fast_paths, router
+    from evpower.payments.reconciliation.operator_endpoints import reconciliation_router
 
     db, clock = shared.db, shared.clock
     notices = Notices(
@@ -30,12 +38,14 @@ def module(
         old_provider=settings.payment_webhook_provider or settings.payment_qr_provider,
         trusted_proxies=parse_networks(settings.trusted_proxies),
     )
+    calls = OperatorCalls(access, db, shared.bus, clock)
     return Module(
         "payments",
-        routers=[router(notices)],
+        routers=[router(notices), reconciliation_router(calls, providers, confirmer)],
         fast_paths=fast_paths(notices),
         jobs=[
             Job(lambda: recheck_loop(db, providers, confirmer, clock)),
+            Job(lambda: DailyReconciliation(db, providers, clock).loop()),
             Job(lambda: every(_PURGE_S, "purge_events", purging(db, clock, purge_unknown_events))),
         ],
         collectors=[lambda: measure(db, clock)],

@@ -85,7 +85,7 @@ def read_report(raw: bytes, columns: ReportColumns) -> list[HistoryItem]:
     if len(raw) > MAX_BYTES:
         raise ReportError(f"the report is larger than {MAX_BYTES >> 20} MB")
     lines = _lines(raw)
-    header = next(lines, [])
+    header = next(lines, list[str]())
     places = _places(header, columns)
     items: list[HistoryItem] = []
     for number, cells in enumerate(lines, 2):

@@ -1,0 +1,162 @@
+"""Compares what EvPower credited with a provider's transactions; uses no database, no network."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from evpower.payments.model import PaymentStatus
+from evpower.payments.providers.protocol import HistoryItem
+from evpower.payments.reconciliation.model import (
+    DifferenceKind,
+    NewDifference,
+    OurMoney,
+    TheirMoney,
+    Totals,
+)
+
+_PAID: Final[frozenset[PaymentStatus]] = frozenset({"approved", "refunded", "partial_refund"})
+
+
+def merge(
+    items: Iterable[HistoryItem], references: Mapping[str, str]
+) -> tuple[dict[str, TheirMoney], list[TheirMoney]]:
+    """Returns a provider's transactions by reference, and those that stand there once more.
+
+    A payment and its return may be two lines. `references` has the reference of the orders whose
+    lines name none.
+    """
+    grouped: defaultdict[str, list[HistoryItem]] = defaultdict(list)
+    for number, item in enumerate(items):
+        named = item.transaction_ref or references.get(item.order_id or "")
+        grouped[named or f"order:{item.order_id or number}"].append(item)
+    money: dict[str, TheirMoney] = {}
+    again: list[TheirMoney] = []
+    for reference, lines in grouped.items():
+        payments = [line for line in lines if line.status == "approved"]
+        first = (payments or [line for line in lines if line.status in _PAID] or lines)[0]
+        returned = max(_returned(line) for line in lines)
+        money[reference] = _theirs(reference, first, returned)
+        again += [_theirs(reference, line, 0) for line in payments[1:]]
+    return money, again
+
+
+def _returned(item: HistoryItem) -> int:
+    if item.status == "refunded":
+        return item.refunded_minor or item.amount_minor
+    return item.refunded_minor if item.status in _PAID else 0
+
+
+def _theirs(reference: str, item: HistoryItem, returned_minor: int) -> TheirMoney:
+    return TheirMoney(
+        reference=reference,
+        order_id=item.order_id,
+        status=item.status,
+        amount_minor=item.amount_minor if item.status in _PAID else 0,
+        returned_minor=returned_minor,
+        currency=item.currency,
+        at=item.at,
+    )
+
+
+def compare(
+    ours: Mapping[str, OurMoney],
+    theirs: Mapping[str, TheirMoney],
+    again: Sequence[TheirMoney],
+    payments: Mapping[str, int],
+    at: datetime,
+) -> list[NewDifference]:
+    """Returns what differs. `payments`: ours by order; `at` is for lines without a time."""
+    differing: list[NewDifference] = []
+    for reference in sorted(ours.keys() | theirs.keys()):
+        difference = _pair(reference, ours.get(reference), theirs.get(reference), payments, at)
+        if difference is not None:
+            differing.append(difference)
+    numbers: Counter[str] = Counter()
+    for line in again:
+        numbers[line.reference] += 1
+        differing.append(_again(line, numbers[line.reference] + 1, ours, at))
+    return differing
+
+
+def _pair(
+    reference: str,
+    our: OurMoney | None,
+    their: TheirMoney | None,
+    payments: Mapping[str, int],
+    at: datetime,
+) -> NewDifference | None:
+    kind = _kind(our, their)
+    if kind is None:
+        return None
+    order_id = our.order_id if our is not None else their.order_id if their is not None else None
+    currency = our.currency if our is not None else their.currency if their is not None else ""
+    return NewDifference(
+        subject=reference,
+        kind=kind,
+        payment_id=our.payment_id if our is not None else payments.get(order_id or ""),
+        reference=None if reference.startswith(("order:", "payment:")) else reference,
+        order_id=order_id,
+        currency=currency,
+        theirs_currency=currency if their is None else their.currency,
+        theirs_status=None if their is None else their.status,
+        ours_minor=0 if our is None else our.credited_minor,
+        theirs_minor=0 if their is None else their.amount_minor,
+        ours_returned_minor=0 if our is None else our.refunded_minor,
+        theirs_returned_minor=0 if their is None else their.returned_minor,
+        at=(our.at if our is not None else None) or (their.at if their is not None else None) or at,
+    )
+
+
+def _kind(our: OurMoney | None, their: TheirMoney | None) -> DifferenceKind | None:
+    if our is None:
+        has_money = their is not None and (their.amount_minor or their.returned_minor)
+        return "missing_at_ours" if has_money else None
+    if their is None:
+        return "missing_at_theirs"
+    differing: dict[DifferenceKind, bool] = {
+        "status_differs": their.status not in _PAID,
+        "currency_differs": our.currency != their.currency,
+        "amount_differs": our.credited_minor != their.amount_minor,
+        "returned_differs": our.refunded_minor != their.returned_minor,
+    }
+    return next((kind for kind, differs in differing.items() if differs), None)
+
+
+def _again(
+    line: TheirMoney, number: int, ours: Mapping[str, OurMoney], at: datetime
+) -> NewDifference:
+    our = ours.get(line.reference)
+    return NewDifference(
+        subject=f"{line.reference}#{number}",
+        kind="twice_at_theirs",
+        payment_id=None if our is None else our.payment_id,
+        reference=line.reference,
+        order_id=line.order_id,
+        currency=line.currency if our is None else our.currency,
+        theirs_currency=line.currency,
+        theirs_status=line.status,
+        ours_minor=0,
+        theirs_minor=line.amount_minor,
+        ours_returned_minor=0,
+        theirs_returned_minor=0,
+        at=(our.at if our is not None else None) or line.at or at,
+    )
+
+
+def ours_total(ours: Iterable[OurMoney]) -> Totals:
+    """Returns the sums of what EvPower credited and gave back."""
+    rows = list(ours)
+    return Totals(
+        len(rows),
+        sum(row.credited_minor for row in rows),
+        sum(row.refunded_minor for row in rows),
+    )
+
+
+def theirs_total(theirs: Iterable[TheirMoney], again: Iterable[TheirMoney]) -> Totals:
+    """Returns the sums of what the provider has, whatever its currency."""
+    rows = [row for row in (*theirs, *again) if row.amount_minor or row.returned_minor]
+    return Totals(
+        len(rows), sum(row.amount_minor for row in rows), sum(row.returned_minor for row in rows)
+    )
