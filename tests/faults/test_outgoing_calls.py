@@ -36,6 +36,7 @@ from evpower.identity.sign_in.senders.protocol import Sms, SmsFailed
 from evpower.payments.errors import ProviderError, ProviderUnavailable
 from evpower.payments.providers.odengi import OdengiProvider
 from evpower.payments.providers.odengi.client import Merchant
+from evpower.payments.providers.odengi.history import _fetch_file
 from evpower.payments.providers.odengi.probe import _look
 from evpower.payments.providers.sandbox import SandboxProvider
 from evpower.push.model import PushMessage
@@ -296,6 +297,7 @@ CALLS: dict[str, Call] = {
         f"payments/providers/odengi/client.py call {name}": Call(make, body({"data": right}), fails)
         for name, (make, right, fails) in ODENGI.items()
     },
+    "payments/providers/odengi/history.py _fetch_file": Call(_fetch_file, b"", ProviderUnavailable),
     "payments/providers/odengi/probe.py _look": Call(odengi_looks, b"{}", None),
     "alerts/webhook.py _post": Call(alert_accepted, b"", None),
     "push/web_push.py send": Call(pushed, b"", None),

@@ -9,7 +9,7 @@ import pytest
 from evpower.foundation.errors import Invalid, Unauthenticated
 from evpower.payments.errors import ProviderRefused, ProviderUnavailable
 from evpower.payments.model import Event
-from evpower.payments.providers.odengi import OdengiProvider, metrics
+from evpower.payments.providers.odengi import OdengiProvider, Reports, metrics
 from evpower.payments.providers.protocol import (
     BillStatus,
     Invoice,
@@ -334,6 +334,32 @@ class TestCancelAndReturn:
             await OdengiProvider(merchant, bank.http).refund(
                 transaction_ref="1", amount_minor=1, paid_minor=1, key="1"
             )
+
+
+class TestHistory:
+    async def test_the_list_of_a_period(self, bank: BankSite) -> None:
+        invoice = await create(bank, bill=2)
+        paid = await bank.act(invoice.provider_ref, "approve")
+        host = bank.server.url.removeprefix("http://")
+        provider = adapter(bank, reports=Reports(frozenset({host})))
+        now = datetime.now(UTC)
+        hour = timedelta(hours=1)
+        [item] = await provider.fetch_history(since=now - hour, until=now + hour)
+        assert (item.order_id, item.transaction_ref) == (ORDER, paid["trans_id"])
+        assert (item.status, item.amount_minor, item.refunded_minor) == ("approved", 12_550, 0)
+        assert await provider.fetch_history(since=now + hour, until=now + 2 * hour) == []
+
+    async def test_a_link_to_another_host_is_not_followed(self, bank: BankSite) -> None:
+        now = datetime.now(UTC)
+        provider = adapter(bank, reports=Reports(frozenset({"reports.example"})))
+        with pytest.raises(ProviderUnavailable, match="EVPOWER_ODENGI_REPORT_HOSTS"):
+            await provider.fetch_history(since=now, until=now)
+
+    async def test_without_the_right_it_is_refused(self, bank: BankSite) -> None:
+        await bank.fault("getHistoryCsv", "refused", code=7)
+        now = datetime.now(UTC)
+        with pytest.raises(ProviderRefused):
+            await adapter(bank).fetch_history(since=now, until=now)
 
 
 def mac(message: str) -> str:

@@ -9,6 +9,7 @@ from evpower.foundation.http import HttpClient
 from evpower.payments.providers import odengi
 from evpower.payments.providers.odengi import OdengiProvider
 from evpower.payments.providers.protocol import Provider
+from evpower.payments.providers.report import parse_columns
 from evpower.payments.providers.sandbox import SandboxProvider
 
 WEBHOOK_PREFIX: Final = "/api/v1/payment/webhook"
@@ -85,6 +86,10 @@ def configured_providers(settings: Settings, http: HttpClient) -> Providers:
                 http,
                 notice_url=notice_url(settings.public_url, OdengiProvider.name),
                 return_url=settings.payment_return_url,
+                reports=odengi.Reports(
+                    frozenset(odengi.report_hosts(settings)),
+                    parse_columns(settings.payment_report_columns),
+                ),
             )
         )
     qr_provider = settings.payment_qr_provider or (enabled[0].name if enabled else "")

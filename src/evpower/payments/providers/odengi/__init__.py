@@ -1,7 +1,7 @@
 """O!Dengi: bills that every bank's app in Kyrgyzstan pays, by the API "json.php", version 1005."""
 
 from evpower.payments.providers.odengi.probe import HostProbe, probe_odengi
-from evpower.payments.providers.odengi.provider import OdengiProvider
+from evpower.payments.providers.odengi.provider import OdengiProvider, Reports
 from evpower.payments.providers.odengi.settings import (
     is_configured,
     merchant,
@@ -12,6 +12,7 @@ from evpower.payments.providers.odengi.settings import (
 __all__ = [
     "HostProbe",
     "OdengiProvider",
+    "Reports",
     "is_configured",
     "merchant",
     "odengi_problems",

@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Literal
 
@@ -28,16 +30,19 @@ from evpower.payments.providers.odengi.answers import (
     read_bill_state,
 )
 from evpower.payments.providers.odengi.client import Merchant, NothingSent, OdengiClient
+from evpower.payments.providers.odengi.history import fetch_history
 from evpower.payments.providers.odengi.notice import bank_order, read_notice
 from evpower.payments.providers.odengi.signing import safe_text
 from evpower.payments.providers.protocol import (
     BillStatus,
+    HistoryItem,
     Invoice,
     NoticeAnswer,
     NoticeRequest,
     NoticeResult,
     Question,
 )
+from evpower.payments.providers.report import ReportColumns
 
 log = structlog.get_logger()
 # A bank's clock that is 10 minutes fast would end a bill of 5 minutes before it can be paid.
@@ -53,6 +58,14 @@ _CANCEL_S: Final = 8.0
 _REFUND_S: Final = 15.0
 
 
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Files of history: the hosts they are fetched from, host[:port], and their columns."""
+
+    hosts: frozenset[str] = frozenset()
+    columns: ReportColumns = field(default_factory=ReportColumns)
+
+
 class OdengiProvider:
     """The provider `odengi`."""
 
@@ -66,10 +79,13 @@ class OdengiProvider:
         *,
         notice_url: str = "",
         return_url: str = "",
+        reports: Reports | None = None,
         clock: Clock = utc_now,
     ) -> None:
         """`notice_url`, `return_url`: "" leaves it out."""
         self._merchant = merchant
+        self._http = http
+        self._reports = reports or Reports()
         self._client = OdengiClient(merchant, http, clock)
         self._notice_url = notice_url
         self._return_url = return_url
@@ -193,6 +209,17 @@ class OdengiProvider:
             raise ProviderRefused(str(error)) from error
         if answer.get("success", True) is not True:
             raise ProviderUnavailable("the answer does not say that the money is returned")
+
+    async def fetch_history(self, *, since: datetime, until: datetime) -> Sequence[HistoryItem]:
+        """Returns the transactions from `since` to before `until`. Raises ProviderError."""
+        return await fetch_history(
+            self._client,
+            self._http,
+            hosts=self._reports.hosts,
+            columns=self._reports.columns,
+            since=since,
+            until=until,
+        )
 
     async def _ask(self, data: dict[str, Any]) -> BillState | ProviderError:
         try:
