@@ -1,9 +1,12 @@
 """O!Dengi's adapter against the simulated bank: bills, attempts, returns, notices."""
 
 import asyncio
+import hmac
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from evpower.foundation.errors import Invalid, Unauthenticated
@@ -62,6 +65,28 @@ class TestBill:
         assert invoice.page_url == f"{bank.server.url}/pay/{invoice.provider_ref}"
         assert invoice.app_link == f"{invoice.page_url}?app=1"
         assert (await bank.http.get(invoice.qr_code_url)).headers["content-type"] == "image/png"
+
+    async def test_it_is_sent_so(self, bank: BankSite) -> None:
+        sent: list[dict[str, Any]] = []
+
+        async def record(request: httpx.Request) -> None:
+            sent.append(json.loads(request.content))
+
+        bank.http.event_hooks = {"request": [record], "response": []}
+        provider = adapter(bank, notice_url=NOTICES, return_url="https://app.example/paid")
+        await provider.create_invoice(
+            order_id=ORDER, amount_minor=12_550, currency="KGS", description="Зарядка",
+            expires_at=datetime(2026, 12, 31, 20, 0, tzinfo=UTC),
+        )  # fmt: skip
+        [body] = sent
+        assert list(body) == ["cmd", "version", "sid", "mktime", "lang", "data", "hash"]
+        assert (body["cmd"], body["version"], body["sid"]) == ("createInvoice", 1005, SID)
+        assert body["data"] == {
+            "order_id": ORDER, "desc": "Зарядка", "amount": 12_550, "currency": "KGS", "test": 0,
+            "long_term": 0, "date_life": "2027-01-01 02:15:00", "send_push": 0, "send_sms": 0,
+            "result_url": NOTICES, "success_url": "https://app.example/paid",
+            "fail_url": "https://app.example/paid",
+        }  # fmt: skip
 
     @pytest.mark.parametrize("elqr", ["wrong_amount", "editable", "damaged", "missing"])
     async def test_an_unverified_text_is_not_shown_and_the_links_stay(
@@ -363,8 +388,6 @@ class TestHistory:
 
 
 def mac(message: str) -> str:
-    import hmac
-
     return hmac.new(PASSWORD.encode(), message.encode(), "md5").hexdigest()
 
 
@@ -485,7 +508,5 @@ class TestNotice:
             return bool(sent)
 
         await until(arrived)
-        import json
-
         raw = json.dumps(sent[0]["members"], ensure_ascii=False).encode()
         assert self.read(bank, notice(raw)) == Question(ORDER, trusted=True)
