@@ -1,10 +1,12 @@
 """A phone with an old revision of the app: its calls in their form, its rules for every answer."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import uuid4
 
 import httpx
+import jwt
 
 from tests.flows.charging_site import Phone, Site
 from tests.old_api.reactions import Answer, shown
@@ -34,6 +36,7 @@ class OldPhone:
     site: Site
     client_id: str
     token: str | None
+    refresh_token: str = ""
     shown: list[str] = field(default_factory=list)
 
     async def call(self, method: str, path: str, body: Any = None) -> httpx.Response:
@@ -42,7 +45,7 @@ class OldPhone:
         if self.revision != "R1":  # the first one sends neither
             if self.token is not None:
                 headers["Authorization"] = f"Bearer {self.token}"
-            if method != "GET":
+            if method != "GET" and not path.startswith("/auth/"):
                 headers["Idempotency-Key"] = str(uuid4())  # another one for each tap
         url = f"{self.site.evpower.api_url}/api/v1{path}"
         return await self.site.http.request(method, url, headers=headers, json=body)
@@ -63,6 +66,24 @@ class OldPhone:
         assert answer.body["success"] is False
         self.shown.append(shown(self.revision, route, answer))
         return self.shown[-1]
+
+    async def sign_in(self, number: str) -> dict[str, Any]:
+        """HEAD's pages of the number and the code; stores the tokens and returns the user."""
+        await self.read("send_otp", "POST", "/auth/send-otp", {"phone": number})
+        body = {"phone": number, "code": await sms_code(self.site, number)}
+        answer = await self.read("verify_otp", "POST", "/auth/verify-otp", body)
+        self.token, self.refresh_token = answer["access_token"], answer["refresh_token"]
+        claims = jwt.decode(self.token, options={"verify_signature": False})
+        assert claims["type"] == "client"
+        self.client_id = claims["sub"]
+        return answer
+
+    async def cold_start(self) -> dict[str, Any]:
+        """A start of the app: it refreshes with the token it has, which it never replaces."""
+        body = {"refresh_token": self.refresh_token}
+        answer = await self.read("refresh", "POST", "/auth/refresh", body)
+        self.token = answer["access_token"]
+        return (await self.read("me", "GET", "/auth/me"))["user"]
 
     async def locations(self) -> list[dict[str, Any]]:
         """The map: the marks with the stations under them."""
@@ -99,13 +120,18 @@ class OldPhone:
         """Pays in the bank's app, then the dialog polls until it says "paid"."""
         link = qr["payment_url" if self.revision == "R1" else "app_link"]
         assert not (await self.payment(qr["invoice_id"])).is_paid()
-        approved = await self.site.http.post(f"{link}/approve", json={})
-        assert approved.is_success, approved.text
+        await self.approve(link)
 
         async def is_paid() -> bool:
             return (await self.payment(qr["invoice_id"])).is_paid()
 
         await until(is_paid, f"{self.revision}'s dialog never showed the payment")
+
+    async def approve(self, link: str) -> None:
+        """Opens the link in the bank's app, and pays there."""
+        page = link.partition("?")[0]
+        approved = await self.site.http.post(f"{page}/approve", json={})
+        assert approved.is_success, approved.text
 
     def start_body(self, station_id: str, connector: int, **limits: Any) -> dict[str, Any]:
         body = {"station_id": station_id, "connector_id": connector, **limits}
@@ -172,6 +198,20 @@ class OldPhone:
         """The older pages read flat coordinates, the newer nested ones."""
         at = place if self.revision in ("R1", "R3") else place["coordinates"]
         return at.get("latitude") is not None and at.get("longitude") is not None
+
+
+async def sms_code(site: Site, number: str) -> str:
+    """The code of the newest message to a number, as the process writes it to its terminal."""
+    message = re.compile(rf"SMS to {re.escape(number)}: .*?(\d{{6}})")
+    codes: list[str] = []
+
+    def has_come() -> bool:
+        for log in site.evpower.stack.data.glob("*.log"):
+            codes.extend(message.findall(log.read_text("utf-8", errors="replace")))
+        return bool(codes)
+
+    await until(has_come, f"no code was sent to {number}")
+    return codes[-1]
 
 
 async def supabase_phone(revision: Revision, site: Site) -> OldPhone:

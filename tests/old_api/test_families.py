@@ -6,9 +6,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from evpower.api.legacy.old_routes import CARD_PATHS
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.standard_webhooks import sign
 from tests.api.charging_scenario import STATION
-from tests.old_api.whole import FAMILIES, Walk, walking
+from tests.old_api.golden_answers import assert_golden, folder_of
+from tests.old_api.whole import BANK_SECRET, FAMILIES, Walk, walking
+from tests.payments.conftest import payment
+from tests.payments.test_webhook import fact
 
 UNKNOWN = "5e0c2f0a-6e3a-4d0b-9a41-7a1d6f0f5c11"
 START, STOP, TOP_UP = "/charging/start", "/charging/stop", "/balance/topup-qr"
@@ -78,11 +83,11 @@ class TestStart:
         body = start(client_id=UNKNOWN)
         await walk.golden("refused_of_another_client", "POST", START, client, json=body)
         for status, state in (("blocked", "client_blocked"), ("closed", "client_deleted")):
-            gone = await walk.driver(1000)
+            barred = await walk.driver(1000)
             await walk.ride.owner.execute(
-                "update identity.clients set status = $2 where id = $1", gone, status
+                "update identity.clients set status = $2 where id = $1", barred, status
             )
-            await walk.golden(f"refused_{state}", "POST", START, gone, json=start())
+            await walk.golden(f"refused_{state}", "POST", START, barred, json=start())
         await walk.guarded("POST", START, START, json=start())
 
     async def test_refused_for_its_body(self, walk: Walk) -> None:
@@ -216,3 +221,48 @@ class TestPayments:
         client = await walk.driver()
         await walk.bank_is_down()
         await walk.golden("refused_bank_down", "POST", TOP_UP, client, json={"amount": 100})
+
+
+@pytest.mark.parametrize("tail", [row.removeprefix("/api") for row in CARD_PATHS[:6]])
+async def test_a_card_is_refused_unread(walk: Walk, tail: str) -> None:
+    """Also without a token: no number of a card gets anywhere."""
+    card = {"client_id": UNKNOWN, "amount": 100, "card_pan": "4111111111111111", "card_cvv": "123"}
+    await walk.golden("refused", "POST", tail, await walk.driver(), json=card)
+    await walk.golden("refused_without_token", "POST", tail, json=card)
+
+
+async def test_a_payment_in_the_words_of_cards(walk: Walk) -> None:
+    client, route = await walk.driver(), "/payment/h2h-status"
+    qr = (await walk.call("POST", TOP_UP, client, json={"amount": 100})).json()
+    tail = f"{route}/{qr['invoice_id']}"
+    await walk.golden("pending", "GET", tail, client, route=route)
+    await walk.golden("refused_of_another_client", "GET", tail, uuid4(), route=route)
+    await walk.golden("refused_unknown", "GET", f"{route}/nothing", client, route=route)
+    await walk.guarded("GET", tail, route)
+
+
+async def test_the_routes_outside_the_families(
+    db: Database, owner: Connection, tmp_path: Path
+) -> None:
+    async with walking("api", db, owner, tmp_path) as walk:
+        for path in ("/", "/health", "/health-force", "/readyz"):
+            response = await walk.api.http.get(path)
+            assert_golden(f"{folder_of(path)}/ready", response)
+
+
+async def test_a_bank_s_notice_at_the_old_address(walk: Walk) -> None:
+    """The settings say which bank that is; its answer is the bank's, in both families."""
+    route = "/payment/webhook"
+    order = await payment(walk.ride.owner, await walk.driver())
+    raw = fact(order)
+    at = int(walk.api.clock().timestamp())
+    signed = {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(at),
+        "webhook-signature": sign(BANK_SECRET.encode(), "evt_1", at, raw),
+    }
+    forged = {**signed, "webhook-signature": "v1,forged"}
+    await walk.golden("refused_forged", "POST", route, content=raw, headers=forged)
+    await walk.golden("refused_unsigned", "POST", route, content=raw)
+    await walk.golden("confirmed", "POST", route, content=raw, headers=signed)
+    await walk.golden("repeated", "POST", route, content=raw, headers=signed)

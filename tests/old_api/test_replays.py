@@ -1,10 +1,11 @@
 """A driver's evening with each revision of the app, in its order of calls, on real processes.
 
-Every answer is taken by that revision's own rules; the stations are simulated.
+Every answer is taken by that revision's own rules; the stations and O!Dengi's bank are simulated.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import pytest
 
@@ -18,12 +19,18 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("old_api"), pytest.mark.timeout(900)]
 LIMIT_SOM = 100
+SETTINGS = {
+    "EVPOWER_WITHOUT_TOKEN_V1": "read,stop,start,top-up",
+    "EVPOWER_RATE_WITHOUT_TOKEN_PER_MINUTE": "100000",  # these tests do not wait 15 s to poll
+    "EVPOWER_SIGN_IN_SENDER": "console",
+    "EVPOWER_SIGN_IN_SECRET": "c2lnbi1pbiBvZiB0aGUgb2xkIGFwaSdzIHRlc3RzIQ==",
+}
 
 
 @pytest.fixture(scope="module")
 async def site() -> AsyncIterator[Site]:
     with server_folder("old-api") as folder:
-        async with running_site(folder) as site:
+        async with running_site(folder, bank="odengi", environment=SETTINGS) as site:
             yield site
 
 
@@ -88,9 +95,12 @@ async def has_balance(phone: OldPhone, balance: int) -> None:
     assert minor(await phone.balance()) == balance
 
 
-@pytest.mark.parametrize("revision", ["R3", "R5"])
-async def test_an_evening_with_a_supabase_token(site: Site, revision: Revision) -> None:
+@pytest.mark.parametrize("revision", ["R1", "R3", "R5"])
+async def test_an_evening_with_a_supabase_account(site: Site, revision: Revision) -> None:
+    """R1 sends no token: its clients are listed, and the operator has switched it on."""
     phone = await supabase_phone(revision, site)
+    if revision == "R1":
+        await allow_without_token(phone)
     station = await free_station(site, f"OLD-{revision}")
     async with station.running():
         await has_balance(phone, 0)
@@ -102,6 +112,24 @@ async def test_an_evening_with_a_supabase_token(site: Site, revision: Revision) 
         await has_balance(phone, 250_00 - cost)
         await has_history(phone, session_id, cost)
     assert station.violations == []
+
+
+async def allow_without_token(phone: OldPhone) -> None:
+    seen = phone.site.evpower.stack.data / "seen.txt"
+    seen.write_text(f"{phone.client_id}\n")
+    words = ("add", str(seen), "--reason", "seen on the old proxy")
+    assert (await phone.site.command("clients", "without-token", *words))["new"] == 1
+
+
+async def test_without_a_token_an_unlisted_client_starts_nothing(site: Site) -> None:
+    phone = await supabase_phone("R1", site)
+    await free_station(site, "OLD-UNLISTED")
+    body = phone.start_body("OLD-UNLISTED", 1, amount_som=LIMIT_SOM)
+    assert await phone.refused("start", "POST", "/charging/start", body) == ""
+    assert (
+        await site.rows("select from charging.sessions where client_id = $1", UUID(phone.client_id))
+        == []
+    )
 
 
 async def test_refusals_are_shown_as_sentences(site: Site) -> None:
@@ -126,8 +154,7 @@ async def test_two_taps_of_each_button_do_it_once(site: Site) -> None:
         first, second = await asyncio.gather(phone.top_up(100), phone.top_up(100))
         assert first["invoice_id"] != second["invoice_id"]
         for qr in (first, second):  # both pictures were paid all the same
-            approved = await site.http.post(f"{qr['app_link']}/approve", json={})
-            assert approved.is_success
+            await phone.approve(qr["app_link"])
         await has_balance(phone, 200_00)
         station.plug_in()
         sessions = await asyncio.gather(

@@ -62,7 +62,7 @@ class SignedIn(Read):
     token_type: Text
     expires_in: Positive
     user: User
-    user_type: Literal["client"]
+    user_type: Literal["client", "admin"]
     is_new_user: bool
 
 
