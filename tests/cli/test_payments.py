@@ -82,3 +82,35 @@ async def test_what_is_not_listed_is_said(
     first = page["reviews"][0]
     assert (first["reason"], first["amount"]) == ("amount_mismatch", "100.00")
     assert (first["events"][0]["paid"], first["events"][0]["reference"]) == ("0.01", "r")
+
+
+@pytest.mark.parametrize("decision", ["returned", "refused"])
+async def test_a_refund_of_unknown_outcome_is_listed_and_decided(
+    db: Database, owner: Connection, client_id: UUID, run: Run, decision: str
+) -> None:
+    order = await payment(owner, client_id)
+    await Confirmer(db, LocalBus()).confirm(event(order))
+    await owner.execute(
+        "insert into payments.bank_refunds (payment_id, key, amount_minor, refunded_before_minor,"
+        " actor, reason, state, requested_at) select id, 'request-88', 2_500, 0, 'Aida', 'asked',"
+        " 'unknown', now() from payments.payments"
+    )
+    invoice = order.replace("order-", "inv-")
+    assert f"request-88  {invoice}  25.00 som  unknown" in await run("refunds")
+    how = ("--key", "request-88", "--reason", "as the cabinet shows")
+    shown = await run("resolve-refund", decision, *how, fails=decision == "refused")
+    assert f"refund request-88: 25.00 som of {invoice} {decision}" in shown
+    assert await balance(owner, client_id) == (7_500 if decision == "returned" else 10_000)
+    assert "0 open" in await run("refunds")
+
+
+async def test_a_refund_needs_a_provider_of_the_settings(
+    db: Database, owner: Connection, client_id: UUID, run: Run
+) -> None:
+    order = await payment(owner, client_id)
+    await Confirmer(db, LocalBus()).confirm(event(order))
+    invoice = order.replace("order-", "inv-")
+    about = ("--invoice", invoice, "--reason", "asked")
+    refused = await run("refund", *about, "--amount", "25", "--key", "k", fails=True)
+    assert "no provider's money was credited" in refused
+    assert "it is approved" in await run("cancel", *about, fails=True)

@@ -13,7 +13,7 @@ from evpower.cli import (
     identity,
     keys,
     ledger,
-    payments,
+    payments_bank,
     payments_reconcile,
     push,
     reports,
@@ -54,8 +54,8 @@ app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.operators, name="operators")
 app.add_typer(sign_in.sign_in, name="sign-in")
 app.add_typer(sign_in.keys, name="sign-in-keys")
-payments_reconcile.register(payments.payments)
-app.add_typer(payments.payments, name="payments")
+payments_reconcile.register(payments_bank.payments)
+app.add_typer(payments_bank.payments, name="payments")
 app.add_typer(bank.bank, name="bank")
 app.add_typer(tariffs.tariff, name="tariff")
 app.add_typer(stations_file.station, name="station")

@@ -18,9 +18,9 @@ from evpower.foundation.errors import Invalid
 from evpower.foundation.money import read_som, to_minor, to_text
 
 payments = typer.Typer(help="Money in and out by hand.", no_args_is_help=True)
-_OPERATOR = typer.Option("", "--operator", help="Who does this; the login name by default.")
-_REASON = typer.Option(..., "--reason", help="Why, for the audit.")
-_AMOUNT = typer.Option(..., "--amount", help="Som, at most 2 decimals.")
+OPERATOR = typer.Option("", "--operator", help="Who does this; the login name by default.")
+REASON = typer.Option(..., "--reason", help="Why, for the audit.")
+AMOUNT = typer.Option(..., "--amount", help="Som, at most 2 decimals.")
 
 
 @payments.command()
@@ -28,12 +28,12 @@ def cash(
     client: str = typer.Option(
         ..., "--client", help="The client's id, old id, or an email or phone they verified."
     ),
-    amount: str = _AMOUNT,
+    amount: str = AMOUNT,
     receipt: str = typer.Option(
         ..., "--receipt", help="The receipt's number: makes it happen once."
     ),
-    reason: str = _REASON,
-    operator: str = _OPERATOR,
+    reason: str = REASON,
+    operator: str = OPERATOR,
 ) -> None:
     """Credit cash taken at a desk."""
 
@@ -42,7 +42,7 @@ def cash(
             return await money.cash(
                 connection,
                 client_id=await _whose(connection, client.strip()),
-                amount_minor=_minor(amount),
+                amount_minor=read_amount(amount),
                 operator=operator or getpass.getuser(),
                 reason=reason,
                 receipt=receipt,
@@ -57,10 +57,10 @@ def refund_charge(
     settlement: int = typer.Option(
         ..., "--settlement", min=1, max=MAX_NUMBER, help="The settlement that was charged."
     ),
-    amount: str = _AMOUNT,
+    amount: str = AMOUNT,
     reference: str = typer.Option(..., "--reference", help="Makes it happen once."),
-    reason: str = _REASON,
-    operator: str = _OPERATOR,
+    reason: str = REASON,
+    operator: str = OPERATOR,
 ) -> None:
     """Give back to the wallet, at most what the charge took."""
 
@@ -69,7 +69,7 @@ def refund_charge(
             return await money.refund_charge(
                 connection,
                 settlement_id=settlement,
-                amount_minor=_minor(amount),
+                amount_minor=read_amount(amount),
                 operator=operator or getpass.getuser(),
                 reason=reason,
                 reference=reference,
@@ -81,10 +81,10 @@ def refund_charge(
 @payments.command("refund-payment")
 def refund_payment(
     invoice: str = typer.Option(..., "--invoice", help="The payment's invoice id."),
-    amount: str = _AMOUNT,
+    amount: str = AMOUNT,
     reference: str = typer.Option(..., "--reference", help="The bank's reference of the return."),
-    reason: str = _REASON,
-    operator: str = _OPERATOR,
+    reason: str = REASON,
+    operator: str = OPERATOR,
 ) -> None:
     """Take from the wallet what the bank already returned to the driver."""
 
@@ -93,7 +93,7 @@ def refund_payment(
             return await money.refund_payment(
                 connection,
                 invoice_id=invoice,
-                amount_minor=_minor(amount),
+                amount_minor=read_amount(amount),
                 operator=operator or getpass.getuser(),
                 reason=reason,
                 reference=reference,
@@ -202,10 +202,10 @@ def _named(before: str, text: str | None) -> str:
 def resolve(
     invoice: str = typer.Option(..., "--invoice", help="The payment's invoice id."),
     decision: str = typer.Argument(help="accept (credit what was paid) or dismiss."),
-    reason: str = _REASON,
+    reason: str = REASON,
     reference: str = typer.Option("", "--reference", help="Only what was paid by this reference."),
     amount: str = typer.Option("", "--amount", help="Which amount, where the events name several."),
-    operator: str = _OPERATOR,
+    operator: str = OPERATOR,
 ) -> None:
     """Decide about a payment in review; prints each amount that is credited."""
     if decision not in {"accept", "dismiss"}:
@@ -223,7 +223,7 @@ def resolve(
                 reason=reason,
                 now=utc_now(),
                 reference=reference or None,
-                amount_minor=_minor(amount) if amount else None,
+                amount_minor=read_amount(amount) if amount else None,
             )
 
     done = with_database(work)
@@ -257,7 +257,8 @@ async def _whose(connection: Connection, text: str) -> UUID:
     return client_id
 
 
-def _minor(amount: str) -> int:
+def read_amount(amount: str) -> int:
+    """Returns tyiyn of som; ends the command if it is no amount more than 0."""
     try:
         minor = to_minor(read_som(amount))
     except Invalid as error:

@@ -15,6 +15,11 @@ class Failpoint(StrEnum):
 
     WEBHOOK_VERIFIED = "webhook.verified"  # the signature is good, nothing is written
     QUESTION_CLAIMED = "question.claimed"  # a notice is stored as a question, nothing is asked
+    CANCEL_CALLED = "cancel.called"  # the bank canceled a bill, not stored so
+    RETURN_ORDERED = "return.ordered"  # a refund at the bank is stored, the bank is not called
+    RETURN_CALLED = "return.called"  # the bank returned money, the wallet has it still
+    RETURN_UNCOMMITTED = "return.uncommitted"  # taken from the wallet, not committed
+    BILL_CREATED = "bill.created"  # the bank has a bill, its reference is not stored
     CONFIRM_UNCOMMITTED = "confirm.uncommitted"  # written, not committed
     CONFIRM_COMMITTED = "confirm.committed"  # committed, the provider has no answer yet
     WEBHOOK_ANSWERED = "webhook.answered"  # the bus was notified

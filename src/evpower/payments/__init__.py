@@ -1,11 +1,14 @@
 """Payments through providers: top-up, confirmation, recheck, cash, refund, review."""
 
+from evpower.payments.bank_refund import RefundDesk, decide_refund, refund_at_bank
+from evpower.payments.cancel import cancel
 from evpower.payments.confirm import Confirmer
 from evpower.payments.errors import ProviderError
 from evpower.payments.manual import cash
 from evpower.payments.model import (
     STATUSES,
     TOP_UP_LIFETIME,
+    BankRefund,
     ManualPosting,
     Payment,
     RecordedEvent,
@@ -33,6 +36,7 @@ from evpower.payments.reconciliation.store import list_differences
 from evpower.payments.refund import refund_charge, refund_payment
 from evpower.payments.review import Review, ReviewResult, events_of_no_payment, in_review, resolve
 from evpower.payments.store import find_by_invoice
+from evpower.payments.store_bank_refunds import list_open as open_refunds
 from evpower.payments.top_up import StartedTopUp, TopUpFailure, top_up
 
 # What slices above may read of the tables.
@@ -42,6 +46,7 @@ __all__ = [
     "PUBLIC_VIEWS",
     "STATUSES",
     "TOP_UP_LIFETIME",
+    "BankRefund",
     "Confirmer",
     "Decided",
     "Difference",
@@ -52,16 +57,19 @@ __all__ = [
     "Reconciler",
     "Reconciliation",
     "RecordedEvent",
+    "RefundDesk",
     "Report",
     "ReportError",
     "Review",
     "ReviewResult",
     "StartedTopUp",
     "TopUpFailure",
+    "cancel",
     "cash",
     "configured_providers",
     "day_of",
     "decide",
+    "decide_refund",
     "difference_json",
     "differences_csv",
     "events_of_no_payment",
@@ -71,11 +79,13 @@ __all__ = [
     "list_differences",
     "module",
     "odengi_problems",
+    "open_refunds",
     "parse_columns",
     "probe_odengi",
     "provider_problem",
     "read_report",
     "reconciled_days",
+    "refund_at_bank",
     "refund_charge",
     "refund_payment",
     "resolve",

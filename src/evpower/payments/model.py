@@ -145,6 +145,27 @@ class UncreditedMoney:
 
 
 @dataclass(frozen=True, slots=True)
+class BankRefund:
+    """An operator's order to return money of a payment at the bank. Amounts in tyiyn.
+
+    `refunded_before_minor`: what was returned of the payment when it was ordered.
+    """
+
+    id: int
+    payment_id: int
+    invoice_id: str
+    client_id: UUID
+    key: str
+    amount_minor: int
+    refunded_before_minor: int
+    actor: str
+    reason: str
+    state: Literal["requested", "returned", "refused", "unknown"]
+    requested_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class ManualPosting:
     """The wallet's result for a payment or a refund entered by an operator."""
 

@@ -8,6 +8,7 @@ from evpower.foundation.loops import every
 from evpower.foundation.module import Job, Limit, Module, Shared
 from evpower.foundation.purge import purging
 from evpower.identity import Access, OperatorCalls
+from evpower.payments.bank_refund import RefundDesk, settle_open
 from evpower.payments.confirm import Confirmer
 from evpower.payments.jobs import measure, purge_unknown_events, recheck_loop
 from evpower.payments.providers.registry import Providers
@@ -15,6 +16,7 @@ from evpower.payments.questions import Questions
 from evpower.payments.reconciliation.daily import DailyReconciliation
 
 _PURGE_S: Final = 600.0
+_OPEN_REFUNDS_S: Final = 600.0
 _MINUTE_S: Final = 60.0
 
 
@@ -31,6 +33,7 @@ def module(
     from evpower.payments.reconciliation.operator_endpoints import reconciliation_router
 
     db, clock = shared.db, shared.clock
+    desk = RefundDesk(db, shared.bus, providers, confirmer, clock)
     notices = Notices(
         providers,
         confirmer,
@@ -46,6 +49,7 @@ def module(
         jobs=[
             Job(lambda: recheck_loop(db, providers, confirmer, clock)),
             Job(lambda: DailyReconciliation(db, providers, clock).loop()),
+            Job(lambda: every(_OPEN_REFUNDS_S, "open_refunds", lambda _: settle_open(desk))),
             Job(lambda: every(_PURGE_S, "purge_events", purging(db, clock, purge_unknown_events))),
         ],
         collectors=[lambda: measure(db, clock)],

@@ -77,12 +77,14 @@ async def resolve(
     later without an operator. With `reference` the decision covers that reference only;
     `amount_minor` selects the right amount if the provider reported several.
     Raises NotFound("payment_not_found"),
-    Conflict("not_in_review" | "nothing_to_credit" | "several_amounts").
+    Conflict("not_in_review" | "refund_unknown" | "nothing_to_credit" | "several_amounts").
     """
     check_texts(operator=operator, reason=reason)
     payment = await store.lock_by_invoice(connection, invoice_id)
     if payment is None:
         raise NotFound("payment_not_found", f"there is no payment {invoice_id}")
+    if payment.review == "refund_unknown":
+        raise Conflict("refund_unknown", "decide about its refund at the bank first")
     if payment.review is None:
         raise Conflict("not_in_review", "this payment is not in review, or it was resolved")
     posted: list[ReviewCredit] = []

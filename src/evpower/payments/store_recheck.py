@@ -150,11 +150,12 @@ async def claim_named(
     row = await connection.fetchrow(
         f"""
         with named as (
-         select o.id, o.ask_at, coalesce($4 < o.ask_at + $6, false) as is_early
+         select o.id, o.ask_at,
+           coalesce($4::timestamptz < o.ask_at + $6::interval, false) as is_early
            from payments.payments o where o.id = {_NAMED} for no key update
         ), planned as (
          select id, is_early, case when not is_early then $4
-           when ask_at > $4 then ask_at else ask_at + $6 end as ask_at from named
+           when ask_at > $4 then ask_at else ask_at + $6::interval end as ask_at from named
         ) update payments.payments p set ask_at = n.ask_at,
           next_check_at = case when n.is_early then least(p.next_check_at, n.ask_at) else $5 end
         from planned n where p.id = n.id returning {_COLUMNS_OF_P}, n.is_early

@@ -11,9 +11,11 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from evpower.foundation import failpoints
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, EvPowerError, Forbidden, NotFound, Unavailable
+from evpower.foundation.failpoints import Failpoint
 from evpower.foundation.idempotency import KEPT_FOR
 from evpower.foundation.ids import new_code
 from evpower.foundation.money import CURRENCY
@@ -145,6 +147,7 @@ async def _invoice(
         # lost, may have created an invoice.
         is_refused = is_new and isinstance(error, ProviderRefused)
         return is_refused and await _close(db, payment, clock()), None
+    failpoints.hit(Failpoint.BILL_CREATED)
     if not await _store_invoice(db, payment, invoice, clock()):
         log.error(
             "provider_reference_reused", provider=provider.name, invoice_id=payment.invoice_id

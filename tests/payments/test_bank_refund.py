@@ -1,0 +1,240 @@
+"""Refunds to the driver's bank: it is called once, and the ledger follows what it returned."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from evpower.foundation.db import Connection
+from evpower.foundation.errors import Conflict, EvPowerError
+from evpower.payments.bank_refund import (
+    RefundDesk,
+    decide_refund,
+    refund_at_bank,
+    settle_open,
+)
+from evpower.payments.errors import ProviderRefused
+from evpower.payments.model import BankRefund
+from evpower.payments.recheck import recheck_due
+from tests.payments.conftest import Scenario
+from tests.waiting import until
+
+
+@pytest.fixture
+async def paid(scenario: Scenario) -> dict[str, Any]:
+    begun = await scenario.top_up(100)
+    await scenario.pay(begun)
+    await scenario.until_approved(begun)
+    return begun
+
+
+def desk(scenario: Scenario) -> RefundDesk:
+    return RefundDesk(
+        scenario.db, scenario.bus, scenario.providers, scenario.confirmer, scenario.clock
+    )
+
+
+async def refund(
+    scenario: Scenario, begun: dict[str, Any], amount_minor: int, key: str = "wish-1", **more: str
+) -> BankRefund:
+    return await refund_at_bank(
+        desk(scenario),
+        invoice_id=more.get("invoice_id", begun["invoice_id"]),
+        amount_minor=amount_minor,
+        operator="Aida",
+        reason="the driver asked",
+        key=key,
+    )
+
+
+async def at_bank(scenario: Scenario, owner: Connection) -> int:
+    """What the bank returned of the bill in total, asked by the test itself."""
+    order = await owner.fetchval("select order_id from payments.payments order by id limit 1")
+    status = await scenario.provider.fetch_status(order_id=order, provider_ref=None)
+    return sum(event.refunded_minor or 0 for event in status.events)
+
+
+async def refused(work: Any) -> str:
+    with pytest.raises(EvPowerError) as error:
+        await work
+    return error.value.code
+
+
+async def facts(owner: Connection) -> tuple[Any, ...]:
+    row = await owner.fetchrow(
+        "select p.status, p.refunded_minor, p.review, w.balance_minor from payments.payments p"
+        " join wallet.wallets w using (client_id) order by p.id limit 1"
+    )
+    assert row is not None
+    return tuple(row)
+
+
+@pytest.mark.parametrize("again", ["same key", "webhook", "recheck"])
+async def test_a_part_is_returned_once(
+    scenario: Scenario, owner: Connection, paid: dict[str, Any], again: str
+) -> None:
+    done = await refund(scenario, paid, 3_000)
+    assert (done.state, done.amount_minor) == ("returned", 3_000)
+    if again == "same key":
+        assert await refund(scenario, paid, 3_000) == done
+    elif again == "recheck":
+        scenario.clock.forward(hours=1, minutes=1)
+        await recheck_due(scenario.db, scenario.providers, scenario.confirmer, scenario.clock)
+
+    async def delivered() -> bool:
+        events = (await scenario.http.get(f"{paid['app_link']}/events")).json()
+        return all(item["state"] == "done" for item in events)
+
+    await until(delivered)  # the bank sends a webhook of the return, too
+    assert await facts(owner) == ("partial_refund", 3_000, None, 7_000)
+    assert await at_bank(scenario, owner) == 3_000
+    acts = await owner.fetch("select actor, action, reason from identity.audit order by id")
+    assert [tuple(act) for act in acts] == [("Aida", "payments.refund_at_bank", "the driver asked")]
+
+
+async def test_the_whole_and_no_more(
+    scenario: Scenario, owner: Connection, paid: dict[str, Any]
+) -> None:
+    await refund(scenario, paid, 4_000)
+    assert await refused(refund(scenario, paid, 6_001, "wish-2")) == "refund_exceeds"
+    assert (await refund(scenario, paid, 6_000, "wish-2")).state == "returned"
+    assert await facts(owner) == ("refunded", 10_000, None, 0)
+    assert await refused(refund(scenario, paid, 1, "wish-3")) == "refund_exceeds"
+
+
+async def test_what_is_spent_or_on_hold_is_not_returned(
+    scenario: Scenario, owner: Connection, paid: dict[str, Any]
+) -> None:
+    await owner.execute("set session_replication_role = replica")  # a hold without its session
+    await owner.execute("update wallet.wallets set held_minor = 9_000")
+    assert await refused(refund(scenario, paid, 1_001)) == "balance_too_low"
+    assert await at_bank(scenario, owner) == 0
+
+
+async def test_only_credited_money_of_a_provider_is_returned(scenario: Scenario) -> None:
+    begun = await scenario.top_up(50)
+    assert await refused(refund(scenario, begun, 5_000)) == "not_credited"
+
+
+async def test_a_key_is_of_one_refund(scenario: Scenario, paid: dict[str, Any]) -> None:
+    await refund(scenario, paid, 3_000)
+    assert await refused(refund(scenario, paid, 4_000)) == "refund_conflict"
+
+
+async def test_a_refusal_of_the_bank_moves_nothing(
+    scenario: Scenario, owner: Connection, paid: dict[str, Any]
+) -> None:
+    async def refuse(**_: Any) -> None:
+        raise ProviderRefused("no right to refunds")
+
+    scenario.provider.refund = refuse  # type: ignore[method-assign]
+    done = await refund(scenario, paid, 3_000)
+    assert done.state == "refused"
+    assert (await facts(owner))[3] == 10_000
+    assert (await refund(scenario, paid, 3_000)).state == "refused"  # not called again
+
+
+class TestUnknown:
+    """The bank returned the money, or not; its answer was lost."""
+
+    @pytest.mark.parametrize("mode", ["lost", "error"])
+    async def test_it_is_never_called_again(
+        self, scenario: Scenario, owner: Connection, paid: dict[str, Any], mode: str
+    ) -> None:
+        await scenario.faults(refund={"mode": mode}, status={"mode": "error", "times": 0})
+        done = await refund(scenario, paid, 3_000)
+        assert done.state == "unknown"
+        returned = 3_000 if mode == "lost" else 0
+        again = await refund(scenario, paid, 3_000)
+        assert again.state == ("returned" if mode == "lost" else "unknown")
+        assert await at_bank(scenario, owner) == returned
+        state, _, review, balance = await facts(owner)
+        if mode == "lost":
+            assert (state, review, balance) == ("partial_refund", None, 7_000)
+        else:
+            assert (state, review, balance) == ("approved", "refund_unknown", 10_000)
+            assert await refused(refund(scenario, paid, 1_000, "wish-2")) == "refund_pending"
+
+    async def test_an_operator_decides_that_nothing_was_returned(
+        self, scenario: Scenario, owner: Connection, paid: dict[str, Any]
+    ) -> None:
+        await scenario.faults(refund={"mode": "error"})
+        await refund(scenario, paid, 3_000)
+        how = {"key": "wish-1", "operator": "Bek", "reason": "the cabinet shows none"}
+        done = await decide_refund(desk(scenario), decision="refused", **how)
+        assert (done.state, done.ended_at is not None) == ("refused", True)
+        assert await facts(owner) == ("approved", 0, None, 10_000)
+        assert (await refund(scenario, paid, 3_000, "wish-2")).state == "returned"
+        with pytest.raises(Conflict, match="refused"):
+            await decide_refund(desk(scenario), decision="returned", **how)
+
+    async def test_an_operator_decides_that_it_was_returned(
+        self, scenario: Scenario, owner: Connection, paid: dict[str, Any]
+    ) -> None:
+        await scenario.faults(refund={"mode": "error"})
+        await refund(scenario, paid, 3_000)
+        done = await decide_refund(
+            desk(scenario), key="wish-1", decision="returned", operator="Bek", reason="seen there"
+        )
+        assert done.state == "returned"
+        assert await facts(owner) == ("partial_refund", 3_000, None, 7_000)
+        actors = await owner.fetch("select actor, action from identity.audit order by id")
+        assert tuple(actors[-1]) == ("Bek", "payments.refund_returned")
+
+    async def test_without_an_answer_nothing_is_ordered(
+        self, scenario: Scenario, owner: Connection, paid: dict[str, Any]
+    ) -> None:
+        await scenario.faults(status={"mode": "error", "times": 1})
+        assert await refused(refund(scenario, paid, 3_000)) == "payment_provider_error"
+        assert await owner.fetchval("select count(*) from payments.bank_refunds") == 0
+
+
+async def test_two_at_once_call_the_bank_once(
+    scenario: Scenario, owner: Connection, paid: dict[str, Any]
+) -> None:
+    done = await asyncio.gather(
+        *(refund(scenario, paid, 3_000, f"wish-{n}") for n in range(4)), return_exceptions=True
+    )
+    states = [order.state for order in done if isinstance(order, BankRefund)]
+    codes = {error.code for error in done if isinstance(error, EvPowerError)}
+    assert codes <= {"refund_pending"}
+    assert states == ["returned"] * len(states)
+    assert await at_bank(scenario, owner) == 3_000 * len(states)
+    assert (await facts(owner))[1] == 3_000 * len(states)
+
+
+async def test_a_further_attempt_is_returned_by_its_own_reference(
+    scenario: Scenario, owner: Connection, paid: dict[str, Any]
+) -> None:
+    await scenario.pay(paid, again=True)
+
+    async def credited() -> bool:
+        return await scenario.balance() == 20_000
+
+    await until(credited)
+    further = f"{paid['invoice_id']}/2"
+    assert (await refund(scenario, paid, 10_000, invoice_id=further)).state == "returned"
+    rows = await owner.fetch(
+        "select invoice_id, status, refunded_minor from payments.payments order by id"
+    )
+    assert [tuple(row) for row in rows] == [
+        (paid["invoice_id"], "approved", 0),
+        (further, "refunded", 10_000),
+    ]
+    assert await scenario.balance() == 10_000
+
+
+async def test_orders_of_a_crashed_process_are_looked_after(
+    scenario: Scenario, owner: Connection, paid: dict[str, Any]
+) -> None:
+    await owner.execute(
+        "insert into payments.bank_refunds (payment_id, key, amount_minor, refunded_before_minor,"
+        " actor, reason, requested_at) select id, 'wish-1', 3_000, 0, 'Aida', 'crashed', now()"
+        " from payments.payments"
+    )
+    assert await settle_open(desk(scenario)) == 0  # its call may be under way
+    scenario.clock.forward(minutes=3)
+    assert await settle_open(desk(scenario)) == 1
+    assert (await facts(owner))[2] == "refund_unknown"
+    assert (await refund(scenario, paid, 3_000)).state == "unknown"
+    assert await at_bank(scenario, owner) == 0
