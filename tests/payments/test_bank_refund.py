@@ -35,7 +35,7 @@ def desk(scenario: Scenario) -> RefundDesk:
 
 
 async def refund(
-    scenario: Scenario, begun: dict[str, Any], amount_minor: int, key: str = "wish-1", **more: str
+    scenario: Scenario, begun: dict[str, Any], amount_minor: int, key: str = "request-1", **more: str
 ) -> BankRefund:
     return await refund_at_bank(
         desk(scenario),
@@ -96,10 +96,10 @@ async def test_the_whole_and_no_more(
     scenario: Scenario, owner: Connection, paid: dict[str, Any]
 ) -> None:
     await refund(scenario, paid, 4_000)
-    assert await refused(refund(scenario, paid, 6_001, "wish-2")) == "refund_exceeds"
-    assert (await refund(scenario, paid, 6_000, "wish-2")).state == "returned"
+    assert await refused(refund(scenario, paid, 6_001, "request-2")) == "refund_exceeds"
+    assert (await refund(scenario, paid, 6_000, "request-2")).state == "returned"
     assert await facts(owner) == ("refunded", 10_000, None, 0)
-    assert await refused(refund(scenario, paid, 1, "wish-3")) == "refund_exceeds"
+    assert await refused(refund(scenario, paid, 1, "request-3")) == "refund_exceeds"
 
 
 async def test_what_is_spent_or_on_hold_is_not_returned(
@@ -153,18 +153,18 @@ class TestUnknown:
             assert (state, review, balance) == ("partial_refund", None, 7_000)
         else:
             assert (state, review, balance) == ("approved", "refund_unknown", 10_000)
-            assert await refused(refund(scenario, paid, 1_000, "wish-2")) == "refund_pending"
+            assert await refused(refund(scenario, paid, 1_000, "request-2")) == "refund_pending"
 
     async def test_an_operator_decides_that_nothing_was_returned(
         self, scenario: Scenario, owner: Connection, paid: dict[str, Any]
     ) -> None:
         await scenario.faults(refund={"mode": "error"})
         await refund(scenario, paid, 3_000)
-        how = {"key": "wish-1", "operator": "Bek", "reason": "the cabinet shows none"}
+        how = {"key": "request-1", "operator": "Bek", "reason": "the cabinet shows none"}
         done = await decide_refund(desk(scenario), decision="refused", **how)
         assert (done.state, done.ended_at is not None) == ("refused", True)
         assert await facts(owner) == ("approved", 0, None, 10_000)
-        assert (await refund(scenario, paid, 3_000, "wish-2")).state == "returned"
+        assert (await refund(scenario, paid, 3_000, "request-2")).state == "returned"
         with pytest.raises(Conflict, match="refused"):
             await decide_refund(desk(scenario), decision="returned", **how)
 
@@ -174,7 +174,7 @@ class TestUnknown:
         await scenario.faults(refund={"mode": "error"})
         await refund(scenario, paid, 3_000)
         done = await decide_refund(
-            desk(scenario), key="wish-1", decision="returned", operator="Bek", reason="seen there"
+            desk(scenario), key="request-1", decision="returned", operator="Bek", reason="seen there"
         )
         assert done.state == "returned"
         assert await facts(owner) == ("partial_refund", 3_000, None, 7_000)
@@ -193,7 +193,7 @@ async def test_two_at_once_call_the_bank_once(
     scenario: Scenario, owner: Connection, paid: dict[str, Any]
 ) -> None:
     done = await asyncio.gather(
-        *(refund(scenario, paid, 3_000, f"wish-{n}") for n in range(4)), return_exceptions=True
+        *(refund(scenario, paid, 3_000, f"request-{n}") for n in range(4)), return_exceptions=True
     )
     states = [order.state for order in done if isinstance(order, BankRefund)]
     codes = {error.code for error in done if isinstance(error, EvPowerError)}
@@ -229,7 +229,7 @@ async def test_orders_of_a_crashed_process_are_looked_after(
 ) -> None:
     await owner.execute(
         "insert into payments.bank_refunds (payment_id, key, amount_minor, refunded_before_minor,"
-        " actor, reason, requested_at) select id, 'wish-1', 3_000, 0, 'Aida', 'crashed', now()"
+        " actor, reason, requested_at) select id, 'request-1', 3_000, 0, 'Aida', 'crashed', now()"
         " from payments.payments"
     )
     assert await settle_open(desk(scenario)) == 0  # its call may be under way
