@@ -35,7 +35,11 @@ def desk(scenario: Scenario) -> RefundDesk:
 
 
 async def refund(
-    scenario: Scenario, begun: dict[str, Any], amount_minor: int, key: str = "request-1", **more: str
+    scenario: Scenario,
+    begun: dict[str, Any],
+    amount_minor: int,
+    key: str = "request-1",
+    **more: str,
 ) -> BankRefund:
     return await refund_at_bank(
         desk(scenario),
@@ -174,7 +178,11 @@ class TestUnknown:
         await scenario.faults(refund={"mode": "error"})
         await refund(scenario, paid, 3_000)
         done = await decide_refund(
-            desk(scenario), key="request-1", decision="returned", operator="Bek", reason="seen there"
+            desk(scenario),
+            key="request-1",
+            decision="returned",
+            operator="Bek",
+            reason="seen there",
         )
         assert done.state == "returned"
         assert await facts(owner) == ("partial_refund", 3_000, None, 7_000)
