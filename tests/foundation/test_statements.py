@@ -63,7 +63,7 @@ STATEMENTS = {
     "GET /health": 2,
     "GET /health-force": 2,
     # Read for everyone once in two seconds; in between they cost none.
-    "GET /api/v1/station/status/{station_id}": 10,
+    "GET /api/v1/station/status/{station_id}": 12,
     "GET /api/v1/locations": 10,
     "GET /api/v1/locations/{location_id}": 10,
     "POST /api/v1/locations/{location_id}/refresh-status": 10,
