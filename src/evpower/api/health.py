@@ -31,7 +31,7 @@ _FRESH_OUTSIDE_S: Final = 10.0
 _COLLECT_TIMEOUT_S: Final = 5.0
 _COLLECT_CACHE_S: Final = 2.0  # the database is queried this often, however many scrape
 _DESCRIPTION: Final = "The backend of an EV-charging operator"
-_NOTE: Final = "OCPP 2.0.1 is spoken at the same addresses; the HTTP API is in /docs"
+_NOTE: Final = "Stations speak OCPP 1.6 JSON here; the HTTP API is in /docs"
 DatabaseState = Literal["ok", "down", "behind", "unreleased"]
 
 
