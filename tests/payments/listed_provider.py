@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from evpower.payments.errors import ProviderUnavailable, UnknownToProvider
+from evpower.payments.errors import ProviderRefused, ProviderUnavailable, UnknownToProvider
 from evpower.payments.model import Event
 from evpower.payments.providers.protocol import (
     BillStatus,
@@ -24,6 +24,7 @@ class StatusProvider:
     name: str  # type: ignore[misc]
     statuses: dict[str, tuple[Event, ...]] = field(default_factory=dict[str, tuple[Event, ...]])
     is_down: bool = False
+    refused: set[str] = field(default_factory=set[str])
     asked_about: list[str] = field(default_factory=list[str])
     method: ClassVar[Literal["qr", "card"]] = "qr"
 
@@ -53,6 +54,8 @@ class StatusProvider:
         self.asked_about.append(order_id)
         if self.is_down:
             raise ProviderUnavailable("down")
+        if order_id in self.refused:
+            raise ProviderRefused("error 12")
         if order_id not in self.statuses:
             raise UnknownToProvider(order_id)
         return BillStatus(self.statuses[order_id])

@@ -16,7 +16,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Invalid, NotFound
 from evpower.payments import in_review, resolve
 from evpower.payments.confirm import Confirmer
-from evpower.payments.errors import ProviderUnavailable
+from evpower.payments.errors import ProviderRefused, ProviderUnavailable
 from evpower.payments.providers.protocol import HistoryItem
 from evpower.payments.providers.registry import Providers
 from evpower.payments.reconciliation import store, store_days
@@ -172,6 +172,31 @@ async def test_a_provider_without_a_list_is_asked_about_each_bill(
     with pytest.raises(ProviderUnavailable):
         await work.run()
     await work.confirmer.close()
+
+
+async def test_a_refused_question_about_a_bill_without_money_stops_nothing(
+    db: Database, owner: Connection, client_id: UUID
+) -> None:
+    bank = StatusProvider("sandbox")
+    work = Owner(db, bank)
+    paid, unpaid = [await payment(owner, client_id) for _ in range(2)]
+    await work.credit(paid)
+    bank.refused = {unpaid}
+    assert (await work.run()).difference_count == 0
+    bank.refused = {paid}  # is the money there? only the provider can say
+    with pytest.raises(ProviderRefused):
+        await work.run()
+    await work.confirmer.close()
+
+
+async def test_an_outage_of_the_status_leaves_the_list(
+    owner_of_it: Owner, bank: ListedProvider, owner: Connection, client_id: UUID
+) -> None:
+    orders = [await payment(owner, client_id) for _ in range(2)]
+    refs = [await owner_of_it.credit(order) for order in orders]
+    bank.items = [item(orders[0], refs[0])]
+    bank.refused = {orders[1]}
+    assert await owner_of_it.kinds() == {refs[1]: "missing_at_theirs"}
 
 
 async def test_a_file_is_compared_even_where_the_provider_is_not_configured(

@@ -14,7 +14,7 @@ import structlog
 
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
-from evpower.payments.errors import ProviderError, UnknownToProvider
+from evpower.payments.errors import ProviderError, ProviderRefused, UnknownToProvider
 from evpower.payments.model import Event
 from evpower.payments.provider_call import call_provider
 from evpower.payments.providers.protocol import HasHistory, HistoryItem, Provider
@@ -47,6 +47,16 @@ class _Bill:
     provider_ref: str | None
     bills: int
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """What is compared; `payments` has our payment of an order."""
+
+    ours: dict[str, OurMoney]
+    theirs: dict[str, TheirMoney]
+    again: list[TheirMoney]
+    payments: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +95,12 @@ class Reconciler:
         until = settled(since, until, self._clock)
         provider = self._providers.get(name) if report else self._providers.named(name)
         items, source = await self._theirs(provider, report, since, until, on_progress)
-        async with self._db.connection() as connection:
-            order_ids = [item.order_id for item in items if item.order_id is not None]
-            known = await store.orders(connection, name, order_ids)
-            theirs, again = merge(
-                items,
-                {row["order_id"]: row["credited_ref"] for row in known if row["credited_ref"]},
-            )
-            references = await store.references_in(connection, name, since, until)
-            ours = await store.ours(connection, name, [*references, *theirs])
-        inside = {ref: our for ref, our in ours.items() if since <= our.at < until}
-        theirs = _named_by_order(inside, theirs)
-        theirs = {
-            ref: their
-            for ref, their in theirs.items()
-            if ref in inside or (ref not in ours and _is_in(their, since, until))
-        }
-        again = [line for line in again if line.reference in theirs]
+        sides = await self._sides(name, items, since, until)
+        inside, theirs, again = sides.ours, sides.theirs, sides.again
         if provider is not None and source != "status":
             lacking = [our for ref, our in sorted(inside.items()) if ref not in theirs]
             theirs |= await self._confirmed(provider, lacking[:_MOST_QUESTIONS], on_progress)
-        payments = {row["order_id"]: row["id"] for row in known}
-        differing = compare(inside, theirs, again, payments, since)
+        differing = compare(inside, theirs, again, sides.payments, since)
         our_sums, their_sums = ours_total(inside.values()), theirs_total(theirs.values(), again)
         run = Reconciliation(
             id=0,
@@ -142,6 +136,31 @@ class Reconciler:
         )
         return replace(run, id=run_id)
 
+    async def _sides(
+        self, name: str, items: Sequence[HistoryItem], since: datetime, until: datetime
+    ) -> _Sides:
+        """Returns both sides of a period: each transaction belongs to the time of our credit.
+
+        One that is not credited belongs to the provider's time.
+        """
+        async with self._db.connection() as connection:
+            order_ids = [item.order_id for item in items if item.order_id is not None]
+            known = await store.orders(connection, name, order_ids)
+            credited = {
+                row["order_id"]: row["credited_ref"] for row in known if row["credited_ref"]
+            }
+            theirs, again = merge(items, credited)
+            references = await store.references_in(connection, name, since, until)
+            ours = await store.ours(connection, name, [*references, *theirs])
+        inside = {ref: our for ref, our in ours.items() if since <= our.at < until}
+        theirs = {
+            ref: their
+            for ref, their in _named_by_order(inside, theirs).items()
+            if ref in inside or (ref not in ours and _is_in(their, since, until))
+        }
+        again = [line for line in again if line.reference in theirs]
+        return _Sides(inside, theirs, again, {row["order_id"]: row["id"] for row in known})
+
     async def _theirs(
         self,
         provider: Provider | None,
@@ -153,7 +172,8 @@ class Reconciler:
         if report is not None or provider is None:
             return list(report.items if report is not None else ()), "file"
         if isinstance(provider, HasHistory):
-            return await _listed(provider, provider.name, since, until, on_progress), "list"
+            begin, end = since - _MARGIN, min(until + _MARGIN, self._clock())
+            return await _listed(provider, provider.name, begin, end, on_progress), "list"
         async with self._db.connection() as connection:
             rows = await store.bills_begun(connection, provider.name, since, until)
             references = await store.references_in(connection, provider.name, since, until)
@@ -164,8 +184,16 @@ class Reconciler:
             )
             for row in rows
         }
-        bills = {our.order_id: _bill(our) for our in ours.values()} | bills
-        return await _ask(provider, list(bills.values()), on_progress), "status"
+        credited = {our.order_id: _bill(our) for our in ours.values()}
+        bills = credited | bills
+
+        def is_of_none(bill: _Bill, error: ProviderError) -> bool:
+            """A bill that is not credited and that the provider does not know has no money."""
+            unknown = isinstance(error, UnknownToProvider)
+            refused = isinstance(error, ProviderRefused) and bill.order_id not in credited
+            return unknown or refused
+
+        return await _ask(provider, list(bills.values()), on_progress, is_of_none), "status"
 
     async def _confirmed(
         self, provider: Provider, lacking: Sequence[OurMoney], on_progress: OnProgress
@@ -176,12 +204,15 @@ class Reconciler:
         """
         wanted = {our.reference for our in lacking}
         bills = {our.order_id: _bill(our) for our in lacking}
-        try:
-            items = await _ask(provider, list(bills.values()), on_progress)
-        except ProviderError:
-            return {}
+        items = await _ask(provider, list(bills.values()), on_progress, _whatever_failed)
         theirs, _ = merge(items, {})
         return {ref: their for ref, their in theirs.items() if ref in wanted}
+
+
+def _whatever_failed(bill: _Bill, error: ProviderError) -> bool:
+    """What only the list could confirm stays missing."""
+    del bill, error
+    return True
 
 
 def _bill(our: OurMoney) -> _Bill:
@@ -204,10 +235,9 @@ def _named_by_order(
 
 
 async def _listed(
-    provider: HasHistory, name: str, since: datetime, until: datetime, on_progress: OnProgress
+    provider: HasHistory, name: str, begin: datetime, end: datetime, on_progress: OnProgress
 ) -> list[HistoryItem]:
-    """Returns the provider's list with a margin on both sides, fetched day by day."""
-    begin, end = since - _MARGIN, until + _MARGIN
+    """Returns the provider's list of a period, fetched day by day. Raises ProviderError."""
     total = max(1, -(-(end - begin) // _DAY))
     items: list[HistoryItem] = []
     for number in range(total):
@@ -222,20 +252,28 @@ async def _listed(
 
 
 async def _ask(
-    provider: Provider, bills: Sequence[_Bill], on_progress: OnProgress
+    provider: Provider,
+    bills: Sequence[_Bill],
+    on_progress: OnProgress,
+    is_of_none: Callable[[_Bill, ProviderError], bool],
 ) -> list[HistoryItem]:
-    """Returns every attempt of these bills, asked about a few at a time. Raises ProviderError."""
+    """Returns every attempt of these bills, asked about a few at a time.
+
+    `is_of_none`: whether an error means that a bill has none; any other is raised.
+    """
     items: list[HistoryItem] = []
     for start in range(0, len(bills), _AT_ONCE):
         answers = await asyncio.gather(
-            *(_ask_one(provider, bill) for bill in bills[start : start + _AT_ONCE])
+            *(_ask_one(provider, bill, is_of_none) for bill in bills[start : start + _AT_ONCE])
         )
         items += [item for answer in answers for item in answer]
         on_progress(min(len(bills), start + _AT_ONCE), len(bills))
     return items
 
 
-async def _ask_one(provider: Provider, bill: _Bill) -> list[HistoryItem]:
+async def _ask_one(
+    provider: Provider, bill: _Bill, is_of_none: Callable[[_Bill, ProviderError], bool]
+) -> list[HistoryItem]:
     try:
         status = await call_provider(
             provider.name,
@@ -244,8 +282,10 @@ async def _ask_one(provider: Provider, bill: _Bill) -> list[HistoryItem]:
                 order_id=bill.order_id, provider_ref=bill.provider_ref, bills=bill.bills
             ),
         )
-    except UnknownToProvider:
-        return []
+    except ProviderError as error:
+        if is_of_none(bill, error):
+            return []
+        raise
     return list(to_items(status.events, bill.order_id, bill.created_at))
 
 
