@@ -579,6 +579,11 @@ begin
         -- An older "nothing was paid" may arrive late. A cancellation without an amount may be a reversal.
         when status = 'canceled' and without_money
              and (paid_minor = 0 or provider_ref <> credited_ref) then 'ignored'
+        -- Some providers only say that it was returned, not how much.
+        when status = 'canceled' and without_money and provider_ref = credited_ref and is_own_currency
+             and old_refunded = due then 'ignored'
+        when status = 'partial_refund' and refunded_minor is null and provider_ref = credited_ref and is_own_currency
+             and coalesce(paid_minor = credited_paid, true) and old_refunded between 1 and due - 1 then 'repeated'
         when is_further then 'confirmed'
         when problem is not null then case when payments.is_reviewed(
                payment_id, provider_ref, status, paid_minor, currency, refunded_minor) then 'repeated' else 'review' end

@@ -124,6 +124,23 @@ CREDITED: Final[tuple[Row, ...]] = (
         ),
         "ignored",
     ),
+    (
+        "all of it is returned, as is known",
+        lambda c: (
+            (c.state, c.status, c.names_money) == ("refunded", "canceled", False)
+            and (c.reference, c.currency) == ("own", "KGS")
+        ),
+        "ignored",
+    ),
+    (
+        "a part is returned, as is known",
+        lambda c: (
+            c.state == c.status == "partial_refund"
+            and (c.reference, c.currency, c.returned) == ("own", "KGS", None)
+            and c.paid in {None, DUE}
+        ),
+        "repeated",
+    ),
     ("by what?", lambda c: c.reference == "none", "review:reference_missing"),
     (
         "another payment's return",
