@@ -69,7 +69,7 @@ snapshots: setup ## write schema.sql, openapi.json and supabase/migrations anew
 
 golden: setup ## write the stored answers of the old API anew, to be read before they are committed
 	@rm -rf tests/old_api/golden
-	@EVPOWER_TEST_WRITE_GOLDEN=1 $(BIN)/pytest -q $$(grep -rl old_api.golden_answers tests --include=test_*.py)
+	@EVPOWER_TEST_WRITE_GOLDEN=1 $(BIN)/pytest -q $$(grep -rlE 'golden_answers import (assert_golden|compare)|old_api.whole' tests --include=test_*.py)
 
 supabase-migrations: setup ## write supabase/migrations from supabase/source
 	@$(BIN)/python -m evpower.devstack.supabase.migrations
