@@ -22,7 +22,7 @@ from tests.conftest import Server, patient_database
 from tests.waiting import WAIT_LIMIT_S, until
 
 DOCUMENT = bootstrap.openapi()["paths"]
-FOR_OPERATORS = f"{OPERATOR_PATH}/"
+FOR_OPERATORS = (f"{OPERATOR_PATH}/", "/api/v1/admin/")
 # Of a call of operators the document has one form of answer for who may not: a few tries show it.
 TRIES, TRIES_OF_OPERATORS, TRIES_REFUSED = 20, 8, 1
 OPERATIONS = sorted(

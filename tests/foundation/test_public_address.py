@@ -46,7 +46,7 @@ async def test_a_strangers_call_into_the_network_is_not_sent() -> None:
     connections: list[str] = []
 
     async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append("one")
+        connections.append("a call")
         writer.close()
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)

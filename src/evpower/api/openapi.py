@@ -142,6 +142,7 @@ _TAGS: Final = [
     {"name": "operator cards", "description": "Cards of technicians, and cards that no client has"},
     {"name": "operator tariffs", "description": "Plans, versions, and what they price"},
     {"name": "operator staff", "description": "Roles, and who did what"},
+    {"name": "admin", "description": "The app's own pages for operators"},
     {"name": "sync", "description": "What Supabase tells us"},
     {"name": "service", "description": "Health, metrics"},
 ]

@@ -93,6 +93,7 @@ def assemble(
             providers=providers,
             confirmer=confirmer,
             callers=callers,
+            period_totals=reports.period_totals,
         ),
         sync.module(settings, shared),
         reports.module(shared, access=access),

@@ -47,6 +47,8 @@ from evpower.charging.request_command import refuse_while_in_use, request_comman
 from evpower.charging.request_stop import StopRequest, StopRequested, request_stop
 from evpower.charging.retire_station import retire_station
 from evpower.charging.rules import Rules, configured_rules
+from evpower.charging.search import search_sessions
+from evpower.charging.session_filter import SessionFilter
 from evpower.charging.session_view import SessionView, flat_status
 from evpower.charging.shared_values import SharedValues
 from evpower.charging.start import StartedSession, StartRequest, start
@@ -62,6 +64,7 @@ from evpower.charging.stop_transaction import stop_transaction
 from evpower.charging.store_free import FreePeriod
 from evpower.charging.store_meters import LearnedMeter, StationFacts
 from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
+from evpower.charging.store_search import client_totals, count_sessions
 from evpower.charging.store_steps import StepRow
 from evpower.charging.store_technicians import TechnicianCharge
 from evpower.charging.technicians import (
@@ -96,6 +99,7 @@ __all__ = [
     "PreviewedBill",
     "Reading",
     "Rules",
+    "SessionFilter",
     "SessionRow",
     "SessionState",
     "SessionView",
@@ -121,9 +125,11 @@ __all__ = [
     "add_card",
     "add_technician",
     "authorize",
+    "client_totals",
     "command_ended",
     "configured_rules",
     "correct_session",
+    "count_sessions",
     "end_free",
     "flat_status",
     "free_station",
@@ -150,6 +156,7 @@ __all__ = [
     "request_command",
     "request_stop",
     "retire_station",
+    "search_sessions",
     "session_status",
     "session_statuses",
     "start",

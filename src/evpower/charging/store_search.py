@@ -5,6 +5,7 @@ plan is that of the index, also of a prepared statement.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -88,3 +89,53 @@ def _select(conditions: Sequence[str], state: str) -> str:
           select s.id, s.created_at from charging.sessions s
            where {where}
            order by s.created_at desc, s.id desc limit $3"""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCounts:
+    """How many sessions are open, and how many were made since a time."""
+
+    open: int
+    made: int
+
+
+async def count_sessions(connection: Connection, since: datetime) -> SessionCounts:
+    """Counts the sessions that EvPower runs, and those that it began since then."""
+    row = await connection.fetchrow(
+        """
+        select (select count(*) from charging.sessions s where s.source = 'evpower'
+                   and s.state <> 'settled'
+                   and s.state in ('requested', 'starting', 'charging', 'stopping')) as open,
+               (select count(*) from charging.sessions s where s.source = 'evpower'
+                   and s.created_at >= $1 and s.started_at is not null) as made
+        """,
+        since,
+    )
+    return SessionCounts(0, 0) if row is None else read_row(SessionCounts, row)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTotals:
+    """What a client's finished sessions come to."""
+
+    client_id: UUID
+    sessions: int
+    energy_wh: int
+    cost_minor: int
+
+
+async def client_totals(
+    connection: Connection, client_ids: Sequence[UUID]
+) -> dict[UUID, ClientTotals]:
+    """Returns what clients have charged; those without a finished session are left out."""
+    rows = await connection.fetch(
+        """
+        select s.client_id, count(*) as sessions, sum(s.energy_wh)::bigint as energy_wh,
+               sum(s.cost_minor)::bigint as cost_minor
+          from charging.sessions s
+         where s.client_id = any ($1::uuid[]) and s.state in ('finished', 'settled')
+         group by s.client_id
+        """,
+        list(client_ids),
+    )
+    return {row["client_id"]: read_row(ClientTotals, row) for row in rows}

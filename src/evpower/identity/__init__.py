@@ -70,6 +70,7 @@ from evpower.identity.sign_in import (
     rotate_signing_key,
     set_operator_phone,
 )
+from evpower.identity.store import clients_by_id, count_clients, list_clients
 from evpower.identity.store import set_status as set_client_status
 from evpower.identity.store_aliases import (
     IdTag,
@@ -148,11 +149,13 @@ __all__ = [
     "as_uuid",
     "block_client",
     "clean_name",
+    "clients_by_id",
     "close_client",
     "configured_access",
     "configured_admin",
     "configured_verifier",
     "confirm_aliases",
+    "count_clients",
     "count_without_token",
     "create_service_key",
     "decide_review",
@@ -165,6 +168,7 @@ __all__ = [
     "find_without_token",
     "get_client",
     "list_acts",
+    "list_clients",
     "list_favorites",
     "list_id_tags",
     "list_operators",

@@ -15,6 +15,7 @@ Right = Literal[
     "alert.act",
     "client.block",
     "client.close",
+    "client.credit",
     "session.stop",
     "station.help",
     "station.command",
@@ -59,6 +60,7 @@ RIGHTS: Final[Mapping[Right, Grant]] = MappingProxyType({
     ),
     "client.block": Grant(_HELP, "block and unblock a client"),
     "client.close": Grant(_STATIONS, "close a client for good"),
+    "client.credit": Grant(_MONEY, "credit a payment that was received by hand"),
     "session.stop": Grant(_HELP, "stop a session with a reason"),
     "station.help": Grant(_HELP, "send a station reset, unlock, trigger or get_configuration"),
     "station.command": Grant(

@@ -40,6 +40,37 @@ async def client_by_id(connection: Connection, client_id: UUID) -> Client | None
     )
 
 
+async def clients_by_id(connection: Connection, ids: Sequence[UUID]) -> list[Client]:
+    """Reads clients; those that do not exist are left out."""
+    rows = await connection.fetch(
+        f"select {_CLIENT} from identity.clients where id = any ($1::uuid[])", list(ids)
+    )
+    return [Client(**dict(row)) for row in rows]
+
+
+async def list_clients(
+    connection: Connection, statuses: Sequence[str], limit: int, offset: int
+) -> list[Client]:
+    """Returns a page of the clients with one of these statuses, by id."""
+    rows = await connection.fetch(
+        f"""
+        select {_CLIENT} from identity.clients where status = any ($1::text[])
+         order by id limit $2 offset $3
+        """,
+        list(statuses),
+        limit,
+        offset,
+    )
+    return [Client(**dict(row)) for row in rows]
+
+
+async def count_clients(connection: Connection, statuses: Sequence[str]) -> int:
+    """Returns how many clients have one of these statuses."""
+    return await connection.fetchval(
+        "select count(*) from identity.clients where status = any ($1::text[])", list(statuses)
+    )
+
+
 async def lock_client(connection: Connection, client_id: UUID) -> Client | None:
     """Reads one client, locked until the transaction ends."""
     return _client(

@@ -4,6 +4,7 @@ from evpower.reports.daily import daily_report, last_day
 from evpower.reports.model import DailyReport, Figures
 from evpower.reports.module import module
 from evpower.reports.shown import report_csv, report_json
+from evpower.reports.totals import period_totals
 
 __all__ = [
     "DailyReport",
@@ -11,6 +12,7 @@ __all__ = [
     "daily_report",
     "last_day",
     "module",
+    "period_totals",
     "report_csv",
     "report_json",
 ]

@@ -19,7 +19,7 @@ from evpower.wallet.post import (
 )
 from evpower.wallet.reserve import extend_hold, hold, release_hold
 from evpower.wallet.statement import balance, statement
-from evpower.wallet.store import get_hold, get_transactions, get_wallet
+from evpower.wallet.store import get_hold, get_transactions, get_wallet, get_wallets
 from evpower.wallet.verify import Discrepancy, LedgerReport, verify
 
 # What slices above may read of the tables.
@@ -41,6 +41,7 @@ __all__ = [
     "get_hold",
     "get_transactions",
     "get_wallet",
+    "get_wallets",
     "hold",
     "module",
     "order_payment_refund",

@@ -241,6 +241,15 @@ async def get_wallet(connection: Connection, client_id: UUID) -> Wallet | None:
     return None if row is None else read_row(Wallet, row)
 
 
+async def get_wallets(connection: Connection, client_ids: Sequence[UUID]) -> dict[UUID, Wallet]:
+    """Returns the wallets of clients; clients that do not exist are left out."""
+    rows = await connection.fetch(
+        f"select {columns(Wallet)} from wallet.wallets where client_id = any ($1::uuid[])",
+        list(client_ids),
+    )
+    return {row["client_id"]: read_row(Wallet, row) for row in rows}
+
+
 async def get_hold(connection: Connection, session_id: UUID) -> Hold | None:
     """Returns the newest hold of a session, open or resolved; None: it has none."""
     row = await connection.fetchrow(

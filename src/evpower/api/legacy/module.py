@@ -3,6 +3,10 @@
 from typing import Final
 
 from evpower import __version__
+from evpower.api.legacy.admin import AdminCalls, PeriodTotals
+from evpower.api.legacy.admin_clients import CLIENTS_PATHS, clients_routes
+from evpower.api.legacy.admin_sessions import SESSIONS_PATHS, sessions_routes
+from evpower.api.legacy.admin_stations import STATIONS_PATHS, stations_routes
 from evpower.api.legacy.balance import balance_router
 from evpower.api.legacy.callers import Allowed, OldCallers
 from evpower.api.legacy.cards import cards_router
@@ -84,6 +88,9 @@ def old_callers(settings: Settings, shared: Shared, access: Access) -> OldCaller
     )
 
 
+_ADMIN_PATHS: Final = (*STATIONS_PATHS, *SESSIONS_PATHS, *CLIENTS_PATHS)
+
+
 def module(
     settings: Settings,
     shared: Shared,
@@ -91,9 +98,10 @@ def module(
     access: Access,
     providers: Providers,
     confirmer: Confirmer,
+    period_totals: PeriodTotals,
     callers: OldCallers | None = None,
 ) -> Module:
-    """Returns the slice."""
+    """Returns the slice; `period_totals` sums up days for the admin pages."""
     callers = callers or old_callers(settings, shared, access)
     feed = LocationFeed()
     board = StationBoard(shared.db, shared.clock)
@@ -110,12 +118,16 @@ def module(
     stations = StationCalls(board, old_hosts(settings))
     bounds_minor = (settings.topup_min_som * 100, settings.topup_max_som * 100)
     payments = PaymentCalls(shared.db, callers, providers, confirmer, bounds_minor, shared.clock)
+    admin = AdminCalls(shared.db, shared.bus, access, board, period_totals, shared.clock)
     return Module(
         "legacy",
         routers=[
             charging_router(charging),
             stations_router(stations),
             favorites_router(shared.db, access, shared.clock),
+            stations_routes(admin),
+            sessions_routes(admin),
+            clients_routes(admin),
             payments_router(payments),
             payment_calls_router(payments),
             cards_router(),
@@ -136,7 +148,7 @@ def module(
             Job(sessions.loop, SERVING),
         ],
         route_limits=_limits(settings),
-        plain_errors=PLAIN_ERRORS,
+        plain_errors=(*PLAIN_ERRORS, *_ADMIN_PATHS),
         coded_errors=CODED_ERRORS,
         old_routes=old_routes(settings.old_api_sunset),
         unread_bodies=CARD_PATHS,

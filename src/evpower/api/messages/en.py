@@ -6,6 +6,7 @@ from typing import Final
 # ruff: noqa: E501 - these are sentences
 
 TEXTS: Final[Mapping[str, str]] = {
+    "admin_changed": "It is changed.",
     "alert_closed": "The alert is closed already.",
     "alert_not_found": "There is no such alert.",
     "amount_exceeds_balance": "The balance is less than this amount. {available} som are available.",
@@ -111,6 +112,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "location_differs": "The location is stored with other values.",
     "location_not_found": "The location was not found.",
     "location_refreshed": "The status is up to date.",
+    "lowered_by_refund": "A balance is lowered by a refund only.",
     "maximum_amount_exceeded": "The largest top-up is {max_som} som.",
     "method_not_allowed": "This action is not possible here.",
     "minimum_amount_required": "The smallest top-up is {min_som} som.",
@@ -135,6 +137,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "phone_is_no_card": "A phone number is no card.",
     "phone_taken": "This phone is already registered. Sign in or reset the password.",
     "plug_in_first": "Plug the cable into the car first, then start charging.",
+    "price_by_tariff": "The price is set by the station's tariff.",
     "profile_invalid": "There is no such station profile, or no such value of it.",
     "provider_not_found": "There is no such payment provider.",
     "push_not_configured": "Messages to browsers are not set up here.",

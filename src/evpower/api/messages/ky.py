@@ -6,6 +6,7 @@ from typing import Final
 # ruff: noqa: RUF001, E501 - these are sentences of another alphabet
 
 TEXTS: Final[Mapping[str, str]] = {
+    "admin_changed": "Өзгөртүүлөр сакталды.",
     "alert_closed": "Билдирүү мурда эле жабылган.",
     "alert_not_found": "Мындай билдирүү жок.",
     "amount_exceeds_balance": "Баланста мындан аз. Жеткиликтүү: {available} сом.",
@@ -111,6 +112,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "location_differs": "Жер башка маалыматтар менен сакталган.",
     "location_not_found": "Жер табылган жок.",
     "location_refreshed": "Маалымат жаңыланды.",
+    "lowered_by_refund": "Баланс акча кайтаруу менен гана азаят.",
     "maximum_amount_exceeded": "Толуктоонун эң көп суммасы: {max_som} сом.",
     "method_not_allowed": "Бул жерде мындай аракет мүмкүн эмес.",
     "minimum_amount_required": "Толуктоонун эң аз суммасы: {min_som} сом.",
@@ -135,6 +137,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "phone_is_no_card": "Телефон номери карта эмес.",
     "phone_taken": "Бул телефон номери мурда катталган. Кириңиз же сырсөздү калыбына келтириңиз.",
     "plug_in_first": "Адегенде кабелди унаага туташтырып, андан кийин заряддоону баштаңыз.",
+    "price_by_tariff": "Баа станциянын тарифи менен коюлат.",
     "profile_invalid": "Станциянын мындай профили же мындай мааниси жок.",
     "provider_not_found": "Мындай төлөм системасы жок.",
     "push_not_configured": "Браузердеги билдирмелер бул жерде жөндөлгөн эмес.",

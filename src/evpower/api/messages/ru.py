@@ -6,6 +6,7 @@ from typing import Final
 # ruff: noqa: RUF001, E501 - these are sentences of another alphabet
 
 TEXTS: Final[Mapping[str, str]] = {
+    "admin_changed": "Изменения сохранены.",
     "alert_closed": "Оповещение уже закрыто.",
     "alert_not_found": "Такого оповещения нет.",
     "amount_exceeds_balance": "На балансе меньше этой суммы. Доступно {available} сом.",
@@ -111,6 +112,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "location_differs": "Место сохранено с другими данными.",
     "location_not_found": "Место не найдено.",
     "location_refreshed": "Данные обновлены.",
+    "lowered_by_refund": "Баланс уменьшается только возвратом денег.",
     "maximum_amount_exceeded": "Наибольшая сумма пополнения: {max_som} сом.",
     "method_not_allowed": "Такое действие здесь невозможно.",
     "minimum_amount_required": "Наименьшая сумма пополнения: {min_som} сом.",
@@ -135,6 +137,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "phone_is_no_card": "Номер телефона — не карта.",
     "phone_taken": "Этот номер телефона уже зарегистрирован. Войдите или восстановите пароль.",
     "plug_in_first": "Сначала подключите кабель к автомобилю, затем начните зарядку.",
+    "price_by_tariff": "Цена задаётся тарифом станции.",
     "profile_invalid": "Такого профиля станции или такого значения нет.",
     "provider_not_found": "Такой платёжной системы нет.",
     "push_not_configured": "Уведомления в браузере здесь не настроены.",
