@@ -34,6 +34,18 @@ MODELS: Final[tuple[tuple[str, str, tuple[type[BaseModel], ...]], ...]] = (
         r"/api/v1/payment/status/[^/]+",
         (payment_schemas.PolledPayment, payment_schemas.UnknownPayment),
     ),
+    ("POST", r"/api/v1/payment/status-check/[^/]+", (payment_schemas.CheckBegun,)),
+    ("POST", r"/api/v1/payment/cancel/[^/]+", (payment_schemas.CanceledPayment,)),
+    (
+        "POST",
+        r"/api/payment/status-check/[^/]+",
+        (mobile_schemas.MobileCheck, mobile_schemas.MobileRefusal),
+    ),
+    (
+        "POST",
+        r"/api/payment/cancel/[^/]+",
+        (mobile_schemas.MobileCanceled, mobile_schemas.MobileRefusal),
+    ),
     ("GET", r"/api/v1/payment/h2h-status/[^/]+", (payment_schemas.H2hStatus,)),
     (
         "POST",

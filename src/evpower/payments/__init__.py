@@ -2,6 +2,7 @@
 
 from evpower.payments.bank_refund import RefundDesk, decide_refund, refund_at_bank
 from evpower.payments.cancel import cancel
+from evpower.payments.ask import ask_soon
 from evpower.payments.confirm import Confirmer
 from evpower.payments.errors import ProviderError
 from evpower.payments.manual import cash
@@ -65,6 +66,7 @@ __all__ = [
     "StartedTopUp",
     "TopUpFailure",
     "cancel",
+    "ask_soon",
     "cash",
     "configured_providers",
     "day_of",

@@ -206,6 +206,21 @@ async def plan_named(
     )
 
 
+async def plan_check(
+    connection: Connection, payment_id: int, *, now: datetime, apart: timedelta
+) -> None:
+    """Makes a payment due for a recheck, unless that was asked for less than `apart` before."""
+    await connection.execute(
+        """
+        update payments.payments set ask_at = $2, next_check_at = $2
+        where id = $1 and coalesce(ask_at <= $2::timestamptz - $3::interval, true)
+        """,
+        payment_id,
+        now,
+        apart,
+    )
+
+
 async def count_pending(connection: Connection, now: datetime) -> tuple[int, int, float]:
     """Returns how many payments are open and in review, and the lag of the recheck in seconds."""
     row = await fetch_one(

@@ -156,6 +156,29 @@ class MobileH2hStatus(BaseModel):
     detail: str
 
 
+class MobileCheck(BaseModel):
+    """The provider is asked within seconds."""
+
+    success: Literal[True]
+    message: str
+    invoice_id: str
+    check_type: Literal["manual"]
+    estimated_completion_seconds: int
+
+
+class MobileCanceled(BaseModel):
+    """A payment that was canceled."""
+
+    success: Literal[True]
+    message: str
+    invoice_id: str
+    client_id: UUID
+    amount: _Money
+    previous_status: Literal["processing"]
+    new_status: Literal["canceled"]
+    provider: str
+
+
 _TOKEN: Final = problem("`unauthorized`: no token, or one that is not valid")
 _OTHER: Final = problem("`forbidden`, `client_blocked`, `client_deleted`")
 _SHAPE: Final = problem("The body has another shape")
@@ -199,6 +222,12 @@ TOP_UP_RESPONSES: Final[Responses] = {
 }
 PAYMENT_RESPONSES: Final = _responses(
     "The payment, or `payment_not_found` with status 0", MobilePayment
+)
+CHECK_RESPONSES: Final = _responses(
+    "It is asked; or `payment_not_found`, `payment_expired`, `payment_completed`", MobileCheck
+)
+CANCEL_RESPONSES: Final = _responses(
+    "The payment; or `payment_not_found`, `cannot_cancel`", MobileCanceled
 )
 H2H_RESPONSES: Final = _responses("The payment, or `payment_not_found`", MobileH2hStatus)
 REFUSED_RESPONSES: Final[Responses] = {

@@ -49,11 +49,11 @@ _MINUTE_S: Final = 60.0
 _NAMED: Final[dict[Operation, tuple[str, ...]]] = {
     "read": (
         "/charging/status/{session_id}", "/balance/{client_id}", "/payment/status/{invoice_id}",
-        "/payment/h2h-status/{transaction_id}",
+        "/payment/h2h-status/{transaction_id}", "/payment/status-check/{invoice_id}",
     ),
     "stop": ("/charging/stop",),
     "start": (START_TAIL,),
-    "top-up": (TOP_UP_TAIL,),
+    "top-up": (TOP_UP_TAIL, "/payment/cancel/{invoice_id}"),
 }  # fmt: skip
 
 

@@ -66,6 +66,8 @@ OLD_ROUTES: Final[tuple[TableRow, ...]] = (
     _mobile("GET", "/balance/{client_id}"),
     _mobile("POST", "/balance/topup-qr"),
     _mobile("GET", "/payment/status/{invoice_id}"),
+    _mobile("POST", "/payment/status-check/{invoice_id}"),
+    _mobile("POST", "/payment/cancel/{invoice_id}"),
     _mobile("GET", "/payment/h2h-status/{transaction_id}", successor=_PAYMENT),
     *(_card("mobile", tail) for tail in CARD_TAILS),
     _v1("POST", "/charging/start", "R1 to HEAD"),
@@ -81,6 +83,8 @@ OLD_ROUTES: Final[tuple[TableRow, ...]] = (
     _v1("GET", "/favorites", "HEAD"),
     _v1("POST", "/favorites", "HEAD"),
     _v1("DELETE", "/favorites/{location_id}", "HEAD"),
+    _v1("POST", "/payment/status-check/{invoice_id}", _NONE),
+    _v1("POST", "/payment/cancel/{invoice_id}", _NONE),
     _card("v1", "/payment/h2h-status/{transaction_id}", "GET", _PAYMENT),
     *(_card("v1", tail) for tail in CARD_TAILS),
     # Their errors keep their statuses: a bank takes 200 for an accepted notice.

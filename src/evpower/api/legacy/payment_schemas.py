@@ -119,6 +119,37 @@ class H2hStatus(BaseModel):
     amount: _Money
 
 
+class CheckBegun(BaseModel):
+    """The provider is asked within seconds."""
+
+    success: Literal[True]
+    message: str
+    invoice_id: str
+
+
+class CanceledPayment(BaseModel):
+    """A payment that was canceled."""
+
+    success: Literal[True]
+    message: str
+    invoice_id: str
+    status: Literal["canceled"]
+
+
+_UNAUTHENTICATED: Final = problem("`missing_token`, `invalid_token`, `token_expired`")
+CHECK_RESPONSES: Final[Responses] = {
+    200: json_response("It is asked", CheckBegun),
+    401: _UNAUTHENTICATED,
+    404: problem("`payment_not_found`"),
+    409: problem("`payment_not_processing`, with `status`"),
+}
+CANCEL_RESPONSES: Final[Responses] = {
+    200: json_response("The payment", CanceledPayment),
+    401: _UNAUTHENTICATED,
+    404: problem("`payment_not_found`"),
+    409: problem("`payment_not_cancellable`, with `status`"),
+    503: problem("`payment_provider_error`: the provider did not answer, it may still be paid"),
+}
 H2H_RESPONSES: Final[Responses] = {
     200: json_response("The payment", H2hStatus),
     401: problem("`missing_token`, `invalid_token`, `token_expired`"),
