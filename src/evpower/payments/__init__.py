@@ -1,8 +1,8 @@
 """Payments through providers: top-up, confirmation, recheck, cash, refund, review."""
 
+from evpower.payments.ask import ask_soon
 from evpower.payments.bank_refund import RefundDesk, decide_refund, refund_at_bank
 from evpower.payments.cancel import cancel
-from evpower.payments.ask import ask_soon
 from evpower.payments.confirm import Confirmer
 from evpower.payments.errors import ProviderError
 from evpower.payments.manual import cash
@@ -65,8 +65,8 @@ __all__ = [
     "ReviewResult",
     "StartedTopUp",
     "TopUpFailure",
-    "cancel",
     "ask_soon",
+    "cancel",
     "cash",
     "configured_providers",
     "day_of",
