@@ -304,6 +304,24 @@ async def test_tables_that_are_new_are_filled_once(
     assert len(await rows(there, LEDGER, client)) == 1
 
 
+async def test_relays_that_find_the_tables_at_once_do_not_wait_for_each_other(
+    db: Database, http: httpx.AsyncClient, project: Target, settings: Settings, there: Connection,
+    scenario: Scenario, owner: Connection,
+) -> None:  # fmt: skip
+    clients = await scenario.clients(60)
+    await scenario.top_up_everyone(clients, 1)
+    small = settings.model_copy(update={"relay_batch": 10, "relay_in_flight": 3})
+    relays = [Relay(db, rpc_to(http, project), small, utc_now) for _ in range(3)]
+    done = await asyncio.gather(*(relay.drain() for relay in relays))
+    assert sum(delivered.keys for delivered in done) >= 60
+    await relays[0].drain()
+    assert await scenario.pending() == 0
+    for table in ("balance_topups", LEDGER):
+        count = f"select count(*) from public.{table} where client_id = any ($1)"
+        assert await there.fetchval(count, [str(client) for client in clients]) == 60
+    assert await owner.fetchval("select count(*) from sync.old_tables") == 2
+
+
 async def test_a_payment_under_way_is_not_forgotten_while_tables_are_found(
     db: Database, http: httpx.AsyncClient, project: Target, settings: Settings, there: Connection,
     scenario: Scenario, owner: Connection,

@@ -1,4 +1,4 @@
-"""Follows which tables of an older backend Supabase has; what a new one lacks is enqueued."""
+"""Follows which tables of payments Supabase has; what a new one lacks is enqueued."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,6 +6,7 @@ from typing import Final
 import structlog
 
 from evpower.foundation.db import Database
+from evpower.foundation.errors import Unavailable
 from evpower.sync.outbound import store_backfill, store_payment_rows
 
 PAYMENT_TABLES: Final = frozenset({"balance_topups", "payment_transactions_odengi"})
@@ -21,22 +22,32 @@ class OldTables:
         self._names: list[str] | None = None
 
     async def follow(self, names: Sequence[str]) -> None:
-        """Stores the tables that Supabase named, and fills a table of payments that is new.
+        """Stores which tables of payments Supabase named, and fills one that is new.
 
-        Nothing is read or written while they are those of the last call.
+        Nothing is read or written while they are those of the last call. If the database is busy,
+        the next call does it.
         """
-        wanted = sorted(names)
+        wanted = sorted(PAYMENT_TABLES.intersection(names))
         if wanted == self._names:
             return
-        async with self._db.transaction() as connection:
-            added: list[str] = []
-            if wanted != await store_payment_rows.old_tables(connection):
-                added = await store_payment_rows.set_old_tables(connection, wanted)
-                _log.info("old_tables_changed", tables=wanted, added=added)
-            if PAYMENT_TABLES & set(added):
-                await store_backfill.begin(connection, "payment")
-        await self._fill()
+        try:
+            async with self._db.connection() as connection:
+                stored = await store_payment_rows.old_tables(connection)
+            if wanted != stored:
+                await self._replace(wanted)
+            await self._fill()
+        except Unavailable as error:
+            _log.warning("old_tables_not_stored", error=error.for_operators)
+            return
         self._names = wanted
+
+    async def _replace(self, wanted: Sequence[str]) -> None:
+        # The lock is the transaction's first: two that had read the list would wait for each other.
+        async with self._db.transaction() as connection:
+            added = await store_payment_rows.set_old_tables(connection, wanted)
+            if added:
+                await store_backfill.begin(connection, "payment")
+        _log.info("old_tables_changed", tables=list(wanted), added=added)
 
     async def _fill(self) -> None:
         """Goes on with a backfill of payments that was begun, by this process or another."""
