@@ -33,6 +33,7 @@ from evpower.identity.jwks import Jwks
 from evpower.identity.model import ImportedUser, NewUser
 from evpower.identity.sign_in.senders.nikita import NikitaSender
 from evpower.identity.sign_in.senders.protocol import Sms, SmsFailed
+from evpower.identity.supabase_rows import ClientRows
 from evpower.payments.errors import ProviderError, ProviderUnavailable
 from evpower.payments.providers.odengi import OdengiProvider
 from evpower.payments.providers.odengi.client import Merchant
@@ -285,6 +286,13 @@ CALLS: dict[str, Call] = {
         ),
         body({"transactions": []}),
         ProviderUnavailable,
+    ),
+    "identity/supabase_rows.py _update": Call(
+        lambda http, url: ClientRows(
+            http, url=url, secret_key=SecretStr("sb_secret_1")
+        ).request_deletion(ID, datetime.now(UTC)),
+        b"",
+        Unavailable,
     ),
     "identity/sign_in/senders/nikita.py _try": Call(
         lambda http, url: NikitaSender(

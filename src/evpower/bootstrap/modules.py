@@ -49,6 +49,9 @@ def assemble(
     shared = shared or build_shared(settings)
     admin = admin or identity.configured_admin(settings, shared)
     access = identity.configured_access(settings, shared, admin)
+    phones = identity.configured_sign_in(
+        settings, shared, access=access, admin=admin, holds_money=legacy.holds_money
+    )
     providers = payments.configured_providers(settings, shared.http)
     confirmer = payments.Confirmer(shared.db, shared.bus)
     callers = legacy.old_callers(settings, shared, access)
@@ -94,6 +97,8 @@ def assemble(
             confirmer=confirmer,
             callers=callers,
             period_totals=reports.period_totals,
+            phones=phones,
+            deletion=identity.configured_deletion(settings, shared, admin),
         ),
         sync.module(settings, shared),
         reports.module(shared, access=access),

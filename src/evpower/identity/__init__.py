@@ -1,6 +1,13 @@
 """Clients, registration, access tokens, service keys, operators."""
 
 from evpower.identity.access import Access, may_read
+from evpower.identity.account_deletion import (
+    AccountDeletion,
+    ask_for_deletion,
+    configured_deletion,
+    delete_account,
+    restore_account,
+)
 from evpower.identity.aliases import MAX_LENGTH as MAX_OLD_ID
 from evpower.identity.aliases import as_uuid, resolve, resolve_id_tag
 from evpower.identity.audit import list_acts, record_act
@@ -59,17 +66,19 @@ from evpower.identity.profile import profile_of, profile_of_row
 from evpower.identity.register import UNVERIFIED
 from evpower.identity.roles import HELP_ACTIONS, RIGHTS, ROLES, operator_call
 from evpower.identity.service_keys import create_service_key, list_service_keys, revoke_service_key
-from evpower.identity.sign_in import (
-    OwnKey,
-    PhoneReview,
+from evpower.identity.sign_in.by_code import SignedIn, sign_in_by_code
+from evpower.identity.sign_in.configured import PhoneSignIn, configured_sign_in
+from evpower.identity.sign_in.issuer import OwnKey, public_jwk
+from evpower.identity.sign_in.keys import list_signing_keys, opens, rotate_signing_key
+from evpower.identity.sign_in.operate import (
     decide_review,
+    get_operator,
     list_reviews,
-    list_signing_keys,
-    opens,
-    public_jwk,
-    rotate_signing_key,
     set_operator_phone,
 )
+from evpower.identity.sign_in.refresh import log_out, refresh
+from evpower.identity.sign_in.send import send_code
+from evpower.identity.sign_in.store_accounts import PhoneReview
 from evpower.identity.store import clients_by_id, count_clients, list_clients
 from evpower.identity.store import set_status as set_client_status
 from evpower.identity.store_aliases import (
@@ -112,6 +121,7 @@ __all__ = [
     "ROLES",
     "UNVERIFIED",
     "Access",
+    "AccountDeletion",
     "ActReason",
     "AddedWithoutToken",
     "AuthBusy",
@@ -132,11 +142,13 @@ __all__ = [
     "OperatorCalls",
     "OwnKey",
     "PhoneReview",
+    "PhoneSignIn",
     "Principal",
     "Profile",
     "RowCursor",
     "RowLimit",
     "ServiceKey",
+    "SignedIn",
     "SupabaseAdmin",
     "WaitingConfirmations",
     "WithoutToken",
@@ -147,18 +159,22 @@ __all__ = [
     "add_operator",
     "add_without_token",
     "as_uuid",
+    "ask_for_deletion",
     "block_client",
     "clean_name",
     "clients_by_id",
     "close_client",
     "configured_access",
     "configured_admin",
+    "configured_deletion",
+    "configured_sign_in",
     "configured_verifier",
     "confirm_aliases",
     "count_clients",
     "count_without_token",
     "create_service_key",
     "decide_review",
+    "delete_account",
     "ensure",
     "ensure_client",
     "ensure_new_clients",
@@ -167,6 +183,7 @@ __all__ = [
     "find_verified",
     "find_without_token",
     "get_client",
+    "get_operator",
     "list_acts",
     "list_clients",
     "list_favorites",
@@ -177,6 +194,7 @@ __all__ = [
     "list_signing_keys",
     "list_without_token",
     "lock_client",
+    "log_out",
     "may_read",
     "module",
     "normal_email",
@@ -190,6 +208,7 @@ __all__ = [
     "public_jwk",
     "read_keys",
     "record_act",
+    "refresh",
     "remove_aliases",
     "remove_client_aliases",
     "remove_favorite",
@@ -200,12 +219,15 @@ __all__ = [
     "require_active",
     "resolve",
     "resolve_id_tag",
+    "restore_account",
     "revoke_service_key",
     "rotate_signing_key",
+    "send_code",
     "set_ban",
     "set_client_status",
     "set_operator_phone",
     "set_unmapped_status",
+    "sign_in_by_code",
     "sync_profile",
     "trusted_contacts",
     "unblock_client",

@@ -46,6 +46,11 @@ class Access:
         self._operators = _Operators(db, clock)
         self._old_ids = OldIds(db, clock=clock)
 
+    @property
+    def verifier(self) -> TokenVerifier:
+        """What verifies access tokens."""
+        return self._verifier
+
     async def principal(self, request: Request) -> Principal:
         """Returns the caller; a client seen for the first time is created with its wallet.
 

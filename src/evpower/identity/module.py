@@ -12,6 +12,7 @@ from evpower.identity.issued_tokens import OwnKeys
 from evpower.identity.jobs import converge_registrations, purge_registrations
 from evpower.identity.model import CLIENT_CHANGED
 from evpower.identity.operator_calls import OperatorCalls
+from evpower.identity.sign_in.upkeep import measure_signing_key, purge_sign_ins
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.identity.tokens import configured_verifier
 
@@ -44,6 +45,7 @@ def module(settings: Settings, shared: Shared, *, access: Access, admin: Supabas
     """Returns the module of identity."""
     from evpower.identity import endpoints
     from evpower.identity.operator_endpoints import operator_router
+    from evpower.identity.phone_review_endpoints import phone_reviews_router
     from evpower.identity.staff_endpoints import staff_router
 
     db, bus, clock = shared.db, shared.bus, shared.clock
@@ -60,6 +62,7 @@ def module(settings: Settings, shared: Shared, *, access: Access, admin: Supabas
             endpoints.router(db, admin, bus, confirm=settings.register_confirm),
             operator_router(access, db, bus),
             staff_router(OperatorCalls(access, db, bus, clock)),
+            phone_reviews_router(OperatorCalls(access, db, bus, clock), admin),
         ],
         jobs=[
             Job(lambda: every(_CONVERGE_S, "converge_registrations", converge)),
@@ -69,8 +72,12 @@ def module(settings: Settings, shared: Shared, *, access: Access, admin: Supabas
                     _PURGE_S, "purge_registrations", purging(db, clock, purge_registrations)
                 )
             ),
+            Job(lambda: every(_PURGE_S, "purge_sign_ins", purging(db, clock, purge_sign_ins))),
         ],
-        collectors=[lambda: measure_confirmations(db)],
+        collectors=[
+            lambda: measure_confirmations(db),
+            lambda: measure_signing_key(db, clock),
+        ],
         route_limits=[
             Limit(
                 "register", "instead", (endpoints.REGISTER_PATH,),

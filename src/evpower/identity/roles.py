@@ -16,6 +16,7 @@ Right = Literal[
     "client.block",
     "client.close",
     "client.credit",
+    "client.phone",
     "session.stop",
     "station.help",
     "station.command",
@@ -61,6 +62,9 @@ RIGHTS: Final[Mapping[Right, Grant]] = MappingProxyType({
     "client.block": Grant(_HELP, "block and unblock a client"),
     "client.close": Grant(_STATIONS, "close a client for good"),
     "client.credit": Grant(_MONEY, "credit a payment that was received by hand"),
+    "client.phone": Grant(
+        _MONEY, "decide whose a phone is: whoever has it signs in as that client"
+    ),
     "session.stop": Grant(_HELP, "stop a session with a reason"),
     "station.help": Grant(_HELP, "send a station reset, unlock, trigger or get_configuration"),
     "station.command": Grant(

@@ -14,12 +14,12 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError
 from evpower.identity.issued_tokens import OwnKeys
 from evpower.identity.sign_in.account import Accounts
+from evpower.identity.sign_in.by_code import SignedIn, SignInCalls, sign_in_by_code
 from evpower.identity.sign_in.codes import CodeHasher
 from evpower.identity.sign_in.keys import TokenIssuer
 from evpower.identity.sign_in.refresh import RefreshCalls
 from evpower.identity.sign_in.send import CodeRules, SentCode, send_code
 from evpower.identity.sign_in.senders.protocol import Sms
-from evpower.identity.sign_in.sign_in import SignedIn, SignInCalls, sign_in
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.identity.tokens import TokenVerifier
 from tests.identity.conftest import Clock
@@ -76,7 +76,7 @@ class Phones:
         )
 
     async def type(self, phone: str, code: str, address: str = HOME) -> SignedIn:
-        return await sign_in(self.calls, phone, code, address)
+        return await sign_in_by_code(self.calls, phone, code, address)
 
     async def sign_in(self, phone: str, address: str = HOME) -> SignedIn:
         """Asks for a code and types it; a minute later, so that the next one may be asked for."""

@@ -3,6 +3,7 @@
 from typing import Final
 
 from evpower import __version__
+from evpower.api.legacy.account import account_router
 from evpower.api.legacy.admin import AdminCalls, PeriodTotals
 from evpower.api.legacy.admin_clients import CLIENTS_PATHS, clients_routes
 from evpower.api.legacy.admin_sessions import SESSIONS_PATHS, sessions_routes
@@ -26,6 +27,12 @@ from evpower.api.legacy.old_routes import CARD_PATHS, CODED_ERRORS, PLAIN_ERRORS
 from evpower.api.legacy.payment_calls import payment_calls_router
 from evpower.api.legacy.payments import TOP_UP_TAIL, PaymentCalls, payments_router
 from evpower.api.legacy.session_changes import SessionChanges
+from evpower.api.legacy.sign_in import (
+    CODE_PATHS,
+    TOKEN_PATHS,
+    SignInRoutes,
+    sign_in_router,
+)
 from evpower.api.legacy.station_board import StationBoard
 from evpower.api.legacy.stations import (
     LOCATIONS_PATH,
@@ -41,10 +48,14 @@ from evpower.foundation.connection_limits import parse_origins
 from evpower.foundation.key_watch import KeyWatch
 from evpower.foundation.module import Job, Limit, Module, Shared
 from evpower.foundation.roles import SERVING
-from evpower.identity import Access
+from evpower.identity import Access, AccountDeletion, PhoneSignIn
 from evpower.payments import Confirmer, Providers
 
 _MINUTE_S: Final = 60.0
+# By address, and a carrier's network address translation is one: the limits that count for a phone
+# are in the database.
+_CODES_PER_MINUTE: Final = 120
+_TOKENS_PER_MINUTE: Final = 1200
 # Where a switch lets calls without a token pass, they are counted by the id that they name.
 _NAMED: Final[dict[Operation, tuple[str, ...]]] = {
     "read": (
@@ -91,13 +102,15 @@ def old_callers(settings: Settings, shared: Shared, access: Access) -> OldCaller
 _ADMIN_PATHS: Final = (*STATIONS_PATHS, *SESSIONS_PATHS, *CLIENTS_PATHS)
 
 
-def module(
+def module(  # noqa: PLR0913 - what the groups of old routes need of other slices
     settings: Settings,
     shared: Shared,
     *,
     access: Access,
     providers: Providers,
     confirmer: Confirmer,
+    phones: PhoneSignIn,
+    deletion: AccountDeletion,
     period_totals: PeriodTotals,
     callers: OldCallers | None = None,
 ) -> Module:
@@ -133,6 +146,10 @@ def module(
             cards_router(),
             balance_router(shared.db, callers),
             health_router(shared.db, shared.clock, version=__version__),
+            account_router(deletion, access),
+            sign_in_router(
+                SignInRoutes(shared.db, access, phones, parse_networks(settings.trusted_proxies))
+            ),
             router(
                 feed,
                 sessions.sign_in,
@@ -162,6 +179,8 @@ def _limits(settings: Settings) -> list[Limit]:
     return [
         Limit("money", "also", money, settings.rate_money_per_minute, _MINUTE_S),
         Limit("public", "public", public, settings.rate_public_per_minute, _MINUTE_S),
+        Limit("sign_in", "instead", CODE_PATHS, _CODES_PER_MINUTE, _MINUTE_S),
+        Limit("sign_in_tokens", "instead", TOKEN_PATHS, _TOKENS_PER_MINUTE, _MINUTE_S),
         Limit("cards", "instead", CARD_PATHS, settings.rate_per_minute, _MINUTE_S),
         named_limit(settings, allowed_operations(settings)),
     ]

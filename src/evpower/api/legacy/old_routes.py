@@ -18,6 +18,7 @@ _QR: Final = "/api/v1/balance/topup-qr"
 _PAYMENT: Final = "/api/v1/payment/status/{invoice_id}"
 _OLDEST: Final = "the oldest app"
 _NONE: Final = "no known app"
+_SIGNED_IN: Final = "R6 to HEAD"  # the revisions that sign in by phone
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,17 @@ OLD_ROUTES: Final[tuple[TableRow, ...]] = (
     _v1("DELETE", "/favorites/{location_id}", "HEAD"),
     _v1("POST", "/payment/status-check/{invoice_id}", _NONE),
     _v1("POST", "/payment/cancel/{invoice_id}", _NONE),
+    _v1("POST", "/auth/send-otp", _SIGNED_IN),
+    _v1("POST", "/auth/verify-otp", _SIGNED_IN),
+    _v1("POST", "/auth/otp/send", _NONE),
+    _v1("POST", "/auth/otp/verify", _NONE),
+    _v1("POST", "/auth/refresh", _SIGNED_IN),
+    _v1("POST", "/auth/logout", _SIGNED_IN),
+    _v1("GET", "/auth/me", _SIGNED_IN),
+    _v1("POST", "/auth/delete-account", _SIGNED_IN),
+    _v1("GET", "/profile", _NONE),
+    _v1("POST", "/account/delete-request", _NONE),
+    _v1("POST", "/account/restore", _NONE),
     _card("v1", "/payment/h2h-status/{transaction_id}", "GET", _PAYMENT),
     *(_card("v1", tail) for tail in CARD_TAILS),
     # Their errors keep their statuses: a bank takes 200 for an accepted notice.

@@ -8,10 +8,10 @@ import asyncpg
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Invalid, NotFound, Unavailable
-from evpower.identity import clients
+from evpower.identity import clients, store_access
 from evpower.identity.audit import record_act
 from evpower.identity.errors import AuthRefused
-from evpower.identity.model import Client
+from evpower.identity.model import Client, Operator
 from evpower.identity.sign_in import store_accounts
 from evpower.identity.sign_in.send import read_phone
 from evpower.identity.sign_in.store_accounts import PhoneReview
@@ -122,3 +122,11 @@ async def _store_phone(connection: Connection, client_id: UUID, phone: str) -> N
 
 def _no_review() -> NotFound:
     return NotFound("phone_review_not_found", "no decision on this phone is waiting")
+
+
+async def get_operator(connection: Connection, user_id: UUID) -> tuple[Operator, str] | None:
+    """Returns an operator and the phone it signs in with ("": none); None: no operator."""
+    operator = await store_access.active_operator(connection, user_id)
+    if operator is None:
+        return None
+    return operator, await store_accounts.operators_phone(connection, user_id) or ""

@@ -178,3 +178,10 @@ async def set_operator_phone(connection: Connection, user_id: UUID, phone: str |
         phone,
     )
     return changed is not None
+
+
+async def operators_phone(connection: Connection, user_id: UUID) -> str | None:
+    """Returns the phone that an operator signs in with."""
+    return await connection.fetchval(
+        "select phone from identity.operators where user_id = $1 and revoked_at is null", user_id
+    )

@@ -34,7 +34,7 @@ class SignedIn:
     tokens: Tokens
 
 
-async def sign_in(calls: SignInCalls, raw_phone: str, code: str, address: str) -> SignedIn:
+async def sign_in_by_code(calls: SignInCalls, raw_phone: str, code: str, address: str) -> SignedIn:
     """Signs in with a code; the code is used in the transaction that issues the tokens.
 
     So a failure or a crash before it leaves the code for another attempt, and two calls with one

@@ -1,0 +1,1 @@
+"""The SMS carrier's simulator: it sends nothing, and shows what it would have sent."""

@@ -1,0 +1,5 @@
+"""`python -m evpower.devstack.sms`."""
+
+from evpower.devstack.sms.server import main
+
+main()
