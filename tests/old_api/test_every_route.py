@@ -10,7 +10,9 @@ from tests.old_api.golden_answers import FOLDER, folder_of
 
 # What a call can't answer: everyone may read these, and nothing of them can be wrong.
 NEVER_REFUSED: Final = ("/", "/health", "/health-force", "/readyz", "/api/v1/locations")
-ROUTES: Final = sorted({row.path: row for row in OLD_ROUTES}.values(), key=lambda row: row.path)
+# Operators' calls are compared with their documented models, not with files.
+_ROWS: Final = {row.path: row for row in OLD_ROUTES if "/admin/" not in row.path}
+ROUTES: Final = sorted(_ROWS.values(), key=lambda row: row.path)
 
 
 def stored(path: str) -> set[str]:

@@ -266,3 +266,16 @@ async def test_a_bank_s_notice_at_the_old_address(walk: Walk) -> None:
     await walk.golden("refused_unsigned", "POST", route, content=raw)
     await walk.golden("confirmed", "POST", route, content=raw, headers=signed)
     await walk.golden("repeated", "POST", route, content=raw, headers=signed)
+
+
+async def test_a_payment_that_is_asked_about_and_canceled(walk: Walk) -> None:
+    client = await walk.driver()
+    qr = (await walk.call("POST", TOP_UP, client, json={"amount": 100})).json()
+    for name, done in (("status-check", "asked"), ("cancel", "canceled")):
+        route = f"/payment/{name}"
+        tail = f"{route}/{qr['invoice_id']}"
+        await walk.golden("refused_unknown", "POST", f"{route}/nothing", client, route=route)
+        await walk.golden("refused_of_another_client", "POST", tail, uuid4(), route=route)
+        await walk.guarded("POST", tail, route)
+        await walk.golden(done, "POST", tail, client, route=route)
+    await walk.golden("refused_again", "POST", tail, client, route=route)
