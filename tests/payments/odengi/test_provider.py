@@ -10,9 +10,11 @@ import httpx
 import pytest
 
 from evpower.foundation.errors import Invalid, Unauthenticated
+from evpower.foundation.http import HttpClient
 from evpower.payments.errors import ProviderRefused, ProviderUnavailable
 from evpower.payments.model import Event
 from evpower.payments.providers.odengi import OdengiProvider, Reports, metrics
+from evpower.payments.providers.odengi.client import Merchant
 from evpower.payments.providers.protocol import (
     BillStatus,
     Invoice,
@@ -20,6 +22,7 @@ from evpower.payments.providers.protocol import (
     NoticeResult,
     Question,
 )
+from tests.faults.hostile_server import HostileServer, closes_after, whole
 from tests.payments.odengi.conftest import PASSWORD, SID, BankSite
 from tests.waiting import until
 
@@ -510,3 +513,24 @@ class TestNotice:
         await until(arrived)
         raw = json.dumps(sent[0]["members"], ensure_ascii=False).encode()
         assert self.read(bank, notice(raw)) == Question(ORDER, trusted=True)
+
+
+async def answered(data: dict[str, Any], call: str, **how: Any) -> Any:
+    """What the adapter makes of this answer of a bank."""
+    raw = json.dumps({"cmd": "", "data": data}).encode()
+    async with HostileServer(closes_after(whole(raw))) as server, HttpClient() as http:
+        merchant = Merchant(server.url, SID, PASSWORD.encode())
+        return await getattr(OdengiProvider(merchant, http), call)(**how)
+
+
+async def test_a_return_that_is_not_said_to_be_done_is_unknown() -> None:
+    how = {"transaction_ref": "1", "amount_minor": 1, "paid_minor": 1, "key": "1"}
+    with pytest.raises(ProviderUnavailable):
+        await answered({"success": False}, "refund", **how)
+    await answered({}, "refund", **how)
+
+
+async def test_a_bill_paid_by_no_attempt_has_no_reference_and_no_amount() -> None:
+    known = await answered({"status": "approved"}, "fetch_status", order_id=ORDER, provider_ref="1")
+    [event] = known.events
+    assert (event.status, event.provider_ref, event.paid_minor) == ("approved", None, None)
