@@ -25,6 +25,7 @@ from bench.live import live_idle, live_push, live_reconnect
 from bench.memory import memory
 from bench.meter_values import meter_values
 from bench.migrate import migrate_clients
+from bench.odengi import odengi_cpu
 from bench.operator_sessions import operator_sessions
 from bench.reads import balance, history
 from bench.reconcile import reconcile
@@ -46,6 +47,7 @@ Benchmark = Callable[[Rig], Awaitable[list[Row]]]
 # In this order: ahead of the baseline implementation, near its limits, at what cost.
 BENCHMARKS: Mapping[str, Benchmark] = {
     "topup_http": topup_http,
+    "odengi_cpu": odengi_cpu,
     "history": history,
     "balance": balance,
     "charging_reads": charging_reads,

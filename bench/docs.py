@@ -50,6 +50,8 @@ _BASELINES = """
 - **Supabase's call**: the same changes, with a listener that does nothing in EvPower's place.
 - **a bare poller**: the same changes, looked for as often, nothing done with them.
 - **the balances by HTTP**: as many connections, each reading its balance once.
+- **a bare top-up and as many calls**: the same top-up through the sandbox bank, whose signed event
+  credits without a question, and one more outgoing call, all by CPU of the process.
 - **the bank's answer**: what the bank waits for the answer to the same top-ups, at the same time.
 - **bare admin API**: the users there are listed, and new ones created, in the local Supabase Auth;
   nothing else done.

@@ -121,9 +121,9 @@ async def live_reconnect(rig: Rig) -> list[Row]:
     async def ours() -> float:
         async with AsyncExitStack() as stack:
             server, tokens, _ = await _server(rig, stack, _STORM)
-            cpu_s = _cpu_s(server)
+            before_s = cpu_s(server)
             async with _phones(server, tokens) as phones:
-                cpus_s.append(_cpu_s(server) - cpu_s)
+                cpus_s.append(cpu_s(server) - before_s)
                 return phones.connected.seconds
 
     async def limit() -> float:
@@ -210,7 +210,8 @@ async def _lags_ms(
     return sorted(lags)
 
 
-def _cpu_s(server: EvPowerServer) -> float:
+def cpu_s(server: EvPowerServer) -> float:
+    """Returns the seconds of CPU that the process has used."""
     fields = Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
