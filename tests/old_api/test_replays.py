@@ -12,8 +12,9 @@ import pytest
 from evpower.simulator import SimulatedStation
 from tests.flows.charging_site import Site, cost_minor, minor, running_site
 from tests.folders import server_folder
+from tests.old_api.golden_answers import assert_golden
 from tests.old_api.phones import FREE, OldPhone, supabase_phone
-from tests.old_api.revisions import Revision
+from tests.old_api.revisions import Revision, assert_taken
 from tests.old_api.sockets import PATHS, old_socket
 from tests.waiting import until
 
@@ -130,6 +131,71 @@ async def test_without_a_token_an_unlisted_client_starts_nothing(site: Site) -> 
         await site.rows("select from charging.sessions where client_id = $1", UUID(phone.client_id))
         == []
     )
+
+
+async def test_an_evening_with_a_phone_code(site: Site) -> None:
+    phone = OldPhone("HEAD", site, "", None)
+    station = await free_station(site, "OLD-HEAD")
+    async with station.running():
+        signed_in = await phone.sign_in("+996555100200")
+        assert (signed_in["is_new_user"], signed_in["user"]["balance"]) == (True, 0)
+        user = await phone.cold_start()
+        assert (user["id"], user["phone"]) == (phone.client_id, "+996555100200")
+        await add_favorite(phone, station)
+        fcm = {"fcm_token": "a-token-of-the-phone:APA91b", "platform": "android"}
+        await phone.read("device", "POST", "/devices/register", {**fcm, "app_version": "1.1.4"})
+        assert await phone.balance() == 0
+        await look_around(phone, "OLD-HEAD")
+        qr = await phone.top_up(250)
+        await phone.pay(qr)
+        assert await phone.balance() == 250
+        session_id, cost = await charge(phone, station)
+        assert minor(await phone.balance()) == 250_00 - cost
+        history = (await phone.call("GET", f"/charging/history/{phone.client_id}")).json()
+        assert [(row["id"], minor(row["amount"])) for row in history] == [(session_id, cost)]
+        await phone.read("device", "POST", "/devices/unregister", {"fcm_token": fcm["fcm_token"]})
+        await phone.read("logout", "POST", "/auth/logout", {"refresh_token": phone.refresh_token})
+        refused = await phone.call("POST", "/auth/refresh", {"refresh_token": phone.refresh_token})
+        assert refused.status_code == 401
+    assert station.violations == []
+
+
+async def add_favorite(phone: OldPhone, station: SimulatedStation) -> None:
+    """The heart on a location, and off again."""
+    [place] = [
+        place["id"]
+        for place in await phone.locations()
+        if any(listed["id"] == station.config.id for listed in place["stations"])
+    ]
+    await phone.read("favorite", "POST", "/favorites", {"location_id": place})
+    listed = await phone.read("favorites", "GET", "/favorites")
+    assert listed["favorites"] == [place]
+    await phone.read("favorite", "DELETE", f"/favorites/{place}")
+    assert (await phone.read("favorites", "GET", "/favorites"))["favorites"] == []
+
+
+async def test_twenty_cold_starts_sign_no_one_out(site: Site) -> None:
+    """HEAD refreshes at each start, and never stores another refresh token."""
+    phone = OldPhone("HEAD", site, "", None)
+    await phone.sign_in("+996555100300")
+    users = [await phone.cold_start() for _ in range(20)]
+    assert {user["id"] for user in users} == {phone.client_id}
+    again = OldPhone("HEAD", site, "", None)
+    again_signed_in = await again.sign_in("+996555100400")
+    assert again_signed_in["is_new_user"] is True
+    assert again.client_id != phone.client_id
+
+
+async def test_an_account_is_deleted_for_good(site: Site) -> None:
+    """First the two steps that may be taken back, then HEAD's own, which may not."""
+    phone = OldPhone("HEAD", site, "", None)
+    await phone.sign_in("+996555100500")
+    for path in ("/account/delete-request", "/account/restore", "/auth/delete-account"):
+        response = await phone.call("POST", path)
+        assert_golden(f"v1{path}/ru_done", response)
+        assert_taken("delete_account", response.json(), "HEAD")
+    body = {"refresh_token": phone.refresh_token}
+    assert (await phone.call("POST", "/auth/refresh", body)).status_code == 401
 
 
 async def test_refusals_are_shown_as_sentences(site: Site) -> None:
