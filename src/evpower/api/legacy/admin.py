@@ -28,7 +28,7 @@ MOST_OFFSET: Final = 10_000
 MOST_DAYS: Final = 31
 
 
-class Totals(Protocol):
+class SummedDays(Protocol):
     """What some days brought; the reports are a neighbour."""
 
     @property
@@ -52,7 +52,7 @@ class Totals(Protocol):
         ...
 
 
-PeriodTotals: TypeAlias = Callable[[Database, int, datetime], Awaitable[Totals]]
+PeriodTotals: TypeAlias = Callable[[Database, int, datetime], Awaitable[SummedDays]]
 
 
 @dataclass(frozen=True, slots=True)
