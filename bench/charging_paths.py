@@ -18,7 +18,7 @@ from bench.charging_fleet import Charge, add_fleet, charge, disconnect
 from bench.evpower_server import EvPowerServer, access_token
 from bench.harness import Bar, Measure, Row, in_turn
 from bench.meter_values import ProcessSockets, Wire
-from bench.paths_client import Plan
+from bench.paths_client import GAP_S, Plan
 from bench.pgbench import median_ms
 from bench.recorded import RecordingDatabase, Statement, prepare
 from bench.rig import Rig
@@ -97,8 +97,9 @@ async def stop_to_balance(rig: Rig) -> list[Row]:
         nonlocal done
         first, done = done, done + _EACH
         return await median_ms(
-            rig.postgres, copies[1], script, rig.folder, times=_EACH, variables={"n": first}
-        )
+            rig.postgres, copies[1], script, rig.folder, times=_EACH, per_s=1 / GAP_S,
+            variables={"n": first},
+        )  # fmt: skip
 
     return [
         await _measure(
@@ -121,7 +122,7 @@ async def start_to_remote(rig: Rig) -> list[Row]:
         await owner.execute("grant insert on bench.commits to evpower_app")
 
     async def commit() -> float:
-        return await median_ms(rig.postgres, dsn, _COMMIT, rig.folder, times=10 * _EACH)
+        return await median_ms(rig.postgres, dsn, _COMMIT, rig.folder, times=_EACH, per_s=1 / GAP_S)
 
     return [await _measure(rig, dsn, "start", commit, Bar("<=", 6), "", waiting=pairs)]
 

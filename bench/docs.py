@@ -63,7 +63,12 @@ _BASELINES = """
   over a socket for each of 256 stations, or given to the same code in process.
 - **the same statements and an echo**: what one StopTransaction sends to PostgreSQL, recorded on a
   copy of the database and sent by pgbench on another one, and a text over a WebSocket and back.
-- **a commit and an echo**: one row inserted by pgbench with one client, and such a text.
+- **a commit and an echo**: one row inserted by pgbench with one client, and such a text. In this
+  row and the one before, each step of either side comes a tenth of a second after the one before,
+  as a driver's does: after a pause caches are cold and the processor sleeps. The phone has asked
+  for its session before it starts one, so that the process knows the client.
+- **the same page by primary key**: the rows that the filter found, read by their ids: the newest
+  page and one from the middle, in turn, of as many rows each.
 - **get_user**: one question to Supabase Auth about a token, with a kept-open connection.
 """
 

@@ -8,6 +8,7 @@ For each line on stdin it does one thing so often, and prints the milliseconds o
 
 import asyncio
 import json
+import re
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -28,7 +29,7 @@ _BOOT: Final = [
 ]  # fmt: skip
 _WAIT_LIMIT_S: Final = 20.0
 _SETTLE_S: Final = 2.0  # what the connections of a round started may end,
-_GAP_S: Final = 0.1  # and what the step before did
+GAP_S: Final = 0.1  # and what the step before did
 Step = Callable[[], Awaitable[float]]  # takes one step; returns its milliseconds
 
 
@@ -102,7 +103,10 @@ def _is_balance(message: Mapping[str, Any]) -> bool:
 
 @asynccontextmanager
 async def _starting(plan: Plan, number: int) -> AsyncGenerator[Step]:
-    """A phone with an open connection, and a station that is booted: a step starts it."""
+    """A phone with an open connection, and a station that is booted: a step starts it.
+
+    The phone has asked before whether it charges, as apps do when they open.
+    """
     token, name = plan.waiting[number]
     body = json.dumps({"station_id": name, "connector_id": 1}).encode()
     head = (
@@ -111,6 +115,15 @@ async def _starting(plan: Plan, number: int) -> AsyncGenerator[Step]:
     )
     async with _station(plan.port, name) as station:
         reader, writer = await asyncio.open_connection(LOOPBACK, plan.port)
+        writer.write(
+            f"GET /api/v1/charging/active HTTP/1.1\r\nHost: {LOOPBACK}\r\n"
+            f"Authorization: Bearer {token}\r\n\r\n".encode()
+        )
+        answer = await reader.readuntil(b"\r\n\r\n")
+        size = re.search(rb"(?i)content-length: *(\d+)", answer)
+        if size is None or b" 404 " not in answer.split(b"\r\n", 1)[0]:
+            raise RuntimeError(f"it charges: {answer!r:.200}")
+        await reader.readexactly(int(size[1]))
 
         async def start() -> float:
             began_s = time.perf_counter()
@@ -161,7 +174,7 @@ async def _run(plan: Plan) -> None:
                 await asyncio.sleep(_SETTLE_S if name != "echo" else 0)
                 took: list[float] = []
                 for step in steps:
-                    await asyncio.sleep(_GAP_S)
+                    await asyncio.sleep(GAP_S)
                     took.append(await step())
             print(json.dumps(took), flush=True)
 

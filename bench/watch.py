@@ -1,13 +1,14 @@
 """The watch over running sessions: its CPU, and how late a predicted stop is."""
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
+
+import orjson
 
 from bench import charging_seed, seed
 from bench.harness import Bar, Row, in_turn, p99
@@ -92,7 +93,10 @@ async def _open(rig: Rig) -> tuple[str, list[int]]:
 
 
 async def _codec(owner: Connection) -> None:
-    await owner.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+    await owner.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=lambda value: orjson.dumps(value).decode(),
+        decoder=orjson.loads,
+    )  # fmt: skip
 
 
 async def _cpu(rig: Rig) -> float:
