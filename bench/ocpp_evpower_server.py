@@ -7,7 +7,7 @@ PostgreSQL and to charging goes to functions that answer a constant.
 import socket
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from importlib import import_module
 from typing import Any, NamedTuple, cast
 
@@ -94,10 +94,10 @@ class _Values:
 
 
 async def _claim_answers(
-    _connection: object, answers: Sequence[tuple[bytes, str, datetime]], frames: object
+    _connection: object, answered: Sequence[store.AnsweredCall], *, action: str
 ) -> set[bytes]:
-    _stored[:] = [answers, frames]
-    return {key for key, _, _ in answers}
+    _stored[:] = [action, *zip(*answered, strict=True)]
+    return {call.key for call in answered}
 
 
 async def _lock_free(_connection: object, ids: Sequence[str]) -> dict[str, bool]:

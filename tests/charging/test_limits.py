@@ -1,6 +1,5 @@
 """When a session has to stop, and how much money it may still use."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -228,4 +227,4 @@ def is_reached(pricer: Pricer, limit: Limits, running: Flow, power_w: int, secon
     cost_minor = cost_after(pricer, running.tally, power_w, seconds)
     used_wh = running.energy_wh + power_w * seconds // 3_600
     later = running._replace(energy_wh=used_wh, cost_minor=cost_minor)
-    return reached(replace(limit, soc_percent=None), later) is not None
+    return reached(limit._replace(soc_percent=None), later) is not None

@@ -82,3 +82,13 @@ def test_the_second_of_standing_is_after_its_grace() -> None:
             tally, limit, power_w=0, kind="parked", most_s=FAR_S
         )
         assert second == seconds
+
+
+@given(tariffs(), periods(), st.integers(0, 20_000), st.integers(0, 200_000_000), KINDS)
+def test_a_period_is_added_as_the_price_function_does(
+    tariff: Tariff, used: list[MeteredPeriod], duration_s: int, used_mwh: int, kind: UseKind
+) -> None:
+    pricer, tally = Pricer(tariff), tally_of(tariff, used)
+    at_s = tally.started_s if tally.at_s is None else tally.at_s
+    period = MeteredPeriod(at_s, duration_s, used_mwh, kind, 40_000)
+    assert pricer.add(tally, period) == pricer.advance(tally, [period])[0]

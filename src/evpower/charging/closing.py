@@ -1,6 +1,5 @@
 """Ends a transaction whose station did not stop it, by its last trusted register."""
 
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -59,7 +58,7 @@ async def close_estimated(
         end_reason = session.stop_reason
     end = End(final.energy_wh, ended_at, end_reason, is_estimated=True, flaw=final.flaw)
     changes = await settle(connection, running, end, now=now)
-    progress = replace(running.progress, stop_due_at=None, close_due_at=None, close_reason=None)
+    progress = running.progress._replace(stop_due_at=None, close_due_at=None, close_reason=None)
     await store.update_progress(connection, transaction_id, progress)
     if running.progress.stop_step is not None:
         changes.merge(
@@ -84,7 +83,7 @@ def _with_next_start(
     observed = observe(register, value, running.rated_power_w)
     if observed.outcome != "trusted":
         return running
-    return replace(running, progress=replace(running.progress, register=observed.register))
+    return running._replace(progress=running.progress._replace(register=observed.register))
 
 
 async def bill_growth(
@@ -92,7 +91,7 @@ async def bill_growth(
 ) -> Changes:
     """Bills what flowed after an estimated end, estimated again: no stop of the station came."""
     transaction = running.transaction
-    progress = replace(running.progress, rebill_due_at=None)
+    progress = running.progress._replace(rebill_due_at=None)
     changes = Changes()
     if transaction.end_kind == "estimated":
         ended_at = max(progress.last_value_at or transaction.started_at, transaction.started_at)

@@ -4,7 +4,6 @@ A limit is predicted from what flows now, because the next meter value may come 
 values go missing, the connector's power bounds what may have flowed since.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple, get_args
 
@@ -22,8 +21,7 @@ LimitReason = Literal["energy_limit", "amount_limit", "soc_limit", "balance_limi
 LIMIT_REASONS: Final[frozenset[str]] = frozenset(get_args(LimitReason))
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What a session may use; all given ones limit together."""
 
     energy_wh: int | None
@@ -62,7 +60,8 @@ def reached(limits: Limits, flow: Flow) -> LimitReason | None:
     """Returns which limit a session has reached; None: it may go on."""
     if limits.energy_wh is not None and flow.energy_wh >= limits.energy_wh:
         return "energy_limit"
-    if limits.money_minor is not None and flow.cost_minor >= limits.money_minor:
+    money_minor = limits.money_minor
+    if money_minor is not None and flow.cost_minor >= money_minor:
         return "balance_limit" if limits.rests_on_hold else "amount_limit"
     if (
         limits.soc_percent is not None
@@ -85,7 +84,7 @@ def stop_due_at(pricer: Pricer, limits: Limits, flow: Flow, rated_power_w: int) 
         if by_rate_s is not None:
             late_s = by_rate_s + _MISSED_INTERVALS * int(flow.interval.total_seconds())
         measured_s = _seconds_left(pricer, limits, flow, flow.power_w, is_parked=flow.is_parked)
-        due_s = min((s for s in (measured_s, late_s) if s is not None), default=None)
+        due_s = _sooner(measured_s, late_s)
     return None if due_s is None else flow.at + timedelta(seconds=due_s)
 
 
@@ -127,11 +126,15 @@ def _money_reason(limits: Limits) -> LimitReason:
 def _seconds_left(
     pricer: Pricer, limits: Limits, flow: Flow, power_w: int, *, is_parked: bool
 ) -> int | None:
-    left = (
-        _energy_s(limits, flow, power_w),
-        _money_s(pricer, limits, flow, power_w, is_parked=is_parked),
-    )
-    return min((seconds for seconds in left if seconds is not None), default=None)
+    energy_s = _energy_s(limits, flow, power_w)
+    money_s = _money_s(pricer, limits, flow, power_w, is_parked=is_parked)
+    return _sooner(energy_s, money_s)
+
+
+def _sooner(one_s: int | None, other_s: int | None) -> int | None:
+    if one_s is None or other_s is None:
+        return one_s if other_s is None else other_s
+    return min(one_s, other_s)
 
 
 def _energy_s(limits: Limits, flow: Flow, power_w: int) -> int | None:

@@ -1,7 +1,5 @@
 """Where a transaction's register began, if its start did not say so."""
 
-from dataclasses import replace
-
 from evpower.charging import store_running as store
 from evpower.charging.events import Reading
 from evpower.charging.register import MeterPoint, at_begin
@@ -20,5 +18,5 @@ async def with_start(
     transaction = running.transaction
     start = MeterPoint(begun.energy_wh, transaction.started_at, None, begun.resolution_wh)
     await store.set_meter_start(connection, transaction.id, begun.energy_wh)
-    register = replace(register, begun=start, last=start)
-    return replace(running, progress=replace(running.progress, register=register))
+    register = register._replace(begun=start, last=start)
+    return running._replace(progress=running.progress._replace(register=register))

@@ -6,7 +6,6 @@ lies between two of them is not billed. Registers are Wh.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
@@ -18,10 +17,9 @@ from evpower.charging.events import Reading, StationTime
 TOLERANCE_WH: Final = Decimal(20)  # or the register's step, where that is more
 LOWER_AGREE: Final = 2  # so many lower values that agree begin a segment
 HIGHER_AGREE: Final = 3  # so many values above what the connector can deliver
-_MARGIN: Final = Decimal("1.1")
-_HOUR: Final = timedelta(hours=1)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_TENTHS_PER_WH: Final = 10 * (timedelta(hours=1) // _MICROSECOND)
 _EARLIEST: Final = datetime(2015, 1, 1, tzinfo=UTC)
-_NONE: Final = timedelta(0)
 # Which value of one entry counts for progress; an unknown context comes last.
 _RANKS: Final = {
     "Sample.Periodic": 0, "": 0, "Sample.Clock": 1, "Trigger": 2, "Interruption.Begin": 3,
@@ -44,8 +42,7 @@ class MeterPoint(NamedTuple):
     resolution_wh: Decimal = Decimal(1)
 
 
-@dataclass(frozen=True, slots=True)
-class MeterRegister:
+class MeterRegister(NamedTuple):
     """What is known of a transaction's register."""
 
     since: datetime | None = None  # when the transaction began, by our clock
@@ -60,7 +57,8 @@ class MeterRegister:
         """The energy so far."""
         if self.begun is None or self.last is None:
             return self.closed_wh
-        return self.closed_wh + max(self.last.wh - self.begun.wh, Decimal(0))
+        since_wh = self.last.wh - self.begun.wh
+        return self.closed_wh + since_wh if since_wh > 0 else self.closed_wh
 
     @property
     def energy_wh(self) -> int:
@@ -100,11 +98,11 @@ def observe(register: MeterRegister, value: MeterPoint, power_w: int) -> Observe
     """Returns the register after one more value; `power_w` is what the connector can deliver."""
     last, begun = register.last, register.begun
     if last is None or begun is None:
-        return Observed(replace(register, begun=value, last=value, has_values=True), "trusted")
+        return Observed(register._replace(begun=value, last=value, has_values=True), "trusted")
     if _follows(last, value, power_w) and _fits_session(register, value, power_w):
         if value.wh < last.wh:  # within the tolerance
             value = value._replace(wh=last.wh)
-        return Observed(replace(register, last=value, has_values=True, suspects=()), "trusted")
+        return Observed(register._replace(last=value, has_values=True, suspects=()), "trusted")
     if _is_history(begun, last, value):
         return Observed(register, "history")
     return _suspect(register, last, value, power_w)
@@ -143,13 +141,27 @@ def tolerance_wh(earlier: MeterPoint, later: MeterPoint) -> Decimal:
     return max(TOLERANCE_WH, earlier.resolution_wh, later.resolution_wh)
 
 
+def can_deliver(energy_wh: Decimal, earlier: MeterPoint, later: MeterPoint, power_w: int) -> bool:
+    """Returns whether the connector can have delivered so much between two values.
+
+    A tenth more than its power, and a step of the register.
+    """
+    step_wh = max(later.resolution_wh, earlier.resolution_wh)
+    return (energy_wh - step_wh) * _TENTHS_PER_WH <= _most_tenths(earlier, later, power_w)
+
+
 def most_wh(earlier: MeterPoint, later: MeterPoint, power_w: int) -> Decimal:
-    """Returns what the connector can have delivered between two values at most."""
-    span = max(later.at - earlier.at, _NONE)
+    """Returns the most that `can_deliver` takes."""
+    step_wh = max(later.resolution_wh, earlier.resolution_wh)
+    return Decimal(_most_tenths(earlier, later, power_w)) / _TENTHS_PER_WH + step_wh
+
+
+def _most_tenths(earlier: MeterPoint, later: MeterPoint, power_w: int) -> int:
+    """Returns a tenth more than a power delivers by the longer clock, in W us / 10."""
+    span = later.at - earlier.at
     if later.station_at is not None and earlier.station_at is not None:
         span = max(span, later.station_at - earlier.station_at)
-    hours = Decimal(span // timedelta(microseconds=1)) / (_HOUR // timedelta(microseconds=1))
-    return power_w * hours * _MARGIN + max(later.resolution_wh, earlier.resolution_wh)
+    return power_w * max(span // _MICROSECOND, 0) * 11
 
 
 def for_progress(readings: Sequence[Reading]) -> list[Reading]:
@@ -205,10 +217,9 @@ def _merge(parts: Sequence[Reading]) -> Reading:
 
 def _follows(earlier: MeterPoint, later: MeterPoint, power_w: int) -> bool:
     """Returns whether the connector can have got from one value to the other."""
-    return (
-        earlier.wh - tolerance_wh(earlier, later)
-        <= later.wh
-        <= earlier.wh + most_wh(earlier, later, power_w)
+    grown_wh = later.wh - earlier.wh
+    return grown_wh >= -tolerance_wh(earlier, later) and can_deliver(
+        grown_wh, earlier, later, power_w
     )
 
 
@@ -222,7 +233,7 @@ def _fits_session(register: MeterRegister, value: MeterPoint, power_w: int) -> b
         return True
     energy_wh = register.closed_wh + value.wh - register.begun.wh
     since = MeterPoint(value.wh, register.since, None, value.resolution_wh)
-    return energy_wh <= most_wh(since, value, power_w)
+    return can_deliver(energy_wh, since, value, power_w)
 
 
 def _is_history(begun: MeterPoint, last: MeterPoint, value: MeterPoint) -> bool:
@@ -246,10 +257,9 @@ def _suspect(
     else:
         suspects = (value,)
     if len(suspects) < (LOWER_AGREE if is_lower else HIGHER_AGREE):
-        return Observed(replace(register, suspects=suspects), "suspect")
+        return Observed(register._replace(suspects=suspects), "suspect")
     highest = value._replace(wh=max(suspect.wh for suspect in suspects))
-    begun = replace(
-        register, begun=suspects[0], last=highest, closed_wh=register.exact_wh, has_values=True,
-        suspects=(),
-    )  # fmt: skip
+    begun = register._replace(
+        begun=suspects[0], last=highest, closed_wh=register.exact_wh, has_values=True, suspects=()
+    )
     return Observed(begun, "segment" if is_lower else "jump")

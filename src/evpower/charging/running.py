@@ -1,7 +1,7 @@
 """A transaction that runs: what is stored of it, and how meter values move it on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -64,8 +64,7 @@ class RunningSession:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What was last measured; None: never."""
 
     power_w: int | None = None
@@ -79,14 +78,13 @@ class Facts:
     inlet_temperature: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a transaction is."""
 
     register: MeterRegister
     tally: Tally
     cost_minor: int = 0
-    facts: Facts = field(default_factory=Facts)
+    facts: Facts = Facts()
     interval_s: int | None = None  # between the newest two values
     parked_since: datetime | None = None  # the car takes nothing
     last_value_at: datetime | None = None  # when a value counted last
@@ -104,8 +102,7 @@ class Progress:
         return self.register.energy_wh
 
 
-@dataclass(frozen=True, slots=True)
-class RunningTransaction:
+class RunningTransaction(NamedTuple):
     """A transaction with everything that a frame of it needs, locked."""
 
     transaction: StationTransaction
@@ -224,10 +221,9 @@ def advance(
         tally = progress.tally
         for value in values:
             if value.sample is not None:
-                period = tariffs.next_period(tally, value.sample)
-                tally = pricer.advance(tally, [period])[0]
+                tally = pricer.add(tally, tariffs.next_period(tally, value.sample))
         cost_minor = tariffs.forecast(pricer).total_minor(tally)
-        progress = replace(progress, tally=tally, cost_minor=cost_minor)
+        progress = progress._replace(tally=tally, cost_minor=cost_minor)
     return MeteredProgress(progress, values)
 
 
@@ -242,7 +238,7 @@ def count_until(running: RunningTransaction, at: datetime) -> tuple[Progress, Sa
     if pricer is not None:
         tally = pricer.advance(progress.tally, [tariffs.next_period(progress.tally, sample)])[0]
         cost_minor = pricer.cost(tally).total_minor
-        progress = replace(progress, tally=tally, cost_minor=cost_minor)
+        progress = progress._replace(tally=tally, cost_minor=cost_minor)
     return progress, sample
 
 
@@ -251,7 +247,7 @@ def _advance_one(
 ) -> tuple[Progress, StoredValue]:
     facts = _measured(progress.facts, reading)
     if reading.energy_wh is None:
-        return replace(progress, facts=facts), StoredValue(reading)
+        return progress._replace(facts=facts), StoredValue(reading)
     value = point(
         reading.energy_wh, right_time(reading.time, running.skew_s), received_at,
         reading.resolution_wh,
@@ -259,12 +255,13 @@ def _advance_one(
     earlier = progress.register
     register, outcome = observe(earlier, value, running.rated_power_w)
     if outcome not in _COUNTED:
-        progress = replace(progress, register=register, facts=facts)
+        progress = progress._replace(register=register, facts=facts)
         return progress, StoredValue(reading, outcome)
     span_s = _span_s(earlier.last, value)
+    exact_wh = register.exact_wh
+    grown_wh = exact_wh - earlier.exact_wh
     if reading.power_w is None and span_s:
-        grown_wh = register.exact_wh - earlier.exact_wh
-        facts = replace(facts, power_w=as_int4(int(grown_wh * _HOUR_S / span_s)))
+        facts = facts._replace(power_w=as_int4(int(grown_wh * _HOUR_S / span_s)))
     at = our_time(reading.time, received_at, running.transaction.started_at, running.skew_s)
     parked_since = progress.parked_since
     is_parked = False
@@ -272,22 +269,21 @@ def _advance_one(
         is_parked = is_idle(earlier, register, reading, span_s, parked_since)
         parked_since = parked_since if is_parked else None
         if is_parked and reading.power_w is None:
-            facts = replace(facts, power_w=0)
+            facts = facts._replace(power_w=0)
     sample = Sample(
-        at, register.energy_wh, reading.power_w, reading.current_ma, is_parked,
+        at, int(exact_wh), reading.power_w, reading.current_ma, is_parked,
         is_timed=reading.time.at is not None,
     )  # fmt: skip
     interval_s = progress.interval_s
     if progress.last_value_at is not None and 0 < span_s <= _LONGEST_INTERVAL_S:
         interval_s = span_s
-    progress = replace(
-        progress,
+    progress = progress._replace(
         register=register,
         facts=facts,
         interval_s=interval_s,
         parked_since=parked_since,
         last_value_at=received_at,
-        flowed_at=received_at if register.exact_wh > earlier.exact_wh else progress.flowed_at,
+        flowed_at=received_at if grown_wh > 0 else progress.flowed_at,
     )
     return progress, StoredValue(reading, outcome, sample)
 
@@ -303,22 +299,12 @@ def _span_s(earlier: MeterPoint | None, later: MeterPoint) -> int:
 
 
 def _measured(known: Facts, reading: Reading) -> Facts:
-    body, outlet, inlet = reading.temperatures
-    return Facts(
-        _newer(reading.power_w, known.power_w),
-        _newer(reading.soc_percent, known.soc_percent),
-        _newer(reading.current_ma, known.current_ma),
-        _newer(reading.voltage_mv, known.voltage_mv),
-        _newer(reading.ev_current_ma, known.ev_current_ma),
-        _newer(reading.ev_voltage_mv, known.ev_voltage_mv),
-        _newer(body, known.body_temperature),
-        _newer(outlet, known.outlet_temperature),
-        _newer(inlet, known.inlet_temperature),
-    )
-
-
-def _newer(value: int | None, known: int | None) -> int | None:
-    return known if value is None else as_int4(value)
+    measured = (
+        reading.power_w, reading.soc_percent, reading.current_ma, reading.voltage_mv,
+        reading.ev_current_ma, reading.ev_voltage_mv, *reading.temperatures,
+    )  # fmt: skip
+    pairs = zip(measured, known, strict=True)
+    return Facts(*[before if value is None else as_int4(value) for value, before in pairs])
 
 
 @overload
@@ -331,12 +317,16 @@ def as_int4(value: None) -> None: ...
 
 def as_int4(value: int | None) -> int | None:
     """Returns a number as a column of 4 bytes can have it."""
-    return None if value is None else max(-_INT4, min(value, _INT4 - 1))
+    if value is None or -_INT4 <= value < _INT4:  # nearly always
+        return value
+    return max(-_INT4, min(value, _INT4 - 1))
 
 
 def as_int2(value: int | None) -> int | None:
     """Returns a number as a column of 2 bytes can have it."""
-    return None if value is None else max(-_INT2, min(value, _INT2 - 1))
+    if value is None or -_INT2 <= value < _INT2:
+        return value
+    return max(-_INT2, min(value, _INT2 - 1))
 
 
 def write_register(register: MeterRegister) -> dict[str, Any]:

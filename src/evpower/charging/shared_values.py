@@ -122,7 +122,7 @@ class SharedValues:
             return None
         except Exception:  # noqa: BLE001 - alone it fails again, and only itself
             return None
-        after = replace(running, progress=progress)
+        after = running._replace(progress=progress)
         return ValuesDraft(after, versions, writes.values, (number, *columns), changes)
 
 
@@ -142,4 +142,4 @@ def _as_now(known: RunningTransaction, stored: OpenTransaction) -> RunningTransa
         )
     elif (known.rated_power_w, known.skew_s) == (stored.rated_power_w, stored.skew_s):
         return known
-    return replace(known, session=session, rated_power_w=stored.rated_power_w, skew_s=stored.skew_s)
+    return known._replace(session=session, rated_power_w=stored.rated_power_w, skew_s=stored.skew_s)

@@ -3,7 +3,6 @@
 A status ends nothing by itself: it starts or clears a wait, and meter values and stops come first.
 """
 
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -52,17 +51,17 @@ async def status_reported(
     at = our_time(event.time, event.received_at, running.transaction.started_at, running.skew_s)
     begins_parking = event.status == _PARKED and progress.parked_since is None
     if begins_parking or (event.status in _FLOWS and progress.parked_since is not None):
-        progress, sample = count_until(replace(running, progress=progress), at)
-        progress = replace(progress, parked_since=at if begins_parking else None)
+        progress, sample = count_until(running._replace(progress=progress), at)
+        progress = progress._replace(parked_since=at if begins_parking else None)
         if begins_parking:
-            progress = replace(progress, facts=replace(progress.facts, power_w=0))
+            progress = progress._replace(facts=progress.facts._replace(power_w=0))
         await store.insert_values(
             connection, event, event.connector, running.transaction.id,
             [StoredValue(_reading(event.status), None, sample)],
         )  # fmt: skip
     if progress == running.progress:
         return Changes()
-    running = replace(running, progress=progress)
+    running = running._replace(progress=progress)
     return await keep_limits(connection, running, is_flowing=False, now=now, rules=rules)
 
 
@@ -81,7 +80,7 @@ def _close_due(running: RunningTransaction, status: str, now: datetime, rules: R
         due_at = now + rules.close_after_available
         if progress.close_due_at is not None and progress.close_due_at <= due_at:
             return progress
-        return replace(progress, close_due_at=due_at, close_reason="became_available")
+        return progress._replace(close_due_at=due_at, close_reason="became_available")
     if progress.close_reason != "became_available":
         return progress
     if (
@@ -90,8 +89,8 @@ def _close_due(running: RunningTransaction, status: str, now: datetime, rules: R
         and session.stop_reason not in LIMIT_REASONS
     ):
         due_at = session.stop_requested_at + rules.close_after_stop
-        return replace(progress, close_due_at=due_at, close_reason="stop_unanswered")
-    return replace(progress, close_due_at=None, close_reason=None)
+        return progress._replace(close_due_at=due_at, close_reason="stop_unanswered")
+    return progress._replace(close_due_at=None, close_reason=None)
 
 
 def _reading(status: str) -> Reading:

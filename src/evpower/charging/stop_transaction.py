@@ -1,6 +1,5 @@
 """Takes a station's end of a transaction: binds it, ends the session, bills it; always answers."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -93,16 +92,16 @@ async def _end(
     readings = [reading for reading in event.readings if reading.context != "Transaction.End"]
     step = advance(running, readings, event.received_at)
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
-    running = replace(running, progress=step.progress)
+    running = running._replace(progress=step.progress)
     final = _final(running, event)
     ended_at = our_time(event.time, event.received_at, transaction.started_at, running.skew_s)
     if running.progress.register.has_values:
         ended_at = max(ended_at, _last_sample_at(running))
-    progress = replace(
-        running.progress, register=final.register, stop_due_at=None, close_due_at=None,
+    progress = running.progress._replace(
+        register=final.register, stop_due_at=None, close_due_at=None,
         close_reason=None, rebill_due_at=None, parked_since=running.progress.parked_since,
     )  # fmt: skip
-    await learn_end(connection, replace(running, progress=progress))
+    await learn_end(connection, running._replace(progress=progress))
     await store.end_transaction(connection, transaction.id, event, ended_at)
     end = End(
         final.energy_wh,

@@ -1,7 +1,7 @@
 """The SQL of running transactions: their progress, meter values and stops."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
@@ -31,7 +31,7 @@ from evpower.foundation.rows import columns, read_row
 
 _MAX_TEXT: Final = 255
 UNKNOWN_POWER_W: Final = 400_000  # of a connector that the operator never described
-_FACTS: Final = tuple(field.name for field in fields(Facts))
+_FACTS: Final = Facts._fields
 _PROGRESS: Final = (
     "interval_s", "parked_since", "last_value_at", "flowed_at", "stop_due_at",
     "close_due_at", "close_reason", "rebill_due_at", "tail_wh",
@@ -40,7 +40,6 @@ WRITTEN: Final = (
     "register", "register_wh", "energy_wh", "cost_minor", "tally", *_FACTS, *_PROGRESS,
 )  # fmt: skip
 JSON_COLUMNS: Final = frozenset({"register", "tally"})  # written as texts
-_facts_of: Final = attrgetter(*_FACTS)
 _others_of: Final = attrgetter(*_PROGRESS)
 VALUE_COLUMNS: Final = (
     "received_at", "at", "priced_at", "transaction_id", "session_wh", "power_w", "current_ma",
@@ -113,7 +112,7 @@ def _read_progress(transaction: StationTransaction, row: Mapping[str, Any]) -> P
         begun = begin_progress(
             transaction.started_at, transaction.meter_start_wh, time, transaction.received_at
         )
-        return replace(begun, **known)
+        return begun._replace(**known)
     return Progress(
         register=read_register(row["register"]),
         tally=tariffs.read_tally(row["tally"]),
@@ -139,7 +138,7 @@ def progress_values(progress: Progress) -> tuple[object, ...]:
         progress.energy_wh,
         progress.cost_minor,
         _json(tariffs.write_tally(progress.tally)),
-        *_facts_of(progress.facts),
+        *progress.facts,
         *_others_of(progress),
     )
 
@@ -200,8 +199,8 @@ def _value_row(
     value: StoredValue,
 ) -> tuple[object, ...]:
     """Returns a row; what it would have as most rows do is null."""
-    reading, sample = value.reading, value.sample
-    at = reading.time.at
+    reading, outcome, sample = value
+    (at, raw), context = reading.time, reading.context
     return (
         event.received_at,
         at,
@@ -220,9 +219,9 @@ def _value_row(
         None if sample is None else sample.is_timed,
         reading.energy_wh,
         event.station_id if transaction_id is None else None,
-        None if at is not None and reading.time.raw == to_z(at) else clip(reading.time.raw),
-        None if reading.context == "Sample.Periodic" else clip(reading.context),
-        None if value.outcome == "trusted" else value.outcome,
+        None if at is not None and raw == to_z(at) else clip(raw),
+        None if context == "Sample.Periodic" else clip(context),
+        None if outcome == "trusted" else outcome,
     )
 
 

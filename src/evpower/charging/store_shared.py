@@ -1,7 +1,6 @@
 """The SQL of meter values that share a transaction: a statement for all of them at once."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import Final, NamedTuple
 
 from evpower.charging.running import Facts, RunningTransaction
@@ -27,7 +26,7 @@ _PROGRESS_TYPES: Final[Mapping[str, str]] = {
           "rebill_due_at"),
         "timestamptz",
     ),
-    **dict.fromkeys((field.name for field in fields(Facts)), "int"),
+    **dict.fromkeys(Facts._fields, "int"),
 }  # fmt: skip
 
 
@@ -120,9 +119,14 @@ async def write(
     """
     by_column = [*zip(*values, strict=True)] or [()] * len(VALUE_COLUMNS)
     version: int | None = await connection.fetchval(
-        _WRITE, *by_column, *zip(*progress, strict=True)
+        _WRITE, *_short(by_column), *_short(zip(*progress, strict=True))
     )
     return version or 0
+
+
+def _short(by_column: Iterable[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """Returns columns of nothing but null as empty ones: `unnest` fills them up."""
+    return [() if column.count(None) == len(column) else column for column in by_column]
 
 
 def _arrays(types: Iterable[str], first: int) -> str:

@@ -150,7 +150,8 @@ class Batcher(Generic[K, R]):
             return
         self._on_batch(len(keys), False)
         for key, waiters in batch.items():
-            self._set_result(waiters, results.get(key, _no_result(key)))
+            result = results[key] if key in results else _no_result(key)
+            self._set_result(waiters, result)
 
     async def _serve_one_by_one(self, batch: dict[K, _Waiters[R]], error: Exception) -> None:
         deadline = time.monotonic() + self._retry_budget_s

@@ -25,7 +25,9 @@ def utc_now() -> datetime:
 
 def to_z(at: datetime) -> str:
     """Returns ISO 8601 in UTC ending in Z: the apps' schemas refuse an explicit +00:00."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return at.isoformat()[: -len("+00:00")] + "Z"
 
 
 def read_time(text: str, *, zone: tzinfo | None = None) -> datetime:

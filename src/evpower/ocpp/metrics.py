@@ -45,7 +45,7 @@ UNLOGGED: Final = Counter(
 SHARED: Final = Histogram(
     "evpower_ocpp_frames_a_transaction",
     "Meter values of stations stored in one transaction",
-    buckets=(1, 2, 4, 8, 16, 32, 64),
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128),
 )
 SHARED_RETRIES: Final = Counter(
     "evpower_ocpp_shared_retries",

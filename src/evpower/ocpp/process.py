@@ -252,17 +252,17 @@ class Processor:
             self._owner.log(row)
 
 
-def _rows(frame: Frame, action: str, message: bytes, answer: bytes) -> list[FrameRow]:
+def _rows(frame: Frame, action: str, message: bytes, answer: bytes) -> tuple[FrameRow, FrameRow]:
+    """Returns the raw frames of a request and its answer."""
     message_id = _id_text(frame.message_id)
     station = frame.station_id
     # What the protocol defines holds no secrets in a station's requests: the search costs much.
     text = storable(message) if action in _WITHOUT_SECRETS else shown(message)
-    return [
-        FrameRow(station, frame.received_at, "in", CALL, message_id, action, text),
-        FrameRow(
-            station, frame.received_at, "out", int(answer[1:2]), message_id, action, answer.decode()
-        ),
-    ]
+    at = frame.received_at
+    return (
+        FrameRow(station, at, "in", CALL, message_id, action, text),
+        FrameRow(station, at, "out", int(answer[1:2]), message_id, action, answer.decode()),
+    )
 
 
 def _id_text(message_id: str | int | None) -> str | None:

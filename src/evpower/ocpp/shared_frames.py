@@ -19,7 +19,8 @@ from evpower.foundation.errors import EvPowerError
 from evpower.ocpp import metrics, store
 from evpower.ocpp.model import FrameRow
 
-_MOST: Final = 64  # in one transaction, whose stations stay locked until it commits
+_ACTION: Final = "MeterValues"
+_MOST: Final = 128  # in one transaction, whose stations stay locked until it commits
 _IN_FLIGHT: Final = 2
 
 
@@ -37,7 +38,7 @@ class ValuesFrame:
     event: StationReadings
     key: bytes
     answer: str
-    rows: Sequence[FrameRow]
+    rows: tuple[FrameRow, FrameRow]
 
 
 class SharedFrames:
@@ -95,9 +96,7 @@ class SharedFrames:
         if not drafted:
             return {}
         new = await store.claim_answers(
-            connection,
-            [(frame.key, frame.answer, frame.event.received_at) for frame in drafted],
-            [row for frame in drafted for row in frame.rows],
+            connection, [_answered(frame) for frame in drafted], action=_ACTION
         )
         written = [draft for frame, draft in drafted.items() if frame.key in new]
         if written:
@@ -125,6 +124,13 @@ class SharedFrames:
                 connection, frame.event, now=now, rules=self._rules
             )
         return FrameOutcome(changes, is_repeated=False)
+
+
+def _answered(frame: ValuesFrame) -> store.AnsweredCall:
+    call, reply = frame.rows
+    return store.AnsweredCall(
+        frame.key, frame.answer, call.station_id, call.at, call.message_id, call.frame, reply.frame
+    )
 
 
 def _is_database_down(error: Exception) -> bool:

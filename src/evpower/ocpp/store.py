@@ -6,7 +6,19 @@ from typing import NamedTuple
 
 from evpower.foundation.db import Connection, fetch_one
 from evpower.foundation.purge import count
-from evpower.ocpp.model import FrameRow
+from evpower.ocpp.model import CALL_RESULT, FrameRow
+
+
+class AnsweredCall(NamedTuple):
+    """A request with its answer: its key, the answer's payload, and both raw frames."""
+
+    key: bytes
+    answer: str
+    station_id: str
+    received_at: datetime
+    message_id: str | None
+    call: str
+    reply: str
 
 
 async def answer_of(connection: Connection, key: bytes) -> str | None:
@@ -44,31 +56,35 @@ async def claim_answer(
 
 
 async def claim_answers(
-    connection: Connection,
-    answers: Sequence[tuple[bytes, str, datetime]],
-    frames: Sequence[FrameRow],
+    connection: Connection, answered: Sequence[AnsweredCall], *, action: str
 ) -> set[bytes]:
-    """Stores answers by key, with the times of their requests, and the frames of all.
+    """Stores the answers of calls by key, and the raw frames of both directions.
 
-    Returns the keys of the requests that were not answered before.
+    Returns the keys of the calls that were not answered before.
     """
     rows = await connection.fetch(
         """
-        with claimed as (
+        with given as (
+          select * from unnest($3::bytea[], $4::text[], $5::text[], $6::timestamptz[],
+                               $7::text[], $8::text[], $9::text[])
+            as g (key, answer, station_id, received_at, message_id, call, reply)
+        ), claimed as (
           insert into ocpp.answers (key, answer, received_at)
-          select * from unnest($1::bytea[], $2::text[], $3::timestamptz[])
-          on conflict (key) do nothing returning key
+          select key, answer, received_at from given on conflict (key) do nothing returning key
         ), logged as (
           insert into ocpp.frames
             (station_id, received_at, direction, message_type, message_id, action, frame)
-          select * from unnest($4::text[], $5::timestamptz[], $6::text[], $7::smallint[],
-                               $8::text[], $9::text[], $10::text[])
+          select g.station_id, g.received_at, f.direction, f.message_type, g.message_id, $1, f.frame
+            from given g
+           cross join lateral (values ('in', 2::smallint, g.call), ('out', $2::smallint, g.reply))
+             as f (direction, message_type, frame)
         ) select key from claimed
         """,
-        *(list(column) for column in zip(*answers, strict=True)),
-        *_columns(frames),
+        action,
+        CALL_RESULT,
+        *(list(column) for column in zip(*answered, strict=True)),
     )
-    return {row["key"] for row in rows}
+    return {key for (key,) in rows}
 
 
 async def insert_frames(connection: Connection, frames: Sequence[FrameRow]) -> None:

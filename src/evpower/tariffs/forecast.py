@@ -6,12 +6,14 @@ function itself is asked. Both give the same figures.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
+from math import gcd
 from typing import Final, NamedTuple
 
 from evpower.foundation.money import EXPONENTS
 from evpower.tariffs.document import scale
+from evpower.tariffs.matching import Elements
 from evpower.tariffs.model import (
     FLAT,
     MWH_PER_WH,
@@ -74,10 +76,14 @@ class Forecast:
         None: not within `most_s`. A cost never falls while a session goes on.
         """
         power_w = max(power_w, 0)
+        if kind == "charging" and self._is_unlimited:
+            second = self._by_energy(tally, total_minor, power_w, most_s)
+            if second is not None:
+                return second
         straight_s, cost_at = self._straight(tally, power_w, kind)
         straight_s = min(straight_s, most_s)
-        if straight_s >= 0 and cost_at(straight_s) >= total_minor:
-            return _first(cost_at, total_minor, straight_s)
+        if straight_s >= 0 and (reached_minor := cost_at(straight_s)) >= total_minor:
+            return _first(cost_at, total_minor, straight_s, reached_minor)
         at_s = tally.started_s if tally.at_s is None else tally.at_s
 
         def is_reached(seconds: int) -> bool:
@@ -88,6 +94,33 @@ class Forecast:
         later = range(straight_s + 1, most_s + 1)
         place = bisect_left(later, True, key=is_reached)
         return later[place] if place < len(later) else None
+
+    def _by_energy(self, tally: Tally, total_minor: int, power_w: int, most_s: int) -> int | None:
+        """Returns the second where nothing but energy costs, at one price; None: look closer."""
+        if not tally.is_started or tally.at_s is None or not power_w:
+            return None
+        elements, until_s, until_mwh = self._pricer.matcher.match(
+            tally.at_s, tally.started_s, tally.energy_mwh, power_w, None, is_timed=True
+        )
+        chosen = _as_dict(elements)
+        key = ("energy", chosen.get("energy", -1))
+        weight = self._weights.get(key, 0)
+        if not weight or "time" in chosen:
+            return None
+        missing, used = total_minor * self._minor - self._minor // 2, 0
+        for volume_key, volume in tally.volumes.items():
+            dimension = volume_key[0]
+            missing -= self._weights[volume_key] * (1 if dimension in FLAT else volume)
+            used += volume if dimension == "energy" else 0
+        for group in tally.last:
+            missing -= self._surplus(tally, group) if group != "energy" else 0
+        # It is billed in whole steps, and the last of them is begun by its first thousandth.
+        step = self._steps[key]
+        more_mwh = (-(-(used - -missing // weight) // step) - 1) * step + 1 - used
+        second = -(-more_mwh * _HOUR_S // (power_w * MWH_PER_WH))
+        flown_mwh = power_w * second * MWH_PER_WH // _HOUR_S
+        is_straight = tally.at_s + second <= until_s and tally.energy_mwh + flown_mwh <= until_mwh
+        return second if 0 < second <= most_s and is_straight else None
 
     def _straight(
         self, tally: Tally, power_w: int, kind: UseKind
@@ -102,53 +135,63 @@ class Forecast:
         if power_w:
             left_mwh = match.until_mwh - tally.energy_mwh
             until_s = min(until_s, left_mwh * _HOUR_S // (power_w * MWH_PER_WH))
-        chosen = dict(match.elements)
+        chosen = _as_dict(match.elements)
         graced_s = self._pricer.grace_s - tally.parked_s
         if kind == "parked" and graced_s > 0:
             until_s = min(until_s, graced_s)
-        if kind == "parked" and (graced_s > 0 or not self._pricer.tariff.bills_parking):
-            chosen.pop("parking", None)
-        energy = self._growth(tally, "energy", "energy", chosen)
-        time = self._growth(tally, "time", _TIME_OF[kind], chosen)
-        parking = amount = 0
+        is_unbilled = kind == "parked" and (graced_s > 0 or not self._pricer.tariff.bills_parking)
+        parking = amount = used_mwh = used_s = 0
+        growing = _TIME_OF[kind]
         for key, volume in tally.volumes.items():
-            priced = self._weights[key] * (1 if key[0] in FLAT else volume)
-            parking += priced if key[0] == "parking" else 0
-            amount += 0 if key[0] == "parking" else priced
+            dimension = key[0]
+            if dimension == "parking":
+                parking += self._weights[key] * volume
+            else:
+                amount += self._weights[key] * (1 if dimension in FLAT else volume)
+            used_mwh += volume if dimension == "energy" else 0
+            used_s += volume if dimension == growing else 0
+        energy = self._growth(tally, "energy", ("energy", chosen.get("energy")), used_mwh)
+        index = None if is_unbilled else chosen.get(growing)
+        time = self._growth(tally, "time", (growing, index), used_s)
         amount += self._surplus(tally, "reservation") if "reservation" in tally.last else 0
         last = tally.last.get("time", ("time", 0))[0]
 
         def cost_at(seconds: int) -> int:
-            used_mwh = power_w * seconds * MWH_PER_WH // _HOUR_S
+            more_mwh = power_w * seconds * MWH_PER_WH // _HOUR_S
             grown = time.added(seconds)
-            is_parking = (_TIME_OF[kind] if seconds and time.step else last) == "parking"
-            rest = amount + energy.added(used_mwh) + (0 if is_parking else grown)
+            is_parking = (growing if seconds and time.step else last) == "parking"
+            rest = amount + energy.added(more_mwh) + (0 if is_parking else grown)
             return self._billed(tally, rest, parking + (grown if is_parking else 0))
 
         return until_s, cost_at
 
     def _growth(
-        self, tally: Tally, group: RoundedGroup, growing: Dimension, chosen: dict[Dimension, int]
+        self, tally: Tally, group: RoundedGroup, priced_by: tuple[Dimension, int | None], used: int
     ) -> _Growth:
-        used = sum(volume for key, volume in tally.volumes.items() if key[0] == growing)
+        """Returns how a dimension grows; the element that prices it is None: none does."""
         surplus = self._surplus(tally, group) if group in tally.last else 0
-        index = chosen.get(growing)
+        dimension, index = priced_by
         if index is None:
             return _Growth(surplus, used, 0, 0)
-        key = (growing, index)
+        key = (dimension, index)
         return _Growth(surplus, used, self._steps[key], self._weights[key])
 
     def _surplus(self, tally: Tally, group: RoundedGroup) -> int:
         last = tally.last[group]
-        used = sum(volume for key, volume in tally.volumes.items() if key[0] == last[0])
-        return self._weights[last] * (-used % self._steps[last])
+        dimension, step, used = last[0], self._steps[last], 0
+        if step == 1:
+            return 0
+        for key, volume in tally.volumes.items():
+            if key[0] == dimension:
+                used += volume
+        return self._weights[last] * (-used % step)
 
     def _billed(self, tally: Tally, amount: int, parking: int) -> int:
         """Rounds what a session costs, and holds it to the limits of parking and of the whole."""
-        tariff = self._pricer.tariff
+        tariff, minor = self._pricer.tariff, self._minor
         if tariff.parking_maximum is not None:
-            parking = min(parking, tariff.parking_maximum.total_minor * self._minor)
-        total_minor = half_up(amount + parking, self._minor)
+            parking = min(parking, tariff.parking_maximum.total_minor * minor)
+        total_minor = half_up(amount + parking, minor)
         if tariff.minimum is not None and tally.is_started:
             total_minor = max(total_minor, tariff.minimum.total_minor)
         if tariff.maximum is not None:
@@ -156,12 +199,32 @@ class Forecast:
         return total_minor
 
     @cached_property
+    def _is_unlimited(self) -> bool:
+        """Whether nothing bounds what a session costs."""
+        tariff = self._pricer.tariff
+        return tariff.minimum is None and tariff.maximum is None and tariff.parking_maximum is None
+
+    @cached_property
     def _minor(self) -> int:
-        return UNIT * PPM * PPM // scale(EXPONENTS[self._pricer.tariff.currency])
+        """The currency's minor unit, in the units of `_weights`."""
+        return self._exact_minor // self._unit
 
     @cached_property
     def _weights(self) -> dict[VolumeKey, int]:
-        """What one unit of a volume costs, with tax and discount."""
+        """What one unit of a volume costs, with tax and discount, in the largest exact unit."""
+        return {key: weight // self._unit for key, weight in self._exact_weights.items()}
+
+    @cached_property
+    def _unit(self) -> int:
+        """What divides all weights and half a minor unit: small numbers are added faster."""
+        return gcd(self._exact_minor // 2, *self._exact_weights.values())
+
+    @cached_property
+    def _exact_minor(self) -> int:
+        return UNIT * PPM * PPM // scale(EXPONENTS[self._pricer.tariff.currency])
+
+    @cached_property
+    def _exact_weights(self) -> dict[VolumeKey, int]:
         tariff, discount = self._pricer.tariff, self._pricer.tariff.discount
         weights: dict[VolumeKey, int] = {}
         for key, component in self._pricer.components.items():
@@ -185,8 +248,15 @@ def forecast(pricer: Pricer) -> Forecast:
     return Forecast(pricer)
 
 
-def _first(cost_at: Callable[[int], int], total_minor: int, reached_s: int) -> int:
-    """Returns the first second that costs so much, which is not after `reached_s`.
+@lru_cache(maxsize=1024)
+def _as_dict(elements: Elements) -> Mapping[Dimension, int]:
+    return dict(elements)
+
+
+def _first(
+    cost_at: Callable[[int], int], total_minor: int, reached_s: int, reached_minor: int
+) -> int:
+    """Returns the first second that costs so much; `reached_s` is not before it.
 
     A cost is close to a line: a few guesses on it find the second, halving ends a search on a bad
     one.
@@ -194,7 +264,7 @@ def _first(cost_at: Callable[[int], int], total_minor: int, reached_s: int) -> i
     low, low_minor = 0, cost_at(0)
     if low_minor >= total_minor:
         return 0
-    high, high_minor = reached_s, cost_at(reached_s)
+    high, high_minor = reached_s, reached_minor
     for _ in range(_GUESSES):
         if high - low == 1:
             return high

@@ -131,6 +131,43 @@ class Pricer:
         fold.use(periods)
         return fold.finish(), fold.priced
 
+    def add(self, tally: Tally, period: MeteredPeriod) -> Tally:
+        """Returns the tally after one more period, as `advance` does.
+
+        A period of plain charging, at a price that holds until its end, takes few steps.
+        """
+        start_s, duration_s, used_mwh, kind, power_w, current_ma, is_timed = period
+        matcher = self.matcher
+        if (
+            kind != "charging"
+            or not tally.is_started
+            or self.grace_s
+            or matcher.power_edges
+            or matcher.current_edges
+            or tally.at_s is None
+            or start_s < tally.at_s
+            or duration_s < 0
+            or used_mwh < 0
+        ):
+            return self.advance(tally, [period])[0]
+        match = matcher.match(
+            start_s, tally.started_s, tally.energy_mwh, power_w, current_ma, is_timed=is_timed
+        )
+        end_s, end_mwh = start_s + duration_s, tally.energy_mwh + used_mwh
+        if match.until_s < end_s or match.until_mwh < end_mwh:
+            return self.advance(tally, [period])[0]
+        volumes, last = dict(tally.volumes), dict(tally.last)
+        for key in match.elements:
+            if key[0] == "energy" and used_mwh:
+                volumes[key] = volumes.get(key, 0) + used_mwh
+                last["energy"] = key
+            elif key[0] == "time" and duration_s:
+                volumes[key] = volumes.get(key, 0) + duration_s
+                last["time"] = key
+        return Tally(
+            tally.started_s, end_s, end_mwh, tally.is_started, tally.parked_s, volumes, last
+        )
+
     def cost(self, tally: Tally) -> Cost:
         """Returns what a tally costs: its parts, the discount, then the limits of the session."""
         tariff = self.tariff
