@@ -32,6 +32,7 @@ from evpower.charging.watch import find_due, watch_transaction
 from evpower.foundation.db import Connection, Database
 from evpower.stations import Command, Location, StationDraft
 from evpower.stations.model import ConnectorDraft
+from tests.stations.scenario import claim
 from tests.wallet.scenario import Scenario
 
 NOON = datetime(2026, 3, 8, 6, tzinfo=UTC)  # in Bishkek
@@ -268,7 +269,7 @@ class ChargingPlace:
             epoch = await connection.fetchval(
                 "select epoch from stations.sockets_public where station_id = 'S1'"
             )
-            return await stations.claim_command(connection, "S1", epoch, self.now)
+            return await claim(connection, "S1", epoch, self.now)
 
     async def payload(self, action: str) -> Any:
         """Return what the only command of an action says."""

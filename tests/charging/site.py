@@ -23,7 +23,7 @@ from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.stations import Command, Touch
 from evpower.stations.commands import end_overdue
-from tests.stations.scenario import draft
+from tests.stations.scenario import claim, draft
 from tests.wallet.scenario import Scenario
 
 STATION = "EVP-001"
@@ -136,7 +136,7 @@ class Site:
             epoch = await connection.fetchval(
                 "select epoch from stations.sockets_public where station_id = $1", STATION
             )
-            command = await stations.claim_command(connection, STATION, epoch, self.now)
+            command = await claim(connection, STATION, epoch, self.now)
         assert command is not None, "no command is queued"
         if reply is not None:
             await self.reply(command, reply)

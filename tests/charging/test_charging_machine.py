@@ -29,7 +29,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from evpower import charging, stations, tariffs, wallet
+from evpower import charging, tariffs, wallet
 from evpower.charging import OperatorStop
 from evpower.charging.events import StationReadings, StationStatus, StationStop, StationTime
 from evpower.charging.meter_values import meter_values
@@ -42,6 +42,7 @@ from tests.charging.fleet_model import Charge, Station
 from tests.charging.place import read
 from tests.charging.site import STATION, Site
 from tests.conftest import Server, as_owner, patient_database
+from tests.stations.scenario import claim
 
 T = TypeVar("T")
 CARD = "04A1B2C3D4E5F6"
@@ -299,7 +300,7 @@ class ChargingMachine(RuleBasedStateMachine):
             epoch = await connection.fetchval(
                 "select epoch from stations.sockets_public where station_id = $1", STATION
             )
-            return await stations.claim_command(connection, STATION, epoch, self.site.now)
+            return await claim(connection, STATION, epoch, self.site.now)
 
     @precondition(lambda self: self.tags)
     @rule(data=st.data(), connector=CONNECTORS)

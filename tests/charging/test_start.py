@@ -1,6 +1,7 @@
 """A start by app: checks, hold, command; repeats and refusals."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from evpower import charging, stations
 from evpower.charging import StartedSession, StartRequest
 from evpower.charging.unstarted import expire_start
 from evpower.foundation.errors import EvPowerError
-from evpower.stations import Touch
+from evpower.stations import ClaimedCommand, Command, Touch
 from tests.charging.site import STATION, Site
 from tests.stations.scenario import draft
 from tests.waiting import until
@@ -459,3 +460,76 @@ class TestStop:
         session = await site.session(session_id)
         assert (session["state"], session["stop_reason"]) == ("stopping", reason)
         assert (await site.commands())[-1] == ("remote_stop", "queued")
+
+
+@dataclass
+class AtHand:
+    """A process that holds the station's socket, or does not."""
+
+    epoch: int | None
+
+    def epoch_for(self, station_id: str) -> int | None:
+        return self.epoch if station_id == STATION else None
+
+    def carry(self, claimed: ClaimedCommand) -> None:
+        raise AssertionError(f"before the commit: {claimed}")
+
+
+async def _start_at_hand(site: Site, client: Any, carrier: AtHand, **limits: Any) -> StartedSession:
+    async with site.db.transaction() as connection:
+        return await charging.start(
+            connection, StartRequest(client, STATION, 1, **limits), now=site.now, carrier=carrier
+        )
+
+
+async def _commands(site: Site) -> list[Command]:
+    async with site.db.connection() as connection:
+        return await stations.list_commands(connection, STATION, 10)
+
+
+async def _epoch(site: Site) -> int:
+    async with site.db.connection() as connection:
+        return await connection.fetchval(
+            "select epoch from stations.sockets_public where station_id = $1", STATION
+        )
+
+
+async def test_a_start_claims_its_command_where_the_station_is_at_hand(site: Site) -> None:
+    carrier = AtHand(await _epoch(site))
+    started = await _start_at_hand(site, await site.driver(1000), carrier)
+    assert started.claimed is not None
+    [command] = await _commands(site)
+    assert (command.state, command.epoch, command.sent_at) == ("sent", carrier.epoch, site.now)
+    assert started.claimed.command == command
+    assert command.payload["id_tag"] == await site.tag(started.session_id)
+
+
+async def test_a_refused_start_claims_nothing(site: Site) -> None:
+    carrier = AtHand(await _epoch(site))
+    with pytest.raises(EvPowerError):
+        await _start_at_hand(site, await site.driver(100), carrier, amount_minor=10_001)
+    assert await site.commands() == []
+
+
+@pytest.mark.parametrize("behind", [None, 1], ids=["elsewhere", "older-socket"])
+async def test_a_start_leaves_its_command_queued_where_the_station_is_not_at_hand(
+    site: Site, behind: int | None
+) -> None:
+    carrier = AtHand(None if behind is None else await _epoch(site) - behind)
+    started = await _start_at_hand(site, await site.driver(1000), carrier)
+    assert started.claimed is None
+    [command] = await _commands(site)
+    assert command.state == "queued"
+
+
+async def test_a_command_that_was_queued_before_goes_out_before_the_start(site: Site) -> None:
+    async with site.db.transaction() as connection:
+        older = await stations.queue_command(
+            connection, STATION, "clear_cache", {}, actor="aida",
+            expires_in=timedelta(minutes=1), now=site.now,
+        )  # fmt: skip
+    started = await _start_at_hand(site, await site.driver(1000), AtHand(await _epoch(site)))
+    assert started.claimed is not None
+    assert started.claimed.command.id == older.id
+    states = {command.action: command.state for command in await _commands(site)}
+    assert states == {"clear_cache": "sent", "remote_start": "queued"}

@@ -12,6 +12,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.stations import StatusReport
 from evpower.stations.model import CommandOutcome
 from tests.cli.test_stations import Command, answer, run
+from tests.stations.scenario import claim
 from tests.waiting import until
 
 __all__ = ["run"]
@@ -47,7 +48,7 @@ async def reply(
 
     async def is_claimed() -> bool:
         async with db.transaction() as connection:
-            command = await stations.claim_command(connection, "S1", epoch, datetime.now(UTC))
+            command = await claim(connection, "S1", epoch, datetime.now(UTC))
         claimed.extend([] if command is None else [command])
         return bool(claimed)
 

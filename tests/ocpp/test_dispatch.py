@@ -397,3 +397,76 @@ async def test_a_message_of_the_bus_wakes_the_node_with_the_socket(node: Node) -
     assert not wakeup.is_set
     node.bus.publish(stations.STATION_CHANGED, stations.station_key("EV-1"))
     assert wakeup.is_set
+
+
+async def test_a_queued_command_that_is_waited_for_goes_out_without_a_round(node: Node) -> None:
+    socket = await node.connect()
+    number = await node.queue()
+    node.bus.publish(stations.COMMAND_QUEUED, stations.station_key("EV-1"))
+    await socket.answer(ACCEPTED)
+    await node.state(number, "accepted")
+
+
+async def test_news_while_a_command_is_sent_makes_the_loop_look_again(node: Node) -> None:
+    socket = await node.connect()
+    await node.queue()
+    await node.round()
+    await socket.was_sent(1)
+    node.bus.publish(stations.COMMAND_QUEUED, stations.station_key("EV-1"))
+    assert not node.dispatcher._wakeup.is_set
+    await socket.answer(ACCEPTED)
+    await until(lambda: not node.dispatcher._sending)
+    second = await node.queue("reset", kind="soft")
+    node.bus.publish(stations.COMMAND_QUEUED, stations.station_key("EV-1"))
+    await socket.was_sent(2)
+    await socket.answer(ACCEPTED)
+    await node.state(second, "accepted")
+
+
+async def _claim(node: Node, socket: ScriptedSocket) -> stations.ClaimedCommand:
+    async with node.db.transaction() as connection:
+        claimed = await stations.claim_command(connection, "EV-1", socket.epoch, node.now)
+    assert claimed is not None
+    return claimed
+
+
+async def test_a_command_that_is_claimed_already_goes_out_once(node: Node) -> None:
+    socket = await node.connect()
+    assert node.dispatcher.epoch_for("EV-1") == socket.epoch
+    first, second = await node.queue("reset", kind="soft"), await node.queue()
+    node.dispatcher.carry(await _claim(node, socket))
+    assert node.dispatcher.epoch_for("EV-1") is None, "one at a time"
+    await node.round()
+    await socket.answer(ACCEPTED)
+    await node.state(first, "accepted")
+    await socket.was_sent(2)
+    await socket.answer(ACCEPTED)
+    await node.state(second, "accepted")
+    assert [action for action, _ in socket.sent] == ["Reset", "ClearCache"]
+
+
+async def test_a_claimed_command_goes_out_beside_a_task_that_found_it_in_flight(
+    node: Node,
+) -> None:
+    socket = await node.connect()
+    number = await node.queue()
+    claimed = await _claim(node, socket)
+    node.bus.publish(stations.COMMAND_QUEUED, stations.station_key("EV-1"))
+    node.dispatcher.carry(claimed)
+    await socket.answer(ACCEPTED)
+    await node.state(number, "accepted")
+    await until(lambda: not node.dispatcher._sending)
+    assert len(socket.sent) == 1
+
+
+async def test_no_socket_that_waits_or_is_gone_takes_a_claimed_command(node: Node) -> None:
+    assert node.dispatcher.epoch_for("EV-1") is None, "not connected"
+    socket = await node.connect()
+    socket.ready_at = node.now + timedelta(seconds=1)
+    assert node.dispatcher.epoch_for("EV-1") is None, "too early"
+    node.now = socket.ready_at
+    await node.queue()
+    claimed = await _claim(node, socket)
+    later = await node.connect()
+    node.dispatcher.carry(claimed)
+    assert (socket.sent, later.sent, dict(node.dispatcher._sending)) == ([], [], {})

@@ -12,7 +12,7 @@ from evpower.foundation.db import Database
 from evpower.stations import STATION_CHANGED, Command, Touch, station_key
 from tests.api.operator_scenario import OperatorApi
 from tests.charging.place import ChargingPlace
-from tests.stations.scenario import Operator
+from tests.stations.scenario import Operator, claim
 from tests.waiting import until
 
 WHY = {"reason": "asked by phone"}
@@ -42,9 +42,7 @@ class Post:
 
         async def is_sent() -> bool:
             async with self.api.db.transaction() as connection:
-                command = await stations.claim_command(
-                    connection, self.id, self.epoch, self.api.clock()
-                )
+                command = await claim(connection, self.id, self.epoch, self.api.clock())
             claimed.extend([command] if command else [])
             return bool(claimed)
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from evpower import stations
-from evpower.foundation.db import Database
+from evpower.foundation.db import Connection, Database
 from evpower.stations import (
     AddedStation,
     ImportedStations,
@@ -127,3 +127,11 @@ class Operator:
     async def export(self) -> list[StationDraft]:
         async with self.db.connection() as connection:
             return await stations.export_stations(connection)
+
+
+async def claim(
+    connection: Connection, station_id: str, epoch: int, at: datetime
+) -> stations.Command | None:
+    """The station's next command, now sent on its socket."""
+    claimed = await stations.claim_command(connection, station_id, epoch, at)
+    return None if claimed is None else claimed.command

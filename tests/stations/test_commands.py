@@ -15,6 +15,7 @@ from evpower.stations import STATION_CHANGED, Command, station_key
 from evpower.stations.commands import end_overdue
 from evpower.stations.jobs import end_commands
 from evpower.stations.model import CommandOutcome, Opened
+from tests.stations import scenario
 from tests.stations.scenario import NOW, Operator
 from tests.stations.test_connections import close, connect
 
@@ -46,7 +47,7 @@ async def queue(operator: Operator, action: str = "clear_cache", expires: int = 
 
 async def claim(operator: Operator, epoch: int, at: datetime = NOW) -> Command | None:
     async with operator.db.transaction() as connection:
-        return await stations.claim_command(connection, "A", epoch, at)
+        return await scenario.claim(connection, "A", epoch, at)
 
 
 async def end(

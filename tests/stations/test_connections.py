@@ -12,7 +12,7 @@ from evpower.foundation.errors import Conflict, NotFound
 from evpower.stations import Touch
 from evpower.stations.jobs import end_commands
 from evpower.stations.model import Opened
-from tests.stations.scenario import NOW, Operator
+from tests.stations.scenario import NOW, Operator, claim
 
 S = timedelta(seconds=1)
 
@@ -144,7 +144,7 @@ async def test_old_entries_of_the_logs_are_deleted_except_what_commands_name(
         await stations.queue_command(
             connection, "A", "clear_cache", {}, actor="aida", expires_in=60 * S, now=NOW
         )
-        sent = await stations.claim_command(connection, "A", with_command.epoch, NOW + S)
+        sent = await claim(connection, "A", with_command.epoch, NOW + S)
     assert sent is not None
     last = await connect(operator, NOW + 2 * S)
     await owner.execute("alter table stations.connections disable trigger connections_stay")

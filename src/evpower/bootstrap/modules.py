@@ -55,6 +55,7 @@ def assemble(
     providers = payments.configured_providers(settings, shared.http)
     confirmer = payments.Confirmer(shared.db, shared.bus)
     callers = legacy.old_callers(settings, shared, access)
+    sockets = ocpp.build(settings, shared)
     modules = [
         identity.module(settings, shared, access=access, admin=admin),
         alerts.module(
@@ -87,7 +88,7 @@ def assemble(
             choose_language=api.choose_language,
         ),
         charging.module(settings, shared, access=access),
-        ocpp.module(settings, shared),
+        ocpp.module(settings, shared, parts=sockets),
         ocpp.message_log(shared, access=access),
         legacy.module(
             settings,
@@ -99,6 +100,7 @@ def assemble(
             period_totals=reports.period_totals,
             phones=phones,
             deletion=identity.configured_deletion(settings, shared, admin),
+            carrier=sockets.dispatcher,
         ),
         sync.module(settings, shared),
         reports.module(shared, access=access),

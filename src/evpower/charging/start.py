@@ -10,12 +10,12 @@ import asyncpg
 from evpower import identity, stations, tariffs, wallet
 from evpower.charging import remote, store_sessions
 from evpower.charging.facts import MAX_ENERGY_KWH
-from evpower.charging.free_period import is_free
 from evpower.charging.frozen_tariff import frozen_tariff
 from evpower.charging.hold_size import HoldSize, hold_size
 from evpower.charging.model import ChargingSession, SessionState
 from evpower.charging.rules import DEFAULT_RULES, Rules
-from evpower.charging.start_window import start_window
+from evpower.charging.start_window import window_of
+from evpower.charging.store_sessions import StartBarriers
 from evpower.charging.tags import new_tag
 from evpower.foundation import failpoints
 from evpower.foundation.db import Connection
@@ -23,7 +23,7 @@ from evpower.foundation.errors import Conflict, EvPowerError, Forbidden, Invalid
 from evpower.foundation.failpoints import Failpoint
 from evpower.foundation.ids import new_uuid
 from evpower.foundation.money import MAX_MINOR, to_text
-from evpower.stations import ONLINE_FOR, Station
+from evpower.stations import ONLINE_FOR, Carrier, ClaimedCommand, StartFacts, Station
 from evpower.tariffs import Snapshot
 from evpower.wallet import Posting
 
@@ -62,35 +62,51 @@ class StartedSession:
     available_minor: int  # the balance less all that is on hold
     is_repeated: bool  # an earlier call made it
     is_online: bool  # the station
+    claimed: ClaimedCommand | None = None  # the station's next command, to be sent by this process
 
 
 async def start(
-    connection: Connection, request: StartRequest, *, now: datetime, rules: Rules = DEFAULT_RULES
+    connection: Connection,
+    request: StartRequest,
+    *,
+    now: datetime,
+    rules: Rules = DEFAULT_RULES,
+    carrier: Carrier | None = None,
 ) -> StartedSession:
     """Makes a session with its tariff and hold, and queues the remote start. No money moves.
 
-    The caller publishes the changes of `started_changes` after the commit. A second call within
-    60 s with the same limits returns the same session. Raises NotFound("client_not_found" |
-    "station_not_found" | "connector_not_found"), Forbidden("client_blocked" | "client_deleted"),
-    Invalid("invalid_energy" | "invalid_amount" | "invalid_soc"), Conflict("session_already_active"
-    | "station_offline" | "station_unavailable" | "station_free" | "unplug_first" | "plug_in_first"
-    | "connector_occupied" | "tariff_missing" | "zero_balance" | "insufficient_balance" |
-    "amount_exceeds_balance").
+    After the commit the caller gives `claimed` to the carrier, and publishes the changes. A second
+    call within 60 s with the same limits returns the same session. Raises
+    NotFound("client_not_found" | "station_not_found" | "connector_not_found"),
+    Forbidden("client_blocked" | "client_deleted"), Invalid("invalid_energy" | "invalid_amount" |
+    "invalid_soc"), Conflict("session_already_active" | "station_offline" | "station_unavailable" |
+    "station_free" | "unplug_first" | "plug_in_first" | "connector_occupied" | "tariff_missing" |
+    "zero_balance" | "insufficient_balance" | "amount_exceeds_balance").
     """
     _check_limits(request)
-    await _require_client(connection, request.client_id, now)
-    station = await stations.lock_station(connection, request.station)
+    try:
+        station = await stations.lock_station(connection, request.station)
+    except NotFound:
+        await identity.get_client(connection, request.client_id)  # what is wrong first
+        raise
+    barriers = await store_sessions.start_barriers(connection, request.client_id, station.id, now)
+    _check_client(barriers, now)
     if station.retired_at is not None:
         raise NotFound("station_not_found", f"station {station.id!a:.80} is retired")
     if station.forward_url is not None:
         raise Conflict("station_unavailable", f"station {station.id!a:.80} answers another CSMS")
-    repeated = await _repeated(connection, station, request, now)
-    if repeated is not None:
-        return await _show(connection, repeated, is_repeated=True, now=now)
-    if await is_free(connection, station.id, now):
+    if barriers.client_has_open:
+        repeated = await _repeated(connection, station, request, now)
+        if repeated is not None:
+            return await _show(connection, repeated, is_repeated=True, now=now)
+    if barriers.is_free:
         raise Conflict("station_free", f"station {station.id!a:.80} charges any tag for free now")
-    facts = await _require_connector(connection, station, request.connector, now)
-    snapshot = await frozen_tariff(connection, station, request.connector, request.client_id, now)
+    facts = await _require_connector(
+        connection, station, request.connector, now, has_open=barriers.station_has_open
+    )
+    snapshot = await frozen_tariff(
+        connection, station, request.connector, request.client_id, now, profile=facts.profile
+    )
     if snapshot is None:
         raise Conflict("tariff_missing", "no tariff applies to this connector")
     size = hold_size(
@@ -115,7 +131,7 @@ async def start(
         limit_soc_percent=request.soc_percent,
         vehicle_plate=request.vehicle_plate,
         start_command_id=None,
-        start_window_ends_at=now + await start_window(connection, station.id, rules),
+        start_window_ends_at=now + window_of(facts.connection_time_out, rules),
         start_failure=None,
         started_at=None,
         stop_requested_at=None,
@@ -128,12 +144,22 @@ async def start(
     await _insert(connection, session, snapshot)
     posting = await _hold(connection, session, size)
     # The wallet is locked now, so every other start of this client has ended or waits.
-    others = await store_sessions.open_of_client(connection, request.client_id)
-    if any(other.state == "charging" for other in others):
+    charges, held_minor = await store_sessions.money_of_start(
+        connection, request.client_id, session.id
+    )
+    if charges:
         raise _already_active()
     failpoints.hit(Failpoint.START_UNCOMMITTED)
     money = (posting.balance_minor, posting.available_minor)
-    return await _started(connection, session, snapshot, money, is_repeated=False, is_online=True)
+    started = _started(
+        session, snapshot, money, held_minor=held_minor, is_repeated=False, is_online=True
+    )
+    epoch = None if carrier is None else carrier.epoch_for(station.id)
+    if epoch is None:
+        return started
+    # The station is at hand: its next command is claimed here, where no commit of its own is due.
+    claimed = await stations.claim_command(connection, station.id, epoch, now)
+    return replace(started, claimed=claimed)
 
 
 def _check_limits(request: StartRequest) -> None:
@@ -162,9 +188,11 @@ def _check_worth(request: StartRequest, size: HoldSize, rules: Rules) -> None:
     )
 
 
-async def _require_client(connection: Connection, client_id: UUID, now: datetime) -> None:
+def _check_client(barriers: StartBarriers, now: datetime) -> None:
+    if barriers.client is None:
+        raise NotFound("client_not_found", "there is no such client")
     try:
-        await identity.require_active(connection, client_id, clock=lambda: now)
+        identity.check_standing(barriers.client, now)
     except Forbidden as error:
         if error.code != "client_closed":
             raise
@@ -193,9 +221,10 @@ def _already_active() -> EvPowerError:
 
 
 async def _require_connector(
-    connection: Connection, station: Station, number: int, now: datetime
-) -> store_sessions.ConnectorFacts:
-    facts = await store_sessions.find_connector(connection, station.id, number)
+    connection: Connection, station: Station, number: int, now: datetime, *, has_open: bool
+) -> StartFacts:
+    """Returns a connector that may start; `has_open`: the station has open sessions."""
+    facts = await stations.start_facts(connection, station.id, number)
     if facts is None:
         raise NotFound("connector_not_found", f"station {station.id!a:.80} has no such connector")
     if facts.last_frame_at is None or facts.last_frame_at <= now - ONLINE_FOR:
@@ -203,17 +232,15 @@ async def _require_connector(
     wanted = {station.wanted_availability, facts.wanted_availability, station.reported_availability}
     if "inoperative" in wanted or facts.reported_status in _BROKEN:
         raise Conflict("station_unavailable", "the connector is out of service")
-    open_sessions = await store_sessions.lock_open(connection, station.id)
+    open_sessions = await store_sessions.lock_open(connection, station.id) if has_open else []
     if any(session.connector_id == number for session in open_sessions):
         raise Conflict("connector_occupied", "another session is on this connector")
     if facts.reported_status == "finishing":
         raise Conflict("unplug_first", "the cable has to be unplugged and plugged in again")
     if facts.reported_status not in _FREE:
         raise Conflict("connector_occupied", "the connector is in use")
-    if facts.reported_status == "available":
-        profile = await stations.vendor_profile(connection, station.id)
-        if profile.plug_first:
-            raise Conflict("plug_in_first", "this station starts only when the cable is plugged in")
+    if facts.reported_status == "available" and facts.profile.plug_first:
+        raise Conflict("plug_in_first", "this station starts only when the cable is plugged in")
     return facts
 
 
@@ -268,22 +295,24 @@ async def _show(
     snapshot = await _stored_tariff(connection, session.id)
     is_online = await stations.is_online(connection, session.station_id, now)
     money = (stored.balance_minor, stored.available_minor)
-    return await _started(
-        connection, session, snapshot, money, is_repeated=is_repeated, is_online=is_online
-    )
+    hold = await wallet.get_hold(connection, session.id)
+    held_minor = hold.amount_minor if hold is not None and hold.state == "open" else 0
+    return _started(
+        session, snapshot, money,
+        held_minor=held_minor, is_repeated=is_repeated, is_online=is_online,
+    )  # fmt: skip
 
 
-async def _started(
-    connection: Connection,
+def _started(
     session: ChargingSession,
     snapshot: Snapshot,
     money: tuple[int, int],
     *,
+    held_minor: int,
     is_repeated: bool,
     is_online: bool,
 ) -> StartedSession:
     """Returns a session with its hold; `money`: the balance, and what of it is free."""
-    hold = await wallet.get_hold(connection, session.id)
     return StartedSession(
         session_id=session.id,
         client_id=session.client_id,
@@ -291,7 +320,7 @@ async def _started(
         connector=session.connector_id,
         state=session.state,
         snapshot=snapshot,
-        held_minor=hold.amount_minor if hold is not None and hold.state == "open" else 0,
+        held_minor=held_minor,
         balance_minor=money[0],
         available_minor=money[1],
         is_repeated=is_repeated,

@@ -14,7 +14,13 @@ _DIGITS: Final = 6
 
 async def start_window(connection: Connection, station_id: str, rules: Rules) -> timedelta:
     """Returns the station's ConnectionTimeOut as it was read, else the usual one, and some more."""
-    raw = await stations.find_setting(connection, station_id, "ConnectionTimeOut")
+    return window_of(
+        await stations.find_setting(connection, station_id, "ConnectionTimeOut"), rules
+    )
+
+
+def window_of(raw: str | None, rules: Rules) -> timedelta:
+    """Returns the start window by ConnectionTimeOut as it was read; None: it was not."""
     text = (raw or "").partition(".")[0]
     if text.isascii() and text.isdigit() and len(text) <= _DIGITS:
         seconds = int(text)

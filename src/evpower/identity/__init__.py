@@ -13,6 +13,7 @@ from evpower.identity.aliases import as_uuid, resolve, resolve_id_tag
 from evpower.identity.audit import list_acts, record_act
 from evpower.identity.clients import (
     block_client,
+    check_standing,
     close_client,
     ensure,
     ensure_client,
@@ -49,6 +50,7 @@ from evpower.identity.model import (
     Principal,
     Profile,
     ServiceKey,
+    Standing,
 )
 from evpower.identity.module import configured_access, configured_admin, module
 from evpower.identity.operator_calls import (
@@ -149,6 +151,7 @@ __all__ = [
     "RowLimit",
     "ServiceKey",
     "SignedIn",
+    "Standing",
     "SupabaseAdmin",
     "WaitingConfirmations",
     "WithoutToken",
@@ -161,6 +164,7 @@ __all__ = [
     "as_uuid",
     "ask_for_deletion",
     "block_client",
+    "check_standing",
     "clean_name",
     "clients_by_id",
     "close_client",

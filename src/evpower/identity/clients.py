@@ -13,7 +13,7 @@ from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Forbidden, NotFound, Unavailable
 from evpower.identity import metrics, store
 from evpower.identity.audit import record_act
-from evpower.identity.model import Claims, Client, Contact, Origin, Profile
+from evpower.identity.model import Claims, Client, Contact, Origin, Profile, Standing
 
 _TRIES: Final = 5
 _MAX_LOGGED: Final = 20  # new clients logged one by one; of more, only the number is logged
@@ -99,15 +99,26 @@ async def require_active(
     requested deletion.
     """
     client = await get_client(connection, client_id)
-    if client.status != "active":
-        raise Forbidden(f"client_{client.status}", f"the client is {client.status}")
-    if client.banned_until is not None and client.banned_until > clock():
-        raise Forbidden("client_blocked", "the user is banned in Supabase Auth")
-    if client.unmapped_status is not None:
-        raise Forbidden("client_blocked", "the status from before EvPower is not mapped yet")
-    if client.deletion_requested_at is not None:
-        raise Forbidden("client_deleted", "the client asked for the account to be deleted")
+    standing = Standing(
+        client.status, client.banned_until, client.unmapped_status, client.deletion_requested_at
+    )
+    check_standing(standing, clock())
     return client
+
+
+def check_standing(standing: Standing, now: datetime) -> None:
+    """Passes for a client that may move money.
+
+    Raises Forbidden("client_blocked" | "client_closed" | "client_deleted").
+    """
+    if standing.status != "active":
+        raise Forbidden(f"client_{standing.status}", f"the client is {standing.status}")
+    if standing.banned_until is not None and standing.banned_until > now:
+        raise Forbidden("client_blocked", "the user is banned in Supabase Auth")
+    if standing.unmapped_status is not None:
+        raise Forbidden("client_blocked", "the status from before EvPower is not mapped yet")
+    if standing.deletion_requested_at is not None:
+        raise Forbidden("client_deleted", "the client asked for the account to be deleted")
 
 
 async def lock_client(connection: Connection, client_id: UUID) -> Client | None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -50,6 +50,15 @@ class Client:
     def with_phone(self, phone: str) -> "Profile":
         """Returns the client's contacts with this verified phone."""
         return Profile(self.email, phone, self.name, self.email_verified, phone_verified=True)
+
+
+class Standing(NamedTuple):
+    """What decides whether a client may move money."""
+
+    status: ClientStatus
+    banned_until: datetime | None
+    unmapped_status: str | None  # from before EvPower
+    deletion_requested_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from evpower.ocpp.endpoint import MESSAGE_BYTES
 from evpower.ocpp.frames import FramePage, StoredFrame, list_frames
 from evpower.ocpp.model import Direction
-from evpower.ocpp.module import message_log, module
+from evpower.ocpp.module import build, message_log, module
 from evpower.ocpp.schemas import known_actions
 from evpower.ocpp.store_forwards import ForwardedCharge
 from evpower.ocpp.switch_forward import forward_station, list_forwarded_charges
@@ -14,6 +14,7 @@ __all__ = [
     "ForwardedCharge",
     "FramePage",
     "StoredFrame",
+    "build",
     "forward_station",
     "known_actions",
     "list_forwarded_charges",

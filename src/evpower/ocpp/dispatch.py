@@ -128,6 +128,7 @@ class Dispatcher:
         self._reply_s = reply_s
         self._wakeup = Wakeup()
         self._sending: dict[str, asyncio.Task[None]] = {}  # by station
+        self._again: set[str] = set()  # stations with news since the last claim of their task
         self._late: set[asyncio.Task[None]] = set()  # wait for replies after their time-out
         self._unanswered: dict[str, _Unanswered] = {}  # by station
 
@@ -172,39 +173,79 @@ class Dispatcher:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _on_notification(self, topic: Topic, key: UUID) -> None:
-        if topic == stations.STATION_CHANGED and (
-            key == EVERYTHING or self._sockets.get_by_key(key) is not None
-        ):
+        if topic not in {stations.STATION_CHANGED, stations.COMMAND_QUEUED}:
+            return
+        if key == EVERYTHING:
+            self._wakeup.notify()
+            return
+        socket = self._sockets.get_by_key(key)
+        if socket is None:
+            return
+        if socket.station_id in self._sending:
+            self._again.add(socket.station_id)
+        elif topic == stations.COMMAND_QUEUED and socket.ready_at <= self._clock():
+            self._start_sending(socket)
+        else:
             self._wakeup.notify()
 
-    def _start_sending(self, socket: CommandSocket) -> None:
-        task = asyncio.create_task(self._send_queued(socket))
+    def epoch_for(self, station_id: str) -> int | None:
+        """Returns the epoch of a socket that may be called now (`stations.Carrier`)."""
+        socket = self._sockets.get(station_id)
+        if socket is None or station_id in self._sending or socket.ready_at > self._clock():
+            return None
+        return socket.epoch
+
+    def carry(self, claimed: stations.ClaimedCommand) -> None:
+        """Sends a command that is claimed already (`stations.Carrier`)."""
+        socket = self._sockets.get(claimed.command.station_id)
+        if socket is None or socket.epoch != claimed.command.epoch:
+            return  # the end of that socket has timed it out, or does so now
+        # A task that claims meanwhile finds it in flight, and ends.
+        before = self._sending.get(socket.station_id)
+        if before is not None:
+            self._late.add(before)
+            before.add_done_callback(self._late.discard)
+        self._start_sending(socket, claimed)
+
+    def _start_sending(
+        self, socket: CommandSocket, claimed: stations.ClaimedCommand | None = None
+    ) -> None:
+        task = asyncio.create_task(self._send_queued(socket, claimed))
         self._sending[socket.station_id] = task
 
         def finish(done: "asyncio.Task[None]") -> None:
-            del self._sending[socket.station_id]
+            if self._sending.get(socket.station_id) is done:
+                del self._sending[socket.station_id]
+            if socket.station_id in self._again:
+                self._again.discard(socket.station_id)
+                self._wakeup.notify()
             _log_failure(done, socket.station_id)
 
         task.add_done_callback(finish)
 
-    async def _send_queued(self, socket: CommandSocket) -> None:
+    async def _send_queued(
+        self, socket: CommandSocket, claimed: stations.ClaimedCommand | None
+    ) -> None:
         """Sends a station's commands one after the other, until none is queued."""
-        while self._sockets.get(socket.station_id) is socket:
-            async with self._db.connection() as connection:  # one statement: its own transaction
-                command = await stations.claim_command(
-                    connection, socket.station_id, socket.epoch, now=self._clock()
-                )
-            if command is None:
-                return
-            outcome = await self._send(socket, command)
+        while claimed is not None or self._sockets.get(socket.station_id) is socket:
+            self._again.discard(socket.station_id)
+            if claimed is None:
+                async with self._db.connection() as connection:  # one statement: a transaction
+                    claimed = await stations.claim_command(
+                        connection, socket.station_id, socket.epoch, now=self._clock()
+                    )
+                if claimed is None:
+                    return
+            command = claimed.command
+            outcome = await self._send(socket, claimed)
+            claimed = None
             await self._record(command, outcome)
             await self._judge(socket, command, outcome)
 
-    async def _send(self, socket: CommandSocket, command: stations.Command) -> CommandResult:
+    async def _send(self, socket: CommandSocket, claimed: stations.ClaimedCommand) -> CommandResult:
         """Sends a command's calls until a station accepts one, or does not answer."""
-        async with self._db.connection() as connection:
-            profile = await stations.vendor_profile(connection, command.station_id)
-        payload, refusal = fit(command, profile)
+        command = claimed.command
+        payload, refusal = fit(command, claimed.profile)
         if refusal is not None:
             return CommandResult("refused", dict(refusal))
         try:

@@ -84,7 +84,7 @@ async def claim_answers(
         CALL_RESULT,
         *(list(column) for column in zip(*answered, strict=True)),
     )
-    return {key for (key,) in rows}
+    return {row["key"] for row in rows}
 
 
 async def insert_frames(connection: Connection, frames: Sequence[FrameRow]) -> None:

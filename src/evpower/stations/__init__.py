@@ -2,6 +2,7 @@
 
 from evpower.stations.accept import MOST_UNKNOWN, accept_station, record_attempts
 from evpower.stations.add import add_station
+from evpower.stations.carrier import Carrier
 from evpower.stations.change import StationChange, change_station, restore_availability
 from evpower.stations.check import usual_connector
 from evpower.stations.commands import (
@@ -48,12 +49,14 @@ from evpower.stations.import_stations import ImportedStations, import_stations
 from evpower.stations.jobs import CommandsEnded
 from evpower.stations.labels import connector_label, shown_serial
 from evpower.stations.model import (
+    COMMAND_QUEUED,
     ONLINE_FOR,
     STATION_CHANGED,
     USUAL_PROFILE,
     VERSIONS,
     AddedStation,
     Availability,
+    ClaimedCommand,
     Command,
     CommandAction,
     Connector,
@@ -95,6 +98,7 @@ from evpower.stations.retire import retire_station
 from evpower.stations.rows import read_power_w
 from evpower.stations.secure import secure_station
 from evpower.stations.setup import latest_setup, request_setup
+from evpower.stations.start_facts import StartFacts, start_facts
 from evpower.stations.store_changes import without_password as list_without_password
 
 # What other slices may read of this one in SQL.
@@ -109,6 +113,7 @@ PUBLIC_VIEWS = (
 )
 
 __all__ = [
+    "COMMAND_QUEUED",
     "MEMBERS",
     "MOST_UNKNOWN",
     "ONLINE_FOR",
@@ -119,6 +124,8 @@ __all__ = [
     "VERSIONS",
     "AddedStation",
     "Availability",
+    "Carrier",
+    "ClaimedCommand",
     "Command",
     "CommandAction",
     "CommandsEnded",
@@ -135,6 +142,7 @@ __all__ = [
     "ProtocolVersion",
     "RegisterKind",
     "SetupKey",
+    "StartFacts",
     "Station",
     "StationChange",
     "StationConnection",
@@ -200,6 +208,7 @@ __all__ = [
     "retire_station",
     "secure_station",
     "shown_serial",
+    "start_facts",
     "station_key",
     "station_profile",
     "stations_named",

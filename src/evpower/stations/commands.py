@@ -8,7 +8,14 @@ from uuid import UUID
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Invalid, NotFound
 from evpower.stations import store_commands, store_connections
-from evpower.stations.model import ACTIONS, Command, CommandAction, CommandOutcome
+from evpower.stations.model import (
+    ACTIONS,
+    ClaimedCommand,
+    Command,
+    CommandAction,
+    CommandOutcome,
+)
+from evpower.stations.profiles import profile_of
 from evpower.stations.setup_keys import read_value
 from evpower.stations.texts import storable
 
@@ -35,12 +42,7 @@ async def queue_command(  # noqa: PLR0913 - the facts of a command
     """
     if action not in ACTIONS:
         raise Invalid("command_invalid", f"there is no command {action!a:.80}")
-    is_retired = await store_connections.lock_station(connection, station_id)
-    if is_retired is None:
-        raise NotFound("station_not_found", f"there is no station {station_id!a:.80}")
-    if is_retired:
-        raise Conflict("station_retired", f"station {station_id!a:.80} is retired")
-    return await store_commands.insert_command(
+    command = await store_commands.insert_command(
         connection,
         station_id,
         action,
@@ -51,16 +53,25 @@ async def queue_command(  # noqa: PLR0913 - the facts of a command
         expires_at=now + expires_in,
         bulk_id=bulk_id,
     )
+    if command is not None:
+        return command
+    if await store_connections.lock_station(connection, station_id) is None:
+        raise NotFound("station_not_found", f"there is no station {station_id!a:.80}")
+    raise Conflict("station_retired", f"station {station_id!a:.80} is retired")
 
 
 async def claim_command(
     connection: Connection, station_id: str, epoch: int, now: datetime
-) -> Command | None:
-    """Returns the oldest queued command, now sent on this socket.
+) -> ClaimedCommand | None:
+    """Returns the oldest queued command, now sent on this socket, and the station's profile.
 
-    None: nothing is queued, one is in flight, or a newer socket is there.
+    None: nothing is queued, one is in flight, or a newer socket is there. One round trip.
     """
-    return await store_commands.claim_next(connection, station_id, epoch, now)
+    claimed = await store_commands.claim_next(connection, station_id, epoch, now)
+    if claimed is None:
+        return None
+    command, facts = claimed
+    return ClaimedCommand(command, profile_of(station_id, facts).profile)
 
 
 async def end_command(

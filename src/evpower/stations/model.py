@@ -11,6 +11,8 @@ from evpower.foundation.bus import Topic
 
 # The key is `station_key`: a command was queued, or a status or the connection changed.
 STATION_CHANGED: Final = Topic("station", b"t")
+# The same key, published before STATION_CHANGED: a driver waits for the command.
+COMMAND_QUEUED: Final = Topic("command", b"q")
 _KEYS: Final = UUID("6f0c4c52-33a7-4d0b-9c2e-2f6f4d1f8a11")
 # A station is online for apps while a frame or a pong is younger.
 ONLINE_FOR: Final = timedelta(seconds=90)
@@ -298,6 +300,13 @@ class Command:
     ended_at: datetime | None
     response: Mapping[str, object] | None
     bulk_id: UUID | None = None  # of the commands that were given to many stations at once
+
+
+class ClaimedCommand(NamedTuple):
+    """A command that is to be sent now, and the profile of its station."""
+
+    command: Command
+    profile: VendorProfile
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from evpower.foundation.purge import purging
 from evpower.identity import Access, OperatorCalls
 from evpower.stations.jobs import CommandsEnded, end_commands, purge_logs
 from evpower.stations.lost import measure, watch_lost
-from evpower.stations.model import STATION_CHANGED
+from evpower.stations.model import COMMAND_QUEUED, STATION_CHANGED
 from evpower.stations.profile_files import vendor_profiles
 from evpower.stations.request import CommandCheck
 from evpower.stations.setup import set_up_stations
@@ -59,5 +59,5 @@ def module(
             Job(lambda: every(_PURGE_S, "purge_station_logs", purging(db, clock, purge_logs))),
         ],
         collectors=[lambda: measure(db, clock())],
-        topics=[STATION_CHANGED],
+        topics=[STATION_CHANGED, COMMAND_QUEUED],
     )

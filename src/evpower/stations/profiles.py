@@ -40,7 +40,7 @@ async def station_profile(connection: Connection, station_id: str) -> StationPro
 async def profiles_of(connection: Connection, ids: Sequence[str]) -> dict[str, StationProfile]:
     """Returns the profiles of stations, by id."""
     facts = await store_profiles.facts_of(connection, ids)
-    return {station_id: _profile(station_id, known) for station_id, known in facts.items()}
+    return {station_id: profile_of(station_id, known) for station_id, known in facts.items()}
 
 
 async def changed_profiles(
@@ -79,7 +79,7 @@ async def set_profile(
     await store_profiles.set_profile(connection, station_id, chosen, overrides)
 
 
-def _profile(station_id: str, facts: ProfileFacts) -> StationProfile:
+def profile_of(station_id: str, facts: ProfileFacts) -> StationProfile:
     """Returns the profile; what this release does not know of it any more is left out."""
     profile = vendor_profiles().get(facts.chosen or "")
     is_chosen = profile is not None

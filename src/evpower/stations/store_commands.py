@@ -1,15 +1,28 @@
 """SQL of the queue of commands."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from evpower.foundation.db import Connection, Record, fetch_one
+from evpower.foundation.db import Connection, Record
 from evpower.foundation.rows import columns, read_row
 from evpower.stations.model import Command
+from evpower.stations.store_profiles import PROFILE_FACTS, ProfileFacts, facts_of_row
 
 _COMMAND: Final = columns(Command, "c")
+# Of a station and a key.
+NEWEST_SETTING: Final = """
+select k.item ->> 'value' from stations.commands c
+ cross join lateral jsonb_array_elements(
+   case jsonb_typeof(c.response -> 'configurationKey')
+     when 'array' then c.response -> 'configurationKey' else '[]' end) k (item)
+ where c.station_id = $1 and c.action = 'get_configuration' and c.state = 'accepted'
+   and lower(k.item ->> 'key') = lower($2)
+ order by c.id desc limit 1
+"""
+_FIELDS: Final = tuple(field.name for field in fields(Command))
 
 
 async def insert_command(  # noqa: PLR0913 - the columns of a command
@@ -23,14 +36,18 @@ async def insert_command(  # noqa: PLR0913 - the columns of a command
     created_at: datetime,
     expires_at: datetime,
     bulk_id: UUID | None,
-) -> Command:
-    """Queues a command."""
-    row = await fetch_one(
-        connection,
+) -> Command | None:
+    """Queues a command, and locks its station; None: it is retired, or there is no such station."""
+    row = await connection.fetchrow(
         f"""
+        with station as (
+          select s.id from stations.stations s where s.id = $1 and s.retired_at is null
+             for no key update
+        )
         insert into stations.commands as c
           (station_id, action, payload, connector, actor, created_at, expires_at, bulk_id)
-        values ($1, $2, $3, $4, $5, $6, $7, $8) returning {_COMMAND}
+        select s.id, $2, $3::jsonb, $4::int, $5, $6::timestamptz, $7::timestamptz, $8::uuid
+          from station s returning {_COMMAND}
         """,
         station_id,
         action,
@@ -41,36 +58,46 @@ async def insert_command(  # noqa: PLR0913 - the columns of a command
         expires_at,
         bulk_id,
     )
-    return read_row(Command, row)
+    return None if row is None else read_row(Command, row)
 
 
 async def claim_next(
     connection: Connection, station_id: str, epoch: int, now: datetime
-) -> Command | None:
+) -> tuple[Command, ProfileFacts] | None:
     """Marks a station's oldest queued command as sent on its newest socket.
 
     Unless one is in flight. The socket is locked: a newer one waits, or has come and is seen.
+    Returns it with the facts of the station's profile.
     """
     row = await connection.fetchrow(
         f"""
         with newest as (
           select from stations.sockets s where s.station_id = $1 and s.epoch = $2
              for no key update
+        ), claimed as (
+          update stations.commands c set state = 'sent', sent_at = $3, epoch = $2
+           where exists (select from newest) and c.id = (
+             select q.id from stations.commands q
+              where q.station_id = $1 and q.state = 'queued' and q.expires_at > $3
+              order by q.id limit 1 for update)
+             and not exists (
+               select from stations.commands f where f.station_id = $1 and f.state = 'sent')
+          returning {_COMMAND}
         )
-        update stations.commands c set state = 'sent', sent_at = $3, epoch = $2
-         where exists (select from newest) and c.id = (
-           select q.id from stations.commands q
-            where q.station_id = $1 and q.state = 'queued' and q.expires_at > $3
-            order by q.id limit 1 for update)
-           and not exists (
-             select from stations.commands f where f.station_id = $1 and f.state = 'sent')
-        returning {_COMMAND}
+        select c.*, {PROFILE_FACTS}
+          from claimed c
+          join stations.stations s on s.id = c.station_id
+          join stations.locations l on l.id = s.location_id
+          left join stations.profiles p on p.station_id = s.id
         """,
         station_id,
         epoch,
         now,
     )
-    return None if row is None else read_row(Command, row)
+    if row is None:
+        return None
+    command = Command(**{name: row[name] for name in _FIELDS})
+    return command, facts_of_row(row)
 
 
 async def end_sent(
@@ -238,18 +265,27 @@ async def latest(connection: Connection, station_id: str, limit: int) -> list[Co
     return [read_row(Command, row) for row in rows]
 
 
-async def newest_setting(connection: Connection, station_id: str, key: str) -> str | None:
-    """Returns a key's value of the newest configuration that a station answered with."""
-    return await connection.fetchval(
-        """
-        select k.item ->> 'value' from stations.commands c
-         cross join lateral jsonb_array_elements(
-           case jsonb_typeof(c.response -> 'configurationKey')
-             when 'array' then c.response -> 'configurationKey' else '[]' end) k (item)
-         where c.station_id = $1 and c.action = 'get_configuration' and c.state = 'accepted'
-           and lower(k.item ->> 'key') = lower($2)
-         order by c.id desc limit 1
+async def start_facts(
+    connection: Connection, station_id: str, setting: str, connector: int
+) -> Record | None:
+    """Returns a connector, its station's profile facts and newest setting; None: no such one."""
+    return await connection.fetchrow(
+        f"""
+        select c.wanted_availability, c.reported_status, c.rated_power_w, o.last_frame_at,
+               {PROFILE_FACTS}, ({NEWEST_SETTING}) as setting
+          from stations.connectors c
+          join stations.stations s on s.id = c.station_id
+          join stations.locations l on l.id = s.location_id
+          left join stations.profiles p on p.station_id = s.id
+          left join stations.sockets o on o.station_id = s.id
+         where c.station_id = $1 and c.number = $3
         """,
         station_id,
-        key,
+        setting,
+        connector,
     )
+
+
+async def newest_setting(connection: Connection, station_id: str, key: str) -> str | None:
+    """Returns a key's value of the newest configuration that a station answered with."""
+    return await connection.fetchval(NEWEST_SETTING, station_id, key)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from evpower.foundation.db import Connection, Record
 
@@ -18,12 +18,29 @@ class ProfileFacts(NamedTuple):
     time_zone: str  # of its location
 
 
+# Of the tables stations s, locations l and profiles p.
+PROFILE_FACTS: Final = """
+  s.vendor as own_vendor, s.model as own_model, s.firmware as own_firmware, l.time_zone,
+  p.profile as chosen_profile, coalesce(p.overrides, '{}'::jsonb) as profile_overrides"""
+
+
+def facts_of_row(row: Record) -> ProfileFacts:
+    """Returns the columns `PROFILE_FACTS` of a row."""
+    return ProfileFacts(
+        row["own_vendor"],
+        row["own_model"],
+        row["own_firmware"],
+        row["chosen_profile"],
+        row["profile_overrides"],
+        row["time_zone"],
+    )
+
+
 async def facts_of(connection: Connection, ids: Sequence[str]) -> dict[str, ProfileFacts]:
     """Returns the facts of stations, by id."""
     rows: list[Record] = await connection.fetch(
-        """
-        select s.id, s.vendor, s.model, s.firmware, p.profile,
-               coalesce(p.overrides, '{}'::jsonb) as overrides, l.time_zone
+        f"""
+        select s.id, {PROFILE_FACTS}
           from stations.stations s
           join stations.locations l on l.id = s.location_id
           left join stations.profiles p on p.station_id = s.id
@@ -31,17 +48,7 @@ async def facts_of(connection: Connection, ids: Sequence[str]) -> dict[str, Prof
         """,
         list(ids),
     )
-    return {
-        row["id"]: ProfileFacts(
-            row["vendor"],
-            row["model"],
-            row["firmware"],
-            row["profile"],
-            row["overrides"],
-            row["time_zone"],
-        )
-        for row in rows
-    }
+    return {row["id"]: facts_of_row(row) for row in rows}
 
 
 async def changed_of(connection: Connection, ids: Sequence[str], since: datetime) -> list[str]:

@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from uuid import UUID
+
+import orjson
 
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import NotFound
+from evpower.foundation.json_reader import read_object
 from evpower.tariffs import store, store_clients
 from evpower.tariffs.model import Assignment, Place, Snapshot, TariffVersion
 from evpower.tariffs.snapshot import read_snapshot
@@ -91,4 +95,10 @@ async def list_assignments(connection: Connection, at: datetime) -> list[Assignm
 def snapshot_of(version: TariffVersion) -> Snapshot:
     """Returns a stored version as a session keeps it."""
     head = {"format": version.format, "plan": version.plan, "version": version.number}
-    return read_snapshot(head | dict(version.document))
+    return _read(orjson.dumps(head | dict(version.document)))
+
+
+@lru_cache(maxsize=256)
+def _read(text: bytes) -> Snapshot:
+    """Reads a version; the same few are in force for every start."""
+    return read_snapshot(read_object(text))

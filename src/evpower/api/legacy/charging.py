@@ -1,5 +1,6 @@
 """Charging start, stop and status of both families, and `/api/v1/charging/active`."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from evpower.foundation.errors import Conflict, EvPowerError, Forbidden, NotFoun
 from evpower.foundation.fast_path import FastPath, plain_uuid
 from evpower.foundation.key_watch import KeyWatch
 from evpower.identity import Principal, may_read
+from evpower.stations import COMMAND_QUEUED, Carrier, station_key
 from evpower.wallet import get_wallet
 
 START_TAIL: Final = "/charging/start"
@@ -38,6 +40,7 @@ _WAIT_S: Final = 7.0  # phones give up after 10
 _LOOK_S: Final = 1.0  # a change that another node made may not be announced
 _MOST_LOOKS: Final = 50
 _MAX_ID: Final = 100
+_TURNS: Final = 2  # of the event loop, until a command is written and flushed
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class ChargingCalls:
     changes: KeyWatch
     rules: Rules
     clock: Clock = utc_now
+    carrier: Carrier | None = None  # None: this process has no stations
     wait_s: float = _WAIT_S
     now_s: Callable[[], float] = field(default=time.monotonic)
 
@@ -66,8 +70,8 @@ def charging_router(calls: ChargingCalls) -> APIRouter:
 
 
 def charging_fast_paths(calls: ChargingCalls) -> list[FastPath]:
-    """Returns the status paths, which bypass the router: every charging phone polls one."""
-    return [_status_path(calls, family) for family in PREFIXES]
+    """Returns the paths that bypass the router: a status is polled, a start is waited for."""
+    return [path(calls, family) for family in PREFIXES for path in (_status_path, _start_path)]
 
 
 def _status_path(calls: ChargingCalls, family: Family) -> FastPath:
@@ -77,6 +81,18 @@ def _status_path(calls: ChargingCalls, family: Family) -> FastPath:
 
     prefix = f"{PREFIXES[family]}{_STATUS_TAIL}"
     return FastPath("GET", prefix, f"{prefix}{{session_id}}", serve_status)
+
+
+def _start_path(calls: ChargingCalls, family: Family) -> FastPath:
+    template = f"{PREFIXES[family]}{START_TAIL}"
+    prefix, _, last = template.rpartition("/")
+
+    async def serve_start(request: Request, tail: str) -> Response | None:
+        if tail != last or request.scope["query_string"]:
+            return None
+        return await _start(calls, request, family)
+
+    return FastPath("POST", f"{prefix}/", template, serve_start)
 
 
 def _add_start(routes: APIRouter, calls: ChargingCalls, family: Family) -> None:
@@ -90,19 +106,23 @@ def _add_start(routes: APIRouter, calls: ChargingCalls, family: Family) -> None:
     )
     async def charging_start(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Put money on hold and ask the station to start; it answers before the station does."""
-        await calls.callers.admit(request, family, "start")
-        raw = await read_body(request, MAX_BYTES)
-        try:
-            parsed = parse_start(raw)
-        except EvPowerError as error:
-            calls.callers.count_misshaped(request)
-            if error.code in RANGES:
-                return refused_range(calls.rules, request, error, family)
-            raise
-        return await _start(calls, request, family, parsed)
+        return await _start(calls, request, family)
 
 
-async def _start(
+async def _start(calls: ChargingCalls, request: Request, family: Family) -> Response:
+    await calls.callers.admit(request, family, "start")
+    raw = await read_body(request, MAX_BYTES)
+    try:
+        parsed = parse_start(raw)
+    except EvPowerError as error:
+        calls.callers.count_misshaped(request)
+        if error.code in RANGES:
+            return refused_range(calls.rules, request, error, family)
+        raise
+    return await _start_parsed(calls, request, family, parsed)
+
+
+async def _start_parsed(
     calls: ChargingCalls, request: Request, family: Family, parsed: ParsedStart
 ) -> Response:
     principal = await calls.callers.client(request, family, "start", parsed.client)
@@ -115,11 +135,20 @@ async def _start(
         if refusal is None:
             raise
         return refusal
-    Changes({session.client_id}, {session.session_id}, {session.station_id}).publish(calls.bus)
-    language = language_of(request)
-    message = messages.sentence(["session_starting"], language)
-    answer = charging_answers.started(session, start, now, message)
-    return spoken(mobile_answers.started(answer) if family == "mobile" else answer, language)
+    # The command goes out while the answer is written, and before anybody else hears of it.
+    if calls.carrier is not None and session.claimed is not None:
+        calls.carrier.carry(session.claimed)
+    else:
+        calls.bus.publish(COMMAND_QUEUED, station_key(session.station_id))
+    try:
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        language = language_of(request)
+        message = messages.sentence(["session_starting"], language)
+        answer = charging_answers.started(session, start, now, message)
+        return spoken(mobile_answers.started(answer) if family == "mobile" else answer, language)
+    finally:
+        Changes({session.client_id}, {session.session_id}, {session.station_id}).publish(calls.bus)
 
 
 async def _begin(
@@ -131,7 +160,9 @@ async def _begin(
         if not has_credential(request):
             start, is_own_limit = await limit_start(connection, start, calls.rules)
         try:
-            session = await charging.start(connection, start, now=now, rules=calls.rules)
+            session = await charging.start(
+                connection, start, now=now, rules=calls.rules, carrier=calls.carrier
+            )
         except Conflict as error:
             if error.code == "amount_exceeds_balance" and not is_own_limit:
                 error.code = "insufficient_balance"

@@ -50,6 +50,7 @@ from evpower.foundation.module import Job, Limit, Module, Shared
 from evpower.foundation.roles import SERVING
 from evpower.identity import Access, AccountDeletion, PhoneSignIn
 from evpower.payments import Confirmer, Providers
+from evpower.stations import Carrier
 
 _MINUTE_S: Final = 60.0
 # By address, and a carrier's network address translation is one: the limits that count for a phone
@@ -113,6 +114,7 @@ def module(  # noqa: PLR0913 - what the groups of old routes need of other slice
     deletion: AccountDeletion,
     period_totals: PeriodTotals,
     callers: OldCallers | None = None,
+    carrier: Carrier | None = None,
 ) -> Module:
     """Returns the slice; `period_totals` sums up days for the admin pages."""
     callers = callers or old_callers(settings, shared, access)
@@ -127,6 +129,7 @@ def module(  # noqa: PLR0913 - what the groups of old routes need of other slice
         KeyWatch(shared.bus, SESSION_CHANGED),
         configured_rules(settings),
         shared.clock,
+        carrier,
     )
     stations = StationCalls(board, old_hosts(settings))
     bounds_minor = (settings.topup_min_som * 100, settings.topup_max_som * 100)
