@@ -106,6 +106,8 @@ def _print_urls(settings: Path, urls: "Urls") -> None:
     console.print(f"       Supabase  {urls.supabase}")
     console.print(f"       bank      {urls.sandbox}")
     console.print(f"       stations  {urls.ocpp}/ID")
+    sms = settings.parent / "evpower-all.log"
+    console.print(f"       SMS       the codes of sign-in by phone are in {sms}")
     console.print("\nFor other commands, its keys and addresses in another terminal:")
     sys.stdout.write(f"  . {shlex.quote(str(settings))}\n")
     sys.stdout.write("\nCtrl-C ends everything; the data stays for the next start.\n")

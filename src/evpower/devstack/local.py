@@ -182,6 +182,7 @@ class LocalEvPower:
         """Returns the settings of the processes, which `evpower <command>` needs too."""
         supabase = self.stack.supabase
         return {
+            **self._phone_settings(),
             **os.environ,
             "EVPOWER_ENV": "development",
             "EVPOWER_DATABASE_URL": self.stack.evpower_dsn,
@@ -247,6 +248,18 @@ class LocalEvPower:
             key = base64.b64encode(secrets.token_bytes(32)).decode()
             write_private(path, f"whsec_{key}")  # in the form of Standard Webhooks libraries
         return path.read_text().strip()
+
+    def _phone_settings(self) -> dict[str, str]:
+        """Codes of sign-in by phone go to EvPower's log, unless the environment has a sender."""
+        if os.environ.get("EVPOWER_SIGN_IN_SENDER"):
+            return {}
+        path = self.stack.data / "sign-in-secret"
+        if not path.exists():
+            write_private(path, secrets.token_urlsafe(32))
+        return {
+            "EVPOWER_SIGN_IN_SENDER": "console",
+            "EVPOWER_SIGN_IN_SECRET": path.read_text().strip(),
+        }
 
     def _bank_settings(self) -> dict[str, str]:
         if self._bank_name == "odengi":
