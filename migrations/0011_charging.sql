@@ -5,6 +5,7 @@
 
 alter table charging.sessions
   add column started_by text check (started_by in ('app', 'card')),
+  add column without_token boolean not null default false, -- an app of before began it, which sends none
   add column id_tag text check (id_tag ~ '^[0-9A-F]{12}$'), -- one-time, of a start by app; bound to the session for ever
   add column limit_energy_wh bigint check (limit_energy_wh > 0),
   add column limit_amount_minor bigint check (limit_amount_minor > 0),

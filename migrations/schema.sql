@@ -1387,6 +1387,7 @@ CREATE TABLE charging.sessions (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     started_by text,
+    without_token boolean DEFAULT false NOT NULL,
     id_tag text,
     limit_energy_wh bigint,
     limit_amount_minor bigint,

@@ -181,6 +181,19 @@ class TestStart:
         await stop(ride, session)
         assert (await start(ride, connector_id=2)).json()["error"] == "session_already_active"
 
+    @pytest.mark.parametrize("som", [100, 300, 500])
+    async def test_is_told_of_no_session_that_was_begun_with_a_token(
+        self, ride: Ride, som: int
+    ) -> None:
+        await list_client(ride)
+        own = await ride.start(amount_som=som)
+        assert own.json()["success"], own.text
+        for body in ({}, {"amount_som": som}, {"connector_id": 2}):
+            answer = (await start(ride, **body)).json()
+            assert answer["success"] is False
+            assert "session_id" not in answer
+        assert (await ride.start(amount_som=som)).json()["session_id"] == own.json()["session_id"]
+
     async def test_never_ends_by_a_client_taken_off_the_list(self, ride: Ride) -> None:
         await list_client(ride)
         async with ride.api.db.transaction() as connection:

@@ -44,6 +44,7 @@ async def begin_by_card(
         limit_amount_minor=None,
         limit_soc_percent=None,
         vehicle_plate=None,
+        without_token=False,
         start_command_id=None,
         start_window_ends_at=None,
         start_failure=None,

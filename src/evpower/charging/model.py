@@ -159,6 +159,7 @@ class ChargingSession:
     limit_amount_minor: int | None
     limit_soc_percent: int | None
     vehicle_plate: str | None
+    without_token: bool  # an app of before began it, which sends none
     start_command_id: int | None
     start_window_ends_at: datetime | None
     start_failure: str | None

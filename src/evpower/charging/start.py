@@ -45,6 +45,7 @@ class StartRequest(NamedTuple):
     amount_minor: int | None = None
     soc_percent: int | None = None
     vehicle_plate: str | None = None
+    without_token: bool = False  # of an app of before, which sends none
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ async def start(
         limit_amount_minor=request.amount_minor,
         limit_soc_percent=request.soc_percent,
         vehicle_plate=request.vehicle_plate,
+        without_token=request.without_token,
         start_command_id=None,
         start_window_ends_at=now + window_of(facts.connection_time_out, rules),
         start_failure=None,
@@ -209,7 +211,9 @@ async def _repeated(
         is_same = (session.station_id, session.connector_id, limits) == (
             station.id, request.connector, wanted,
         )  # fmt: skip
-        if is_same and session.created_at > now - _REPEATED_WITHIN:
+        # Whoever sends no token is told of no session that was begun with one.
+        is_theirs = session.without_token or not request.without_token
+        if is_same and is_theirs and session.created_at > now - _REPEATED_WITHIN:
             return session
         if session.state != "stopping":  # that one is about to end
             raise _already_active()

@@ -31,6 +31,7 @@ async def limit_start(connection: Connection, request: StartRequest, rules: Rule
             "without a token a session is limited",
             params={"maximum": to_text(MAX_MINOR)},
         )
+    request = request._replace(without_token=True)
     # Read before the open session: a hold that is seen here has its session seen below.
     stored = await get_wallet(connection, request.client_id)
     try:
