@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Final
+from unicodedata import normalize
 from uuid import UUID
 
 from evpower.foundation.db import Connection
@@ -97,6 +98,9 @@ async def credit_by_hand(  # noqa: PLR0913 - every fact of a manual payment
     return posted
 
 
+_NAMES: Final = frozenset({"receipt", "reference", "key"})  # told apart by what is seen of them
+
+
 def check_texts(**texts: str) -> None:
     """Checks operator, reason, receipt or reference: each is required, at most 200 characters.
 
@@ -106,3 +110,5 @@ def check_texts(**texts: str) -> None:
         if not 0 < len(text.strip()) <= _MAX_TEXT:
             raise Invalid(f"{name}_missing", f"{name} must be 1 to {_MAX_TEXT} characters")
         checked(text, name, most=_MAX_TEXT, lines=name == "reason")
+        if name in _NAMES and not (text.isprintable() and text == normalize("NFC", text)):
+            raise Invalid("invalid_request", f"{name} has characters that can't be seen")

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from evpower import charging, identity, payments, wallet
 from evpower.api.legacy.admin import (
@@ -46,11 +46,20 @@ _STATUSES: Final[dict[_Word | None, tuple[str, ...]]] = {
 _ClientId = Annotated[str, Path(max_length=200, description="UUID, or an id from before")]
 
 
+def _json_number(value: object) -> object:
+    """Refuses texts: Decimal would read "1_0", and digits of other scripts."""
+    if isinstance(value, str | bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - of a body, not of a call
+    return value
+
+
 class BalanceBody(BaseModel):
     """Money that was received by hand."""
 
     amount: Annotated[
-        Decimal, Field(ge=-10_000_000, le=10_000_000, description="som; upwards only")
+        Decimal,
+        BeforeValidator(_json_number),
+        Field(ge=-10_000_000, le=10_000_000, description="som; upwards only"),
     ]
     reason: Annotated[
         str,
