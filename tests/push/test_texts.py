@@ -60,5 +60,22 @@ def test_texts_say_what_happened(event: PushEvent, facts: dict[str, Any], body: 
         assert text.endswith("Nothing was charged.")
 
 
+@pytest.mark.parametrize(
+    ("energy_wh", "shown"),
+    [
+        (0, "0.00"),
+        (4, "0.00"),
+        (5, "0.01"),
+        (1_005, "1.01"),
+        (1_325, "1.33"),
+        (12_345, "12.35"),
+        (1_324, "1.32"),
+    ],
+)
+def test_energy_is_rounded_half_up_as_decimals(energy_wh: int, shown: str) -> None:
+    body = text_of(message("stopped", energy_wh=energy_wh), sentence).body
+    assert body.startswith(f"{shown} kWh, ")
+
+
 def test_numbers_are_written_as_the_language_writes_them() -> None:
     assert text_of(message("stopped", "ru"), sentence).body.startswith("12,35 кВт·ч, 166,66 сом.")

@@ -1,6 +1,7 @@
 """What a message says, in Russian, Kyrgyz and English."""
 
 from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Decimal
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -8,6 +9,7 @@ from evpower.foundation.money import to_text
 from evpower.push.model import PushEvent, PushLanguage, PushMessage, Sentence
 
 _WH_PER_KWH: Final = 1000
+_SHOWN_KWH: Final = Decimal("0.01")
 
 
 class PushText(NamedTuple):
@@ -107,7 +109,8 @@ def _limit(facts: Mapping[str, Any], language: PushLanguage) -> str:
 
 
 def _energy(energy_wh: int, language: PushLanguage) -> str:
-    return _decimal(f"{energy_wh / _WH_PER_KWH:.2f}", language)
+    kwh = (Decimal(energy_wh) / _WH_PER_KWH).quantize(_SHOWN_KWH, ROUND_HALF_UP)
+    return _decimal(str(kwh), language)
 
 
 def _money(minor: int, language: PushLanguage) -> str:
