@@ -247,8 +247,11 @@ async def test_a_balance_is_raised_by_a_receipt_once(
         "client_id": str(client), "old_balance": 100.0, "new_balance": 350.5,
         "adjustment": 250.5, "reason": "R-17",
     }  # fmt: skip
-    again = await call(api, "PUT", path, "finance", json=body)
-    assert again["new_balance"] == 350.5
+    again = await answer(api, "PUT", path, "finance", json=body, headers={"Accept-Language": "en"})
+    assert again.json()["data"] == {
+        **done, "old_balance": 350.5, "new_balance": 350.5, "adjustment": 0.0,
+    }  # fmt: skip
+    assert again.json()["message"] == "This receipt was credited before. Nothing has changed."
     other = {"amount": 10, "reason": "R-17"}
     assert await call(api, "PUT", path, "finance", json=other, expect=409) == "receipt_reused"
     row = await owner.fetchrow(

@@ -91,10 +91,12 @@ def shown(data: Mapping[str, Any]) -> Response:
     return Response(orjson.dumps(answer), media_type="application/json")
 
 
-def changed(request: Request, data: Mapping[str, Any]) -> Response:
-    """Returns an answer to a change."""
+def changed(
+    request: Request, data: Mapping[str, Any], *, sentence: str = "admin_changed"
+) -> Response:
+    """Returns an answer to a change; `sentence` is the code of what it says."""
     language = language_of(request)
-    message = messages.sentence(["admin_changed"], language)
+    message = messages.sentence([sentence], language)
     return spoken({"success": True, "data": data, "message": message}, language)
 
 

@@ -159,9 +159,10 @@ def _add_balance(routes: APIRouter, calls: AdminCalls) -> None:
                 "client_id": str(resolved),
                 "old_balance": to_som(old_minor),
                 "new_balance": to_som(posted.balance_minor),
-                "adjustment": to_som(amount_minor),
+                "adjustment": to_som(amount_minor if posted.new else 0),
                 "reason": receipt,
             },
+            sentence="admin_changed" if posted.new else "admin_credited_before",
         )
 
 

@@ -12,6 +12,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "account_has_money": "The account holds {balance} som. Contact support to get them back, then delete the account.",
     "account_restored": "The account is restored.",
     "admin_changed": "It is changed.",
+    "admin_credited_before": "This receipt was credited before. Nothing has changed.",
     "alert_closed": "The alert is closed already.",
     "alert_not_found": "There is no such alert.",
     "amount_exceeds_balance": "The balance is less than this amount. {available} som are available.",

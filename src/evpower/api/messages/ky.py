@@ -12,6 +12,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "account_has_money": "Эсепте {balance} сом бар. Аны кайтаруу үчүн колдоо кызматына кайрылып, анан аккаунтту өчүрүңүз.",
     "account_restored": "Аккаунт калыбына келтирилди.",
     "admin_changed": "Өзгөртүүлөр сакталды.",
+    "admin_credited_before": "Бул чек мурда эле эсепке кошулган. Эч нерсе өзгөргөн жок.",
     "alert_closed": "Билдирүү мурда эле жабылган.",
     "alert_not_found": "Мындай билдирүү жок.",
     "amount_exceeds_balance": "Баланста мындан аз. Жеткиликтүү: {available} сом.",

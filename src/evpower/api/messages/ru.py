@@ -12,6 +12,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "account_has_money": "На счёте {balance} сом. Обратитесь в поддержку, чтобы их вернуть, затем удалите аккаунт.",
     "account_restored": "Аккаунт восстановлен.",
     "admin_changed": "Изменения сохранены.",
+    "admin_credited_before": "Этот чек уже зачислен. Ничего не изменилось.",
     "alert_closed": "Оповещение уже закрыто.",
     "alert_not_found": "Такого оповещения нет.",
     "amount_exceeds_balance": "На балансе меньше этой суммы. Доступно {available} сом.",
