@@ -9,6 +9,7 @@ import pytest
 
 from evpower.foundation.db import Connection
 from tests.payments.conftest import Scenario
+from tests.payments.test_confirm import event
 from tests.waiting import until
 
 FAMILIES = ["/api", "/api/v1"]
@@ -210,3 +211,46 @@ async def test_h2h_status_is_the_payment_in_other_words(scenario: Scenario, pref
     unknown = await call(scenario, "GET", f"{prefix}/payment/h2h-status/nothing")
     assert unknown.status_code == (200 if prefix == "/api" else 404)
     assert unknown.json()["error_code"] == "payment_not_found"
+
+
+@pytest.mark.parametrize("prefix", FAMILIES)
+@pytest.mark.parametrize("slash", ["/", "%2F", "%2f"])
+async def test_a_bill_s_second_payment_is_found_by_its_invoice_id(
+    scenario: Scenario, prefix: str, slash: str
+) -> None:
+    begun = await top_up(scenario, prefix)
+    for ref in ("first", "second"):
+        await scenario.confirmer.confirm(event(begun["order_id"], provider_ref=ref))
+    for kind in ("invoice_id", "order_id"):
+        name = f"{begun[kind]}{slash}2"
+        response = await call(scenario, "GET", f"{prefix}/payment/status/{name}")
+        answer = response.json()
+        assert (response.status_code, answer["status"]) == (200, 1)
+        assert (answer["invoice_id"], answer["paid_amount"]) == (f"{begun['invoice_id']}/2", 100.0)
+        h2h = (await call(scenario, "GET", f"{prefix}/payment/h2h-status/{name}")).json()
+        assert (h2h["success"], h2h["status"]) == (True, "approved")
+    for act in ("status-check", "cancel"):
+        path = f"{prefix}/payment/{act}/{begun['invoice_id']}{slash}2"
+        response = await call(scenario, "POST", path)
+        assert response.status_code == (200 if prefix == "/api" else 409)
+        assert response.json()["success"] is False
+
+
+@pytest.mark.parametrize("prefix", FAMILIES)
+@pytest.mark.parametrize("name", ["nothing/2", "nothing%2F2"])
+async def test_a_second_payment_that_is_unknown_is_answered_as_any_other(
+    scenario: Scenario, prefix: str, name: str
+) -> None:
+    of_any = (await call(scenario, "GET", f"{prefix}/payment/status/nothing")).json()
+    response = await call(scenario, "GET", f"{prefix}/payment/status/{name}")
+    assert response.status_code == 200
+    assert response.json() == of_any | {"invoice_id": "nothing/2"}
+    url = f"{scenario.api.url}{prefix}/payment/status/{name}"
+    refused = await scenario.http.get(url, headers={"Authorization": "Bearer x"})
+    assert (refused.status_code, refused.headers["content-type"]) == (401, "application/json")
+
+
+@pytest.mark.parametrize("tail", ["/nothing/x", "/nothing/0", "/nothing/2/3", "//2"])
+async def test_no_other_path_is_a_payment(scenario: Scenario, tail: str) -> None:
+    response = await call(scenario, "GET", f"/api/v1/payment/status{tail}")
+    assert response.status_code == 404

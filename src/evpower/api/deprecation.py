@@ -10,6 +10,7 @@ from starlette.types import Scope
 
 from evpower.api import metrics
 from evpower.foundation.module import OldRoute
+from evpower.foundation.segments import pattern_of
 
 _MEMBER: Final = re.compile(r"\{([^}]*)\}")
 _HEAD: Final = "HEAD"
@@ -26,7 +27,7 @@ class OldRoutes:
 
     def __init__(self, routes: Iterable[OldRoute] = ()) -> None:
         self._known = {
-            (route.method, route.path): _Known(route, _pattern(route.path), _dates(route))
+            (route.method, route.path): _Known(route, pattern_of([route.path]), _dates(route))
             for route in routes
         }
         self._counts: dict[tuple[str, str, bool], Any] = {}
@@ -69,15 +70,6 @@ class OldRoutes:
             ),
             None,
         )
-
-
-def _pattern(template: str) -> re.Pattern[str]:
-    return re.compile(
-        "".join(
-            "([^/]+)" if index % 2 else re.escape(part)
-            for index, part in enumerate(_MEMBER.split(template))
-        )
-    )
 
 
 def _raw_path(scope: Scope) -> str:

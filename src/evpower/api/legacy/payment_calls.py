@@ -15,6 +15,7 @@ from evpower.api.legacy.respond import language_of, refused, spoken
 from evpower.foundation.clock import to_z
 from evpower.foundation.errors import Conflict, NotFound
 from evpower.foundation.money import to_som
+from evpower.foundation.segments import NumberedRoute
 from evpower.payments import Payment
 
 _CHECK_TAIL: Final = "/payment/status-check/{invoice_id}"
@@ -32,7 +33,7 @@ _WORDS: Final = {
 
 def payment_calls_router(calls: PaymentCalls) -> APIRouter:
     """Returns the routes."""
-    routes = APIRouter(tags=["payment"])
+    routes = APIRouter(tags=["payment"], route_class=NumberedRoute)
     for family in PREFIXES:
         _add_status_check(routes, calls, family)
         _add_cancel(routes, calls, family)

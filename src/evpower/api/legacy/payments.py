@@ -21,6 +21,7 @@ from evpower.foundation.body import read_body
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Conflict, EvPowerError, Forbidden, NotFound, Unavailable
+from evpower.foundation.segments import NumberedRoute
 from evpower.identity import Principal
 from evpower.payments import Payment
 
@@ -45,7 +46,7 @@ class PaymentCalls:
 
 def payments_router(calls: PaymentCalls) -> APIRouter:
     """Returns the routes."""
-    routes = APIRouter()
+    routes = APIRouter(route_class=NumberedRoute)
     for family in PREFIXES:
         _add_top_up(routes, calls, family)
         _add_status(routes, calls, family)
