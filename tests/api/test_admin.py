@@ -107,6 +107,9 @@ async def test_stations_are_listed_by_pages_and_filters(
     station = await call(api, "GET", "/stations/S1")
     assert station == page_row(station)
     assert (station["price_per_kwh"], station["connectors_count"]) == (12.0, 2)
+    powers = [connector["power_kw"] for connector in station["connectors"]]
+    assert len(powers) == 2
+    assert station["power_capacity"] == max(powers)
     assert await call(api, "GET", "/stations/none", expect=404) == "station_not_found"
 
 

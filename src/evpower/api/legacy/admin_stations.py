@@ -224,7 +224,8 @@ def _row(station: ShownStation) -> dict[str, Any]:
         "status": _word(station),
         "is_available": not station.in_maintenance,
         "is_online": station.is_online,
-        "power_capacity": sum(c.rated_power_w for c, _ in station.connectors) / _W_PER_KW,
+        "power_capacity": max((c.rated_power_w for c, _ in station.connectors), default=0)
+        / _W_PER_KW,
         "price_per_kwh": 0.0 if rates is None else rates.per_kwh,
         "session_fee": 0.0 if rates is None else rates.session_fee,
         "currency": "KGS" if rates is None else rates.currency,
