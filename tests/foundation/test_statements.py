@@ -82,7 +82,7 @@ STATEMENTS = {
     "GET /api/v1/operator/clients": 3,
     "POST /api/v1/operator/clients/{client_id}/block": 5,
     "POST /api/v1/operator/clients/{client_id}/unblock": 5,
-    "POST /api/v1/operator/clients/{client_id}/close": 6,
+    "POST /api/v1/operator/clients/{client_id}/close": 7,
     "GET /api/v1/operator/alerts": 3,
     "GET /api/v1/operator/alerts/{alert_id}": 3,
     "POST /api/v1/operator/alerts/{alert_id}/acknowledge": 6,

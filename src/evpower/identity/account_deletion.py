@@ -71,7 +71,11 @@ async def delete_account(calls: AccountDeletion, client_id: UUID, check: CheckAc
         )
         if not had_user:  # no change in Supabase tells the puller
             await clients.close_client(
-                connection, client_id, actor=_ACTOR, reason="the driver deleted the account"
+                connection,
+                client_id,
+                actor=_ACTOR,
+                reason="the driver deleted the account",
+                clock=calls.clock,
             )
 
 

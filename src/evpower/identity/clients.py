@@ -14,6 +14,7 @@ from evpower.foundation.errors import Conflict, Forbidden, NotFound, Unavailable
 from evpower.identity import metrics, store
 from evpower.identity.audit import record_act
 from evpower.identity.model import Claims, Client, Contact, Origin, Profile, Standing
+from evpower.identity.sign_in import store_refresh
 
 _TRIES: Final = 5
 _MAX_LOGGED: Final = 20  # new clients logged one by one; of more, only the number is logged
@@ -113,12 +114,17 @@ def check_standing(standing: Standing, now: datetime) -> None:
     """
     if standing.status != "active":
         raise Forbidden(f"client_{standing.status}", f"the client is {standing.status}")
-    if standing.banned_until is not None and standing.banned_until > now:
-        raise Forbidden("client_blocked", "the user is banned in Supabase Auth")
+    require_not_banned(standing.banned_until, now)
     if standing.unmapped_status is not None:
         raise Forbidden("client_blocked", "the status from before EvPower is not mapped yet")
     if standing.deletion_requested_at is not None:
         raise Forbidden("client_deleted", "the client asked for the account to be deleted")
+
+
+def require_not_banned(banned_until: datetime | None, now: datetime) -> None:
+    """Passes for a user that Supabase Auth lets sign in. Raises Forbidden("client_blocked")."""
+    if banned_until is not None and banned_until > now:
+        raise Forbidden("client_blocked", "the user is banned in Supabase Auth")
 
 
 async def lock_client(connection: Connection, client_id: UUID) -> Client | None:
@@ -235,14 +241,16 @@ async def close_client(
     actor: str,
     reason: str,
     details: Mapping[str, object] | None = None,
+    clock: Clock = utc_now,
 ) -> Client:
     """Closes a client for good: money and history stay, email and phone become free for others.
 
-    Raises NotFound("client_not_found").
+    Its refresh tokens end in the same transaction. Raises NotFound("client_not_found").
     """
     changed = await store.set_status(
         connection, client_id, "closed", ["active", "blocked", "closed"]
     )
+    await store_refresh.revoke_users(connection, [client_id], clock(), "deletion")
     return await _audited(connection, client_id, changed, "client.close", actor, reason, details)
 
 

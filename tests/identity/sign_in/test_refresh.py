@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -120,6 +121,21 @@ async def test_a_blocked_client_stays_signed_in(phones: Phones, owner: Connectio
     signed_in = await phones.sign_in(new_phone())
     await owner.execute("update identity.clients set status = 'blocked'")
     await refresh(phones.refreshes, signed_in.tokens.refresh)
+
+
+async def test_a_user_banned_in_auth_is_refused_as_at_the_sign_in(
+    phones: Phones, client_id: UUID, owner: Connection
+) -> None:
+    signed_in = await phones.sign_in(new_phone())
+    until = phones.clock() + timedelta(days=1)
+    await owner.execute("update identity.clients set banned_until = $1", until)
+    for token in (signed_in.tokens.refresh, old_token(phones, str(client_id))):
+        for rotation in (False, True):
+            refused = await refusal_of(refresh(phones.refreshes, token, rotation=rotation))
+            assert (refused.code, refused.http_status) == ("client_blocked", 403)
+    phones.clock.forward(days=1)
+    for token in (signed_in.tokens.refresh, old_token(phones, str(client_id))):
+        await refresh(phones.refreshes, token)
 
 
 async def test_an_operator_whose_role_ended_is_refused(phones: Phones, db: Database) -> None:

@@ -234,6 +234,15 @@ async def test_the_old_backends_tokens_go_on(
     del supabase
 
 
+async def test_a_banned_user_gets_no_new_token(app: Phone, owner: Connection) -> None:
+    token = {"refresh_token": (await app.sign_in(new_phone()))["refresh_token"]}
+    await owner.execute("update identity.clients set banned_until = now() + interval '1 day'")
+    refused = await app.post("auth/refresh", token)
+    assert (refused.status_code, refused.json()["error_code"]) == (403, "client_blocked")
+    await owner.execute("update identity.clients set banned_until = null")
+    assert (await app.post("auth/refresh", token)).status_code == 200
+
+
 async def test_me_without_a_token_is_401(app: Phone) -> None:
     assert (await app.get("auth/me")).status_code == 401
     assert (await app.get("auth/me", "evp_" + "x" * 40)).status_code == 401

@@ -140,6 +140,7 @@ VERIFY_RESPONSES: Final[Responses] = {
 REFRESH_RESPONSES: Final[Responses] = {
     200: json_response("The next access token", RefreshedAnswer),
     401: problem("`invalid_token`, `token_expired`: the token is bad for certain"),
+    403: problem("`client_blocked`: banned in Supabase Auth"),
     404: problem(_OFF),
     422: problem("`invalid_request`"),
     503: problem("`database_unavailable`, `sign_in_unavailable`: keep the token, try again"),

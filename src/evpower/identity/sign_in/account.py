@@ -14,7 +14,7 @@ import structlog
 
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.errors import Conflict, Forbidden, Unavailable
+from evpower.foundation.errors import Conflict, Unavailable
 from evpower.foundation.ids import new_uuid
 from evpower.identity import clients, metrics, store, store_access
 from evpower.identity.errors import AuthOutcomeUnknown, AuthRefused
@@ -65,14 +65,16 @@ async def find_or_make(accounts: Accounts, phone: str) -> PhoneAccount:
             if account is not None:
                 return account
             review = await _review_reason(accounts, connection, phone)
-            client_id = await store_accounts.open_account(
-                connection, phone, accounts.new_id(), accounts.clock()
-            )
+            client_id = await _begin(accounts, connection, phone)
         if review is not None:
             raise await _needs_review(accounts, phone, review)
         user = await _ensure_user(accounts, phone, client_id)
         async with accounts.db.transaction() as connection:
-            client = await _complete(connection, user, phone)
+            if user.phone == phone:
+                clients.require_not_banned(user.banned_until, accounts.clock())
+                client = await _complete(connection, user, phone)
+            else:  # the user of an earlier beginning has another phone by now
+                client = await _drop(connection, phone, client_id)
         if client is not None:
             _log.info("phone_account_made", client_id=str(client.id))
             return PhoneAccount(client.id, phone, is_new=True)
@@ -89,9 +91,35 @@ async def _find(connection: Connection, phone: str, now: datetime) -> PhoneAccou
     if client_id is None:
         return None
     client = await clients.get_client(connection, client_id)
-    if client.banned_until is not None and client.banned_until > now:
-        raise Forbidden("client_blocked", "the user is banned in Supabase Auth")
+    clients.require_not_banned(client.banned_until, now)
+    # The puller may have completed what an earlier sign-in began.
+    await store_accounts.close_account(connection, phone)
     return PhoneAccount(client_id, phone)
+
+
+async def _begin(accounts: Accounts, connection: Connection, phone: str) -> UUID:
+    """Returns the id to make the account under: of an earlier beginning, or a new one.
+
+    A phone is given to another person one day: an earlier id is used only while it can be of this
+    phone.
+    """
+    now = accounts.clock()
+    client_id = await store_accounts.open_account(connection, phone, accounts.new_id(), now)
+    client = await store.client_by_id(connection, client_id)
+    if client is None or _may_get(client, phone):
+        return client_id
+    await _drop(connection, phone, client_id)
+    return await store_accounts.open_account(connection, phone, accounts.new_id(), now)
+
+
+def _may_get(client: Client, phone: str) -> bool:
+    return client.status != "closed" and client.phone in {phone, None}
+
+
+async def _drop(connection: Connection, phone: str, client_id: UUID) -> None:
+    """Ends a beginning whose id is of another phone, or deleted: the next id is a new one."""
+    _log.warning("phone_account_dropped", client_id=str(client_id))
+    await store_accounts.close_account(connection, phone, client_id)
 
 
 async def _review_reason(
@@ -150,14 +178,13 @@ async def _complete(connection: Connection, user: AuthUser, phone: str) -> Clien
     The puller may have made it a moment ago, from the same user.
     """
     profile = Profile(phone=phone, phone_verified=True)
-    client = await clients.ensure(connection, user.id, profile, "register")
-    if client.status == "closed":  # it was deleted meanwhile: the next round makes another
-        await store_accounts.close_account(connection, phone)
-        return None
+    await clients.ensure(connection, user.id, profile, "register")
+    client = await store.lock_client(connection, user.id)
+    assert client is not None  # noqa: S101 - clients are never deleted
+    if not _may_get(client, phone):  # it was deleted, or got another phone meanwhile
+        return await _drop(connection, phone, client.id)
     if client.phone != phone or not client.phone_verified:
-        locked = await store.lock_client(connection, client.id)
-        assert locked is not None  # noqa: S101 - clients are never deleted
-        client, holders = await clients.sync_profile(connection, locked, locked.with_phone(phone))
+        client, holders = await clients.sync_profile(connection, client, client.with_phone(phone))
         if holders:
             metrics.CONTACTS_LEFT_OUT.labels("phone").inc()
             return None

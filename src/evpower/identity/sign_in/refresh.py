@@ -17,10 +17,10 @@ from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unauthenticated
 from evpower.foundation.ids import new_uuid
-from evpower.identity import metrics, store, store_access, store_aliases
+from evpower.identity import clients, metrics, store, store_access, store_aliases
 from evpower.identity.aliases import as_uuid
 from evpower.identity.issued_tokens import old_id
-from evpower.identity.sign_in import store_refresh
+from evpower.identity.sign_in import store_accounts, store_refresh
 from evpower.identity.sign_in.issuer import Subject
 from evpower.identity.sign_in.keys import TokenIssuer
 from evpower.identity.sign_in.store_refresh import RevokedBy, StoredRefresh
@@ -84,7 +84,7 @@ async def refresh(calls: RefreshCalls, token: str, *, rotation: bool = False) ->
     """Returns a new access token, and with `rotation` a new refresh token.
 
     Raises Unauthenticated("invalid_token" | "token_expired") only for a token that is proven bad;
-    Unavailable while that can't be found out.
+    Unavailable while that can't be found out; Forbidden("client_blocked") as a sign-in does.
     """
     if not 0 < len(token) <= _MAX_LENGTH or not token.isascii():
         raise _refused("not a refresh token")
@@ -125,7 +125,7 @@ async def _refresh_own(calls: RefreshCalls, token: str, *, rotation: bool) -> To
         stored = await store_refresh.lock_token(connection, _digest(token))
         refusal = await _refusal(connection, stored, now)
         if refusal is None and stored is not None:
-            subject = await _subject(connection, stored)
+            subject = await _subject(connection, stored, now)
             if subject is not None:
                 return await _renew(calls, connection, stored, subject, now, rotation=rotation)
     # Raised after the commit: a revoked family must stay revoked.
@@ -172,16 +172,22 @@ async def _refusal(
     return _refused("the refresh token was replaced, and used again")
 
 
-async def _subject(connection: Connection, stored: StoredRefresh) -> Subject | None:
-    """Returns whom the next access token is for; None: an ended operator, a closed client."""
+async def _subject(connection: Connection, stored: StoredRefresh, now: datetime) -> Subject | None:
+    """Returns whom the next access token is for; None: an ended operator, a closed client.
+
+    Raises Forbidden("client_blocked").
+    """
     if stored.kind == "admin":
         operator = await store_access.active_operator(connection, stored.user_id)
         if operator is None:
             return None
+        if await store_accounts.operators_phone(connection, stored.user_id) != stored.phone:
+            return None  # a sign-in that began before the phone was taken away
         return Subject(stored.user_id, "admin", stored.phone, operator.role)
     client = await store.client_by_id(connection, stored.user_id)
     if client is None or client.status == "closed":
         return None
+    clients.require_not_banned(client.banned_until, now)
     return Subject(client.id, "client", client.phone or stored.phone)
 
 
@@ -196,6 +202,7 @@ async def _refresh_old(calls: RefreshCalls, token: str) -> Tokens:
         client = None if client_id is None else await store.client_by_id(connection, client_id)
         if client is None or client.status == "closed":
             raise _refused("the token names no client here")
+        clients.require_not_banned(client.banned_until, calls.clock())
         subject = Subject(client.id, "client", client.phone or "")
         access = await calls.issuer.access_token(connection, subject)
     metrics.REFRESHES.labels("old").inc()

@@ -76,9 +76,16 @@ async def open_account(connection: Connection, phone: str, client_id: UUID, now:
     )
 
 
-async def close_account(connection: Connection, phone: str) -> None:
-    """Deletes what `open_account` stored."""
-    await connection.execute("delete from identity.phone_accounts where phone = $1", phone)
+async def close_account(connection: Connection, phone: str, client_id: UUID | None = None) -> None:
+    """Deletes what `open_account` stored; with `client_id` only a beginning under this id."""
+    await connection.execute(
+        """
+        delete from identity.phone_accounts
+         where phone = $1 and ($2::uuid is null or client_id = $2)
+        """,
+        phone,
+        client_id,
+    )
 
 
 async def put_review(

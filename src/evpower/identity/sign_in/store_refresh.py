@@ -146,17 +146,23 @@ async def revoke_family(
 
 
 async def revoke_users(
-    connection: Connection, user_ids: Sequence[UUID], now: datetime, revoked_by: RevokedBy
+    connection: Connection,
+    user_ids: Sequence[UUID],
+    now: datetime,
+    revoked_by: RevokedBy,
+    kind: UserType | None = None,
 ) -> int:
-    """Revokes every token of these users; returns how many were not revoked before."""
+    """Revokes every token of these users, or those of a kind; returns how many were not revoked."""
     rows: list[Record] = await connection.fetch(
         """
         update identity.refresh_tokens set revoked_at = $2, revoked_by = $3
-         where user_id = any($1) and revoked_at is null returning id
+         where user_id = any($1) and revoked_at is null and ($4::text is null or kind = $4)
+        returning id
         """,
         list(user_ids),
         now,
         revoked_by,
+        kind,
     )
     return len(rows)
 
