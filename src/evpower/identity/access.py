@@ -18,6 +18,7 @@ from evpower.identity.clients import ensure_client
 from evpower.identity.model import Claims, Operator, OperatorRole, Principal
 from evpower.identity.roles import RIGHTS, ROLES, Right
 from evpower.identity.service_keys import PREFIX, check_service_key
+from evpower.identity.sign_in import store_accounts
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.identity.tokens import TokenVerifier
 
@@ -73,17 +74,18 @@ class Access:
             name = await check_service_key(self._db, credential)
             return Principal("service", None, name, None)
         claims = await self._verify(credential)
-        if claims.is_admin or claims.sub in await self._operators.by_id():
+        if claims.is_admin:
+            return _operator(await self._operators.signed_in(claims), claims.expires_at)
+        if await self._is_operator(claims):
             operator = await self._operators.read_current(claims.sub)
             if operator is not None:
                 return _operator(operator, claims.expires_at)
-        if claims.is_admin:
-            raise Forbidden("forbidden", "this user is no operator any more")
         if not self._known.has(claims.sub):
             async with self._db.transaction() as connection:
                 await ensure_client(connection, claims)
             self._known.add(claims.sub)
-        return Principal("client", claims.sub, "", claims.expires_at, claims.sub)
+        user_id = claims.sub if claims.may_be_operator else None
+        return Principal("client", claims.sub, "", claims.expires_at, user_id)
 
     async def client_of_token(self, token: str) -> Claims:
         """Returns the claims of a client's token; the client itself may not exist yet.
@@ -94,7 +96,7 @@ class Access:
         if token.startswith(PREFIX):
             raise Forbidden("forbidden", "only a client may do this")
         claims = await self._verify(token)
-        if claims.is_admin or claims.sub in await self._operators.by_id():
+        if claims.is_admin or await self._is_operator(claims):
             raise Forbidden("forbidden", "only a client may do this")
         return claims
 
@@ -153,6 +155,9 @@ class Access:
         Forbidden("forbidden"), Invalid("invalid_request").
         """
         return await self._old_ids.client(caller, raw)
+
+    async def _is_operator(self, claims: Claims) -> bool:
+        return claims.may_be_operator and claims.sub in await self._operators.by_id()
 
     async def _verify(self, token: str) -> Claims:
         """Returns the claims of a valid token; the old backend's id is replaced by the client's."""
@@ -264,6 +269,17 @@ class _Operators:
         cached = self._cached.peek() or {}
         others = {other: entry for other, entry in cached.items() if other != user_id}
         self._cached.replace(others if operator is None else {**others, user_id: operator})
+        return operator
+
+    async def signed_in(self, claims: Claims) -> Operator:
+        """Returns the operator of a token issued to one. Raises Forbidden("forbidden")."""
+        operator = await self.read_current(claims.sub)
+        if operator is None:
+            raise Forbidden("forbidden", "this user is no operator any more")
+        async with self._db.connection() as connection:
+            phone = await store_accounts.operators_phone(connection, claims.sub)
+        if phone != claims.phone:
+            raise Forbidden("forbidden", "this operator signs in with another phone")
         return operator
 
     def expire(self) -> None:

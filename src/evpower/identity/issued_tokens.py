@@ -129,7 +129,7 @@ def own_claims(claims: Mapping[str, Any], expires_at: datetime) -> Claims:
     """Returns the claims of EvPower's own token, whose signature and times were checked."""
     if claims.get("iss") != ISSUER or claims.get("aud") != AUDIENCE:
         raise _invalid("the token is for another audience")
-    kind, sub = claims.get("type"), claims.get("sub")
+    kind, sub, phone = claims.get("type"), claims.get("sub"), claims.get("phone")
     user_id = as_uuid(sub) if isinstance(sub, str) else None
     if user_id is None or kind not in ("client", "admin"):
         raise _invalid("the token names no user")
@@ -141,6 +141,7 @@ def own_claims(claims: Mapping[str, Any], expires_at: datetime) -> Claims:
         app_metadata={},
         issuer="evpower",
         is_admin=kind == "admin",
+        phone=phone if isinstance(phone, str) else "",
     )
 
 

@@ -100,6 +100,12 @@ class Claims:
     issuer: IssuedBy = "supabase"
     old_id: str = ""  # the old backend's id of the client; `sub` is its client here once resolved
     is_admin: bool = False  # issued to an operator: it never becomes a client's
+    phone: str = ""  # that an operator signed in with; of EvPower's own tokens only
+
+    @property
+    def may_be_operator(self) -> bool:
+        """Whether the user's role counts: a token that was issued to a client stays a client's."""
+        return self.issuer == "supabase" or self.is_admin
 
     @property
     def email_confirmed(self) -> bool | None:
@@ -115,7 +121,8 @@ class Principal:
     client_id: UUID | None  # of a client only
     name: str  # of the service key or the operator, for logs and the audit; empty for a client
     expires_at: datetime | None  # of the token; a service key has none
-    user_id: UUID | None = None  # the Supabase user of a client or an operator
+    # The Supabase user of an operator, or of a client whose token may become an operator's.
+    user_id: UUID | None = None
     role: OperatorRole | None = None  # of an operator only
 
 

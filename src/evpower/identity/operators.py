@@ -2,12 +2,14 @@
 
 from uuid import UUID
 
+from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Invalid, NotFound
 from evpower.identity import store_access
 from evpower.identity.audit import record_act
 from evpower.identity.contact import clean_name
 from evpower.identity.model import Operator, OperatorRole
+from evpower.identity.sign_in import store_refresh
 
 
 async def add_operator(
@@ -39,11 +41,20 @@ async def add_operator(
 
 
 async def remove_operator(
-    connection: Connection, *, user_id: UUID, actor: str, reason: str | None = None
+    connection: Connection,
+    *,
+    user_id: UUID,
+    actor: str,
+    reason: str | None = None,
+    clock: Clock = utc_now,
 ) -> None:
-    """Revokes the role, from the next request on. Raises NotFound("operator_not_found")."""
+    """Revokes the role, from the next request on, and the sign-in by phone as this operator.
+
+    Raises NotFound("operator_not_found").
+    """
     if not await store_access.revoke_operator(connection, user_id):
         raise NotFound("operator_not_found", "this user is no operator")
+    await store_refresh.revoke_users(connection, [user_id], clock(), "operator", "admin")
     await record_act(
         connection, actor=actor, action="operator.remove", subject=str(user_id), reason=reason
     )

@@ -97,10 +97,10 @@ async def put_operator(
 
 
 async def revoke_operator(connection: Connection, user_id: UUID) -> bool:
-    """Revokes the role; False: the user has none."""
+    """Revokes the role, and the phone it signs in with; False: the user has none."""
     revoked = await connection.fetchval(
         """
-        update identity.operators set revoked_at = now()
+        update identity.operators set revoked_at = now(), phone = null
         where user_id = $1 and revoked_at is null returning true
         """,
         user_id,

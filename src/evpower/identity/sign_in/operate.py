@@ -5,14 +5,14 @@ from uuid import UUID
 
 import asyncpg
 
-from evpower.foundation.clock import Clock
+from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Invalid, NotFound, Unavailable
 from evpower.identity import clients, store_access
 from evpower.identity.audit import record_act
 from evpower.identity.errors import AuthRefused
 from evpower.identity.model import Client, Operator
-from evpower.identity.sign_in import store_accounts
+from evpower.identity.sign_in import store_accounts, store_refresh
 from evpower.identity.sign_in.send import read_phone
 from evpower.identity.sign_in.store_accounts import PhoneReview
 from evpower.identity.supabase_admin import SupabaseAdmin
@@ -72,10 +72,16 @@ async def decide_review(
 
 
 async def set_operator_phone(
-    connection: Connection, user_id: UUID, raw_phone: str | None, *, actor: str
+    connection: Connection,
+    user_id: UUID,
+    raw_phone: str | None,
+    *,
+    actor: str,
+    clock: Clock = utc_now,
 ) -> None:
     """Lets an operator sign in by a code to this phone; None: no longer.
 
+    Earlier sign-ins as this operator by a code end in the same transaction.
     Raises Invalid("invalid_phone"), NotFound("operator_not_found"), Conflict("phone_taken").
     """
     phone = None if raw_phone is None else read_phone(raw_phone)
@@ -86,6 +92,7 @@ async def set_operator_phone(
         raise Conflict("phone_taken", "another operator signs in with this phone") from error
     if not changed:
         raise NotFound("operator_not_found", "this user is no operator")
+    await store_refresh.revoke_users(connection, [user_id], clock(), "operator", "admin")
     await record_act(
         connection,
         actor=actor,
