@@ -72,13 +72,34 @@ class OldCallers:
     ) -> Principal | None:
         """Returns the caller; None: without a token, and may do this with the object of that name.
 
-        Call `exists` once the object is found. Raises Unauthenticated, Unavailable, and 429
-        "too_many_requests".
+        For reads: operators and services pass. Call `exists` once the object is found. Raises
+        Unauthenticated, Unavailable, and 429 "too_many_requests".
         """
         if has_credential(request):
             return await self.access.principal(request)
         self._pass(request, family, operation, name)
         return None
+
+    async def client_by_id(
+        self, request: Request, family: Family, operation: Operation, name: str
+    ) -> Principal | None:
+        """Returns the client that calls, or None, as `by_id` does: for calls with an effect.
+
+        Raises Forbidden("forbidden") for operators and services, and the errors of `by_id`.
+        """
+        if has_credential(request):
+            return await self.access.require_client(request)
+        return await self.by_id(request, family, operation, name)
+
+    async def demand_listed(
+        self, request: Request, family: Family, operation: Operation, client_id: UUID
+    ) -> None:
+        """Checks that the client of what a request without a token names is on the list.
+
+        Raises Unauthenticated("missing_token").
+        """
+        if not has_credential(request):
+            await self._find_listed(family, operation, str(client_id))
 
     async def client(
         self, request: Request, family: Family, operation: Operation, client: str | None
@@ -124,12 +145,16 @@ class OldCallers:
         # Client ids are no secret: a stranger elsewhere must not use up a client's budget.
         name = f"client:{parsed or named[: identity.MAX_OLD_ID]} of {self._address(request)}"
         self._pass(request, family, operation, name)
+        client_id = await self._find_listed(family, operation, named)
+        self.exists(request, name)
+        return client_id
+
+    async def _find_listed(self, family: Family, operation: Operation, named: str) -> UUID:
         async with self._db.connection() as connection:
             client_id = await identity.find_without_token(connection, named)
         if client_id is None:
             metrics.WITHOUT_TOKEN.labels(family, operation, "not_listed").inc()
             raise _missing()
-        self.exists(request, name)
         return client_id
 
     def exists(self, request: Request, name: str) -> None:

@@ -202,9 +202,7 @@ async def _session_to_stop(
 ) -> SessionView:
     """Returns the session that the caller may stop."""
     name = f"session:{session_id}"
-    principal = await calls.callers.by_id(request, family, "stop", name)
-    if principal is not None:
-        client_of(principal)
+    principal = await calls.callers.client_by_id(request, family, "stop", name)
     async with calls.db.connection() as connection:
         view = await charging.session_status(connection, session_id)
     calls.callers.exists(request, name)

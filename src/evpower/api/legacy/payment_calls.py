@@ -9,8 +9,15 @@ from fastapi.responses import Response
 from evpower import payments
 from evpower.api import messages
 from evpower.api.legacy import mobile_schemas, payment_schemas
-from evpower.api.legacy.families import PREFIXES, Family, Operation
-from evpower.api.legacy.payments import InvoiceId, PaymentCalls, find_payment, to_response
+from evpower.api.legacy.callers import has_credential
+from evpower.api.legacy.families import PREFIXES, Family
+from evpower.api.legacy.payments import (
+    InvoiceId,
+    PaymentCalls,
+    find_own_payment,
+    find_payment,
+    to_response,
+)
 from evpower.api.legacy.respond import language_of, refused, spoken
 from evpower.foundation.clock import to_z
 from evpower.foundation.errors import Conflict, NotFound
@@ -48,12 +55,13 @@ def _add_status_check(routes: APIRouter, calls: PaymentCalls, family: Family) ->
         responses=payment_schemas.CHECK_RESPONSES
         if family == "v1"
         else mobile_schemas.CHECK_RESPONSES,
+        openapi_extra=payment_schemas.CLIENT_ONLY,
     )
     async def status_check(  # pyright: ignore[reportUnusedFunction]
         request: Request, invoice_id: InvoiceId
     ) -> Response:
         """Have the provider asked within seconds, also about an invoice that has expired."""
-        payment = await _require(calls, request, family, "read", invoice_id)
+        payment = _known(await find_own_payment(calls, request, family, "read", invoice_id))
         now = calls.clock()
         await payments.ask_soon(calls.db, payment, now=now)
         if payment.shown_status(now) != "processing":
@@ -88,12 +96,13 @@ def _add_cancel(routes: APIRouter, calls: PaymentCalls, family: Family) -> None:
         responses=payment_schemas.CANCEL_RESPONSES
         if family == "v1"
         else mobile_schemas.CANCEL_RESPONSES,
+        openapi_extra=payment_schemas.CLIENT_ONLY,
     )
     async def cancel(  # pyright: ignore[reportUnusedFunction]
         request: Request, invoice_id: InvoiceId
     ) -> Response:
         """Cancel it at the provider, then here; money that comes nevertheless is credited."""
-        payment = await _require(calls, request, family, "top-up", invoice_id)
+        payment = _known(await find_own_payment(calls, request, family, "top-up", invoice_id))
         try:
             after = await payments.cancel(
                 calls.db,
@@ -137,10 +146,7 @@ def _not_canceled(request: Request, family: Family, status: str) -> Response:
     return refused(error, request, members, family=family)
 
 
-async def _require(
-    calls: PaymentCalls, request: Request, family: Family, operation: Operation, invoice_id: str
-) -> Payment:
-    payment = await find_payment(calls, request, family, operation, invoice_id)
+def _known(payment: Payment | None) -> Payment:
     if payment is None:
         raise NotFound("payment_not_found", "there is no such payment")
     return payment
@@ -156,24 +162,19 @@ def _add_h2h_status(routes: APIRouter, calls: PaymentCalls, family: Family) -> N
         request: Request, transaction_id: InvoiceId
     ) -> Response:
         """Answer by invoice or order id: pending, approved, canceled or refunded."""
-        payment = await _require(calls, request, family, "read", transaction_id)
-        shape = _mobile if family == "mobile" else _newer
-        return to_response(
-            shape(payment, transaction_id, _WORDS[payment.shown_status(calls.clock())])
-        )
-
-
-def _mobile(payment: Payment, transaction_id: str, word: str) -> dict[str, Any]:
-    del payment, transaction_id
-    return {"success": True, "status": word, "final": word != "pending", "detail": word}
-
-
-def _newer(payment: Payment, transaction_id: str, word: str) -> dict[str, Any]:
-    return {
-        "success": True,
-        "transaction_id": transaction_id,
-        "invoice_id": payment.invoice_id,
-        "status": word,
-        "client_id": str(payment.client_id),
-        "amount": to_som(payment.amount_minor),
-    }
+        payment = _known(await find_payment(calls, request, family, transaction_id))
+        word = _WORDS[payment.shown_status(calls.clock())]
+        if family == "mobile":
+            mobile = {"status": word, "final": word != "pending", "detail": word}
+            return to_response({"success": True, **mobile})
+        # The id of an invoice does not tell a stranger whose it is.
+        owner = {"client_id": str(payment.client_id)} if has_credential(request) else {}
+        answer: dict[str, Any] = {
+            "success": True,
+            "transaction_id": transaction_id,
+            "invoice_id": payment.invoice_id,
+            "status": word,
+            **owner,
+            "amount": to_som(payment.amount_minor),
+        }
+        return to_response(answer)

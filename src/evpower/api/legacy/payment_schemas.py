@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from pydantic import BaseModel, Field
 
@@ -115,7 +115,7 @@ class H2hStatus(BaseModel):
     transaction_id: str
     invoice_id: str
     status: Literal["pending", "approved", "canceled", "refunded"]
-    client_id: UUID
+    client_id: Annotated[UUID, Field(description="Absent without a token", default_factory=uuid4)]
     amount: _Money
 
 
@@ -137,15 +137,19 @@ class CanceledPayment(BaseModel):
 
 
 _UNAUTHENTICATED: Final = problem("`missing_token`, `invalid_token`, `token_expired`")
+CLIENT_ONLY: Final[dict[str, Any]] = {"security": [{"supabaseToken": []}]}
+_NO_CLIENT: Final = problem("`forbidden`: only the payment's client may do this")
 CHECK_RESPONSES: Final[Responses] = {
     200: json_response("It is asked", CheckBegun),
     401: _UNAUTHENTICATED,
+    403: _NO_CLIENT,
     404: problem("`payment_not_found`"),
     409: problem("`payment_not_processing`, with `status`"),
 }
 CANCEL_RESPONSES: Final[Responses] = {
     200: json_response("The payment", CanceledPayment),
     401: _UNAUTHENTICATED,
+    403: _NO_CLIENT,
     404: problem("`payment_not_found`"),
     409: problem("`payment_not_cancellable`, with `status`"),
     503: problem("`payment_provider_error`: the provider did not answer, it may still be paid"),

@@ -127,7 +127,7 @@ def _add_status(routes: APIRouter, calls: PaymentCalls, family: Family) -> None:
         request: Request, invoice_id: InvoiceId
     ) -> Response:
         """Answer by invoice or order id: 0 processing, 1 approved, 2 canceled, 3 or 4 refunded."""
-        payment = await find_payment(calls, request, family, "read", invoice_id)
+        payment = await find_payment(calls, request, family, invoice_id)
         if payment is not None:
             answer = payment_answers.status(payment, calls.clock())
             return to_response(mobile_answers.payment(answer) if family == "mobile" else answer)
@@ -139,31 +139,52 @@ def _add_status(routes: APIRouter, calls: PaymentCalls, family: Family) -> None:
 
 
 async def find_payment(
-    calls: PaymentCalls,
-    request: Request,
-    family: Family,
-    operation: Operation,
-    invoice_id: str,
+    calls: PaymentCalls, request: Request, family: Family, invoice_id: str
 ) -> Payment | None:
-    """Returns the payment of an invoice or order id if the caller may see it.
+    """Returns the payment of an invoice or order id if the caller may read it.
 
     Another client's payment is as one that is unknown. Raises the errors of `OldCallers.by_id`.
     """
-    name = f"invoice:{invoice_id}"
-    principal = await calls.callers.by_id(request, family, operation, name)
+    name = _name(invoice_id)
+    caller = await calls.callers.by_id(request, family, "read", name)
+    payment = await _find(calls, caller, invoice_id)
+    if payment is not None:
+        calls.callers.exists(request, name)
+    return payment
+
+
+async def find_own_payment(
+    calls: PaymentCalls, request: Request, family: Family, operation: Operation, invoice_id: str
+) -> Payment | None:
+    """Returns the payment if it is the calling client's.
+
+    Another client's is as one that is unknown. Without a token a `top-up` is of a listed client.
+    Raises the errors of `OldCallers.client_by_id` and `demand_listed`.
+    """
+    name = _name(invoice_id)
+    caller = await calls.callers.client_by_id(request, family, operation, name)
+    payment = await _find(calls, caller, invoice_id)
+    if payment is None:
+        return None
+    if operation == "top-up":
+        await calls.callers.demand_listed(request, family, operation, payment.client_id)
+    calls.callers.exists(request, name)
+    return payment
+
+
+async def _find(calls: PaymentCalls, caller: Principal | None, invoice_id: str) -> Payment | None:
     if not (invoice_id.isascii() and invoice_id.isprintable()):
         return None
     async with calls.db.connection() as connection:
         payment = await payments.find_by_invoice(connection, invoice_id)
-    if payment is None:
-        return None
-    calls.callers.exists(request, name)
-    is_another = (
-        principal is not None
-        and principal.kind == "client"
-        and principal.client_id != payment.client_id
-    )
+    if payment is None or caller is None:
+        return payment
+    is_another = caller.kind == "client" and caller.client_id != payment.client_id
     return None if is_another else payment
+
+
+def _name(invoice_id: str) -> str:
+    return f"invoice:{invoice_id}"
 
 
 def _client_of(principal: Principal) -> UUID:
