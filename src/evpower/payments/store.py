@@ -41,10 +41,11 @@ async def confirm_many(connection: Connection, events: Sequence[Event]) -> list[
     return [read_row(Confirmation, row) for row in rows]
 
 
-async def balance(connection: Connection, client_id: UUID, since: datetime) -> tuple[int, int]:
+async def lock_balance(connection: Connection, client_id: UUID, since: datetime) -> tuple[int, int]:
     """Returns the balance (tyiyn) and the number of open payments created since then.
 
-    Only the client's newest 200 payments are counted.
+    Only the client's newest 200 payments are counted. Other top-ups of the client wait until the
+    transaction ends: each finds the QR codes of those before it.
     """
     row = await fetch_one(
         connection,
@@ -52,7 +53,8 @@ async def balance(connection: Connection, client_id: UUID, since: datetime) -> t
         select balance_minor, (select count(*) from (
           select closed_at, created_at from payments.payments where client_id = $1
            order by id desc limit 200) newest
-         where closed_at is null and created_at > $2) as open
+         where closed_at is null and created_at > $2) as open,
+         pg_advisory_xact_lock(hashtextextended('payments.top_up ' || client_id, 0))::text as locked
         from wallet.balances where client_id = $1
         """,
         client_id,

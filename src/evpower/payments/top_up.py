@@ -95,7 +95,8 @@ async def top_up(
             await require_active(connection, client_id)
         except NotFound:
             return TopUpFailure("client_not_found", None, None)
-        balance_minor, open_count = await store.balance(connection, client_id, now - OPEN_WITHIN)
+        since = now - OPEN_WITHIN
+        balance_minor, open_count = await store.lock_balance(connection, client_id, since)
         if provider is None:
             return TopUpFailure("payment_provider_error", None, balance_minor)
         request = _Request(client_id, amount_minor, description, key)
