@@ -36,7 +36,7 @@ create table payments.differences (
   ours_minor bigint not null check (ours_minor >= 0),
   theirs_minor bigint not null check (theirs_minor >= 0),
   ours_returned_minor bigint not null check (ours_returned_minor >= 0),
-  theirs_returned_minor bigint not null check (theirs_returned_minor >= 0),
+  theirs_returned_minor bigint check (theirs_returned_minor >= 0), -- null: returned, and the amount is unknown
   at timestamptz not null,                           -- when it was credited, else when the provider has it
   found_at timestamptz not null,
   first_run bigint not null references payments.reconciliations,

@@ -3318,7 +3318,7 @@ CREATE TABLE payments.differences (
     ours_minor bigint NOT NULL,
     theirs_minor bigint NOT NULL,
     ours_returned_minor bigint NOT NULL,
-    theirs_returned_minor bigint NOT NULL,
+    theirs_returned_minor bigint,
     at timestamp with time zone NOT NULL,
     found_at timestamp with time zone NOT NULL,
     first_run bigint NOT NULL,

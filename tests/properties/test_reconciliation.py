@@ -62,7 +62,18 @@ ATTEMPTS = st.builds(
     is_told=st.sampled_from([True, True, True, False]),
     is_accepted=st.booleans(),
     listed=st.sampled_from(
-        ["same", "same", "same", "absent", "more", "canceled", "twice", "nameless", "two_lines"]
+        [
+            "same",
+            "same",
+            "same",
+            "absent",
+            "more",
+            "canceled",
+            "twice",
+            "nameless",
+            "two_lines",
+            "amountless",
+        ]
     ),
     is_answered=st.booleans(),
 )
@@ -161,6 +172,7 @@ def _listed(last: Event, attempt: Attempt) -> list[HistoryItem]:
         "canceled": [replace(item, status="canceled")],
         "twice": [paid, paid, *([item] if item.refunded_minor else [])],
         "nameless": [replace(item, transaction_ref=None)],
+        "amountless": [replace(item, refunded_minor=None)],
         "two_lines": [paid, item] if item.refunded_minor else [paid],
     }
     return forms.get(attempt.listed, [item])
@@ -193,7 +205,7 @@ async def check(
             row.ours_minor - row.theirs_minor for row in of_run
         )
         assert run.ours_returned_minor - run.theirs_returned_minor == sum(
-            row.ours_returned_minor - row.theirs_returned_minor for row in of_run
+            row.ours_returned_minor - (row.theirs_returned_minor or 0) for row in of_run
         )
     if not strays and all(_is_equal(attempt) for attempt in attempts):
         assert differing == []
@@ -212,7 +224,7 @@ def _is_equal(attempt: Attempt) -> bool:
         attempt.is_told
         and is_whole
         and attempt.currency == "KGS"
-        and attempt.listed in {"same", "two_lines", "nameless"}
+        and attempt.listed in {"same", "two_lines", "nameless", "amountless"}
     )
 
 

@@ -162,11 +162,12 @@ def register(group: typer.Typer) -> None:
 
 
 def _line(row: Difference) -> str:
+    returned = row.theirs_returned_minor
     state = "closed" if row.closed_at else row.decision or "open"
     return (
         f"{row.id}  {row.provider}  {row.kind}: ours {to_text(row.ours_minor)}, theirs"
         f" {to_text(row.theirs_minor)}, returned {to_text(row.ours_returned_minor)} and"
-        f" {to_text(row.theirs_returned_minor)} {row.theirs_currency}, reference"
+        f" {'unknown' if returned is None else to_text(returned)} {row.theirs_currency}, reference"
         f" {row.reference or 'none'}, order {row.order_id or 'none'}, {to_z(row.at)}  -> {state}"
     )
 

@@ -88,7 +88,7 @@ class HistoryItem:
     status: PaymentStatus
     amount_minor: int
     currency: str
-    refunded_minor: int
+    refunded_minor: int | None  # None: it does not say
     at: datetime | None
 
 

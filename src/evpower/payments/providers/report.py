@@ -148,7 +148,7 @@ def _item(cells: Sequence[str], places: Mapping[str, int], columns: ReportColumn
         status=status,
         amount_minor=amount,
         currency=values.get("currency") or CURRENCY,
-        refunded_minor=refunded,
+        refunded_minor=(refunded or None) if status == "partial_refund" else refunded,
         at=_time(values["date"]),
     )
 

@@ -176,7 +176,7 @@ class SandboxProvider:
             status=event.status,
             amount_minor=event.paid_minor or 0,
             currency=event.currency,
-            refunded_minor=event.refunded_minor or 0,
+            refunded_minor=event.refunded_minor,
             at=datetime.fromtimestamp(paid_s, UTC) if isinstance(paid_s, float | int) else None,
         )
 

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -35,19 +36,27 @@ def merge(
     for reference, lines in grouped.items():
         payments = [line for line in lines if line.status == "approved"]
         first = (payments or [line for line in lines if line.status in _PAID] or lines)[0]
-        returned = max(_returned(line) for line in lines)
-        money[reference] = _theirs(reference, first, returned)
+        money[reference] = _theirs(reference, first, _returned_of(lines))
         again += [_theirs(reference, line, 0) for line in payments[1:]]
     return money, again
 
 
-def _returned(item: HistoryItem) -> int:
+def _returned_of(lines: Sequence[HistoryItem]) -> int | None:
+    """Returns what was given back; None: something was, and no line says how much."""
+    amounts = [_returned(line) for line in lines]
+    known = max(amount or 0 for amount in amounts)
+    return None if known == 0 and None in amounts else known
+
+
+def _returned(item: HistoryItem) -> int | None:
     if item.status == "refunded":
-        return item.refunded_minor or item.amount_minor
-    return item.refunded_minor if item.status in _PAID else 0
+        return item.refunded_minor or item.amount_minor or None
+    if item.status == "partial_refund":
+        return item.refunded_minor or None
+    return item.refunded_minor or 0 if item.status in _PAID else 0
 
 
-def _theirs(reference: str, item: HistoryItem, returned_minor: int) -> TheirMoney:
+def _theirs(reference: str, item: HistoryItem, returned_minor: int | None) -> TheirMoney:
     return TheirMoney(
         reference=reference,
         order_id=item.order_id,
@@ -57,6 +66,35 @@ def _theirs(reference: str, item: HistoryItem, returned_minor: int) -> TheirMone
         currency=item.currency,
         at=item.at,
     )
+
+
+def completed(
+    ours: Mapping[str, OurMoney], theirs: Mapping[str, TheirMoney]
+) -> dict[str, TheirMoney]:
+    """Returns theirs with our amounts where both sides know a return and theirs names no amount.
+
+    Some providers show a part returned only as a status, and a return of all as a cancellation.
+    """
+    return {
+        reference: _completed(ours[reference], their) if reference in ours else their
+        for reference, their in theirs.items()
+    }
+
+
+def _completed(our: OurMoney, their: TheirMoney) -> TheirMoney:
+    if our.currency != their.currency or not 0 < our.refunded_minor <= our.credited_minor:
+        return their
+    is_whole = our.refunded_minor == our.credited_minor
+    if their.status == "canceled" and is_whole:
+        return replace(
+            their,
+            status="refunded",
+            amount_minor=our.credited_minor,
+            returned_minor=our.refunded_minor,
+        )
+    if their.returned_minor is None and is_whole == (their.status == "refunded"):
+        return replace(their, returned_minor=our.refunded_minor)
+    return their
 
 
 def compare(
@@ -110,7 +148,7 @@ def _pair(
 
 def _kind(our: OurMoney | None, their: TheirMoney | None) -> DifferenceKind | None:
     if our is None:
-        has_money = their is not None and (their.amount_minor or their.returned_minor)
+        has_money = their is not None and (their.amount_minor or their.returned_minor != 0)
         return "missing_at_ours" if has_money else None
     if their is None:
         return "missing_at_theirs"
@@ -155,8 +193,10 @@ def ours_total(ours: Iterable[OurMoney]) -> Totals:
 
 
 def theirs_total(theirs: Iterable[TheirMoney], again: Iterable[TheirMoney]) -> Totals:
-    """Returns the sums of what the provider has, whatever its currency."""
-    rows = [row for row in (*theirs, *again) if row.amount_minor or row.returned_minor]
+    """Returns the sums of what the provider has, whatever its currency; unknown is in no sum."""
+    rows = [row for row in (*theirs, *again) if row.amount_minor or row.returned_minor != 0]
     return Totals(
-        len(rows), sum(row.amount_minor for row in rows), sum(row.returned_minor for row in rows)
+        len(rows),
+        sum(row.amount_minor for row in rows),
+        sum(row.returned_minor or 0 for row in rows),
     )

@@ -6,7 +6,7 @@ explained: nothing is to be done; the reason says why both sides are right as th
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from evpower.foundation.clock import Clock
@@ -20,8 +20,8 @@ from evpower.payments.provider_call import call_provider
 from evpower.payments.providers.registry import Providers
 from evpower.payments.recheck import apply_events
 from evpower.payments.reconciliation import store
-from evpower.payments.reconciliation.compare import compare, merge
-from evpower.payments.reconciliation.model import Decision, Difference
+from evpower.payments.reconciliation.compare import compare, completed, merge
+from evpower.payments.reconciliation.model import Decision, Difference, TheirMoney
 from evpower.payments.reconciliation.reconcile import to_items
 
 _REVIEWED: Final = frozenset({"review", "repeated"})
@@ -150,16 +150,20 @@ async def _ask(
         current = await store.lock_difference(connection, difference.id) or difference
         reference = difference.subject
         ours = await store.ours(connection, difference.provider, [reference])
-        differing = compare(
-            {ref: our for ref, our in ours.items() if ref == reference},
-            {ref: their for ref, their in theirs.items() if ref == reference},
-            again,
-            {},
-            difference.at,
-        )
+        ours = {ref: our for ref, our in ours.items() if ref == reference}
+        named = {
+            ref: _with_known(their, difference) for ref, their in theirs.items() if ref == reference
+        }
+        differing = compare(ours, completed(ours, named), again, {}, difference.at)
         is_equal = reference in theirs and reference in ours and not differing
         if is_equal and current.closed_at is None:
             await store.close_difference(connection, difference.id, clock())
         shown = await store.find_difference(connection, difference.id)
     outcomes = tuple(confirmation.outcome for confirmation in confirmations)
     return Decided(shown or difference, outcomes)
+
+
+def _with_known(their: TheirMoney, difference: Difference) -> TheirMoney:
+    """Returns it with the returned amount that a list named before: a status may lack it."""
+    known = their.returned_minor or difference.theirs_returned_minor or their.returned_minor
+    return replace(their, returned_minor=known)

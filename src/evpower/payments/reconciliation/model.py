@@ -43,13 +43,16 @@ class OurMoney:
 
 @dataclass(frozen=True, slots=True)
 class TheirMoney:
-    """A provider's transaction; `amount_minor` is 0 unless it was paid."""
+    """A provider's transaction; `amount_minor` is 0 unless it was paid.
+
+    `returned_minor`: None if something was given back and the provider does not say how much.
+    """
 
     reference: str
     order_id: str | None
     status: PaymentStatus
     amount_minor: int
-    returned_minor: int
+    returned_minor: int | None
     currency: str
     at: datetime | None
 
@@ -58,7 +61,8 @@ class TheirMoney:
 class NewDifference:
     """A difference that a run found. Ours less theirs, over all of a run, is its sums' difference.
 
-    `subject` is the same in each run that finds it.
+    `subject` is the same in each run that finds it. `theirs_returned_minor`: None is unknown, and
+    in no sum.
     """
 
     subject: str
@@ -72,7 +76,7 @@ class NewDifference:
     ours_minor: int
     theirs_minor: int
     ours_returned_minor: int
-    theirs_returned_minor: int
+    theirs_returned_minor: int | None
     at: datetime
 
 
@@ -126,7 +130,7 @@ class Difference:
     ours_minor: int
     theirs_minor: int
     ours_returned_minor: int
-    theirs_returned_minor: int
+    theirs_returned_minor: int | None  # None: unknown
     at: datetime
     found_at: datetime
     last_run: int

@@ -102,7 +102,9 @@ class PaymentDifference(BaseModel):
     ours_minor: _Minor
     theirs_minor: _Minor
     ours_returned_minor: _Minor
-    theirs_returned_minor: _Minor
+    theirs_returned_minor: Annotated[
+        int | None, Field(ge=0, description="null: something was returned, the amount is unknown")
+    ]
     at: datetime
     found_at: datetime
     last_run: int

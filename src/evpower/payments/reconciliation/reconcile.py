@@ -20,7 +20,13 @@ from evpower.payments.provider_call import call_provider
 from evpower.payments.providers.protocol import HasHistory, HistoryItem, Provider
 from evpower.payments.providers.registry import Providers
 from evpower.payments.reconciliation import store
-from evpower.payments.reconciliation.compare import compare, merge, ours_total, theirs_total
+from evpower.payments.reconciliation.compare import (
+    compare,
+    completed,
+    merge,
+    ours_total,
+    theirs_total,
+)
 from evpower.payments.reconciliation.model import (
     OurMoney,
     Reconciliation,
@@ -100,6 +106,7 @@ class Reconciler:
         if provider is not None and source != "status":
             lacking = [our for ref, our in sorted(inside.items()) if ref not in theirs]
             theirs |= await self._confirmed(provider, lacking[:_MOST_QUESTIONS], on_progress)
+        theirs = completed(inside, theirs)
         differing = compare(inside, theirs, again, sides.payments, since)
         our_sums, their_sums = ours_total(inside.values()), theirs_total(theirs.values(), again)
         run = Reconciliation(
@@ -301,6 +308,6 @@ def to_items(
                 status=event.status,
                 amount_minor=event.paid_minor or 0,
                 currency=event.currency,
-                refunded_minor=event.refunded_minor or 0,
+                refunded_minor=event.refunded_minor,
                 at=event.occurred_at or at,
             )

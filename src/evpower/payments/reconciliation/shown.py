@@ -59,7 +59,7 @@ def _cells(difference: Difference) -> list[str]:
         to_text(row.ours_minor),
         to_text(row.theirs_minor),
         to_text(row.ours_returned_minor),
-        to_text(row.theirs_returned_minor),
+        "" if row.theirs_returned_minor is None else to_text(row.theirs_returned_minor),
         spreadsheet_safe(row.currency),
         spreadsheet_safe(row.theirs_currency),
         row.theirs_status or "",
