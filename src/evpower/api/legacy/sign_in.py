@@ -163,7 +163,12 @@ def _add_tokens(router: APIRouter, routes: SignInRoutes) -> None:
         answer = {"success": True, "message": messages.sentence(["signed_out"], language)}
         return _secret(request, answer)
 
-    @router.get(ME_PATH, summary="Who calls", responses=schemas.ME_RESPONSES)
+    @router.get(
+        ME_PATH,
+        summary="Who calls",
+        responses=schemas.ME_RESPONSES,
+        openapi_extra={"security": [{"supabaseToken": []}]},
+    )
     async def auth_me(  # pyright: ignore[reportUnusedFunction]
         request: Request, principal: Annotated[Principal, Depends(routes.access.principal)]
     ) -> Response:
