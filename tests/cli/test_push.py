@@ -70,7 +70,7 @@ async def test_status_shows_what_waits_and_no_address(dsn: str, owner: Connectio
     [
         (timedelta(0), {}, True),
         (timedelta(hours=1), {}, False),
-        (timedelta(hours=1), {"push_vapid_private_key": SecretStr("")}, None),
+        (timedelta(hours=1), {"push_vapid_private_key": SecretStr("")}, True),
     ],
 )
 async def test_doctor_says_whether_messages_are_sent(

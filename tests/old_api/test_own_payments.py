@@ -35,11 +35,11 @@ async def cancel(walk: Walk, bill: dict[str, Any], **more: Any) -> httpx.Respons
 
 async def status(walk: Walk) -> tuple[str, bool]:
     """Returns the payment's status, and whether the bank is to be asked at once."""
-    found = await walk.ride.owner.fetchrow(
+    payment = await walk.ride.owner.fetchrow(
         "select status, ask_at is not null as is_asked from payments.payments"
     )
-    assert found is not None
-    return found["status"], found["is_asked"]
+    assert payment is not None
+    return payment["status"], payment["is_asked"]
 
 
 async def list_client(walk: Walk, client: UUID) -> None:

@@ -35,7 +35,7 @@ async def look_at_push(settings: Settings) -> list[Finding]:
     devices = ", ".join(f"{state.devices} {state.kind}" for state in states)
     if push.push_settings(settings) is None:
         detail = f"not set up: drivers whose app is closed get none (devices: {devices})"
-        return [Finding("push messages", None, detail, "evpower push keys")]
+        return [Finding("push messages", True, detail, "evpower push keys")]
     late = [s for s in states if s.oldest_at is not None and now - s.oldest_at > _LATE_AFTER]
     given_up = sum(state.given_up for state in states)
     detail = f"devices: {devices}; {sum(state.waiting for state in states)} waiting"
