@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -18,55 +16,14 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, EvPowerError, Invalid, Unavailable
 from evpower.identity import clients
 from evpower.identity.jobs import converge_registrations
-from evpower.identity.model import AuthUser, Client, Confirm, NewUser, Profile
+from evpower.identity.model import Client, Confirm, NewUser, Profile
 from evpower.identity.register import RegistrationRequest, register
 from evpower.identity.supabase_admin import SupabaseAdmin
 from tests.identity.conftest import Answer, Clock, Edge, Request, forward
+from tests.identity.crashing import Crash, CrashingAdmin, CrashingDatabase
 
 PASSWORD = "correct-horse-7"
 USERS = "/auth/v1/admin/users"
-
-
-class Crash(Exception):
-    """The process crashed."""
-
-
-class CrashingAdmin(SupabaseAdmin):
-    """Crashes right before or right after the user is created."""
-
-    before = after = False
-
-    async def create_user(self, user: NewUser) -> AuthUser:
-        if self.before:
-            raise Crash
-        created = await super().create_user(user)
-        if self.after:
-            raise Crash
-        return created
-
-
-class CrashingDatabase(Database):
-    """Crashes in its nth transaction: before the commit, or right after it."""
-
-    def __init__(self, db: Database, *, nth: int, committed: bool) -> None:
-        self._db = db
-        self._left = nth
-        self._committed = committed
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        async with self._db.connection() as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        self._left -= 1
-        async with self._db.transaction() as connection:
-            yield connection
-            if self._left == 0 and not self._committed:
-                raise Crash
-        if self._left == 0:
-            raise Crash
 
 
 _PHONES = count(1)

@@ -1,8 +1,6 @@
 """A phone has one user and one client under one id, wherever making them was interrupted."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -12,57 +10,16 @@ from pydantic import SecretStr
 
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
-from evpower.identity.model import AuthUser, ImportedUser
+from evpower.identity.model import ImportedUser
 from evpower.identity.operators import add_operator
 from evpower.identity.sign_in import store_accounts
 from evpower.identity.sign_in.operate import decide_review, set_operator_phone
 from evpower.identity.supabase_admin import SupabaseAdmin
 from tests.identity.conftest import Answer, Edge, Request, forward
+from tests.identity.crashing import Crash, CrashingAdmin, CrashingDatabase
 from tests.identity.sign_in.conftest import Phones, new_phone, refusal_of
 
 USERS = "/auth/v1/admin/users"
-
-
-class Crash(Exception):
-    """The process crashed."""
-
-
-class CrashingAdmin(SupabaseAdmin):
-    """Crashes right before or right after the user is created."""
-
-    before = after = False
-
-    async def import_user(self, user: ImportedUser) -> AuthUser:
-        if self.before:
-            raise Crash
-        created = await super().import_user(user)
-        if self.after:
-            raise Crash
-        return created
-
-
-class CrashingDatabase(Database):
-    """Crashes in its nth transaction: before the commit, or right after it."""
-
-    def __init__(self, db: Database, *, nth: int, committed: bool) -> None:
-        self._db = db
-        self._left = nth
-        self._committed = committed
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        async with self._db.connection() as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        self._left -= 1
-        async with self._db.transaction() as connection:
-            yield connection
-            if self._left == 0 and not self._committed:
-                raise Crash
-        if self._left == 0:
-            raise Crash
 
 
 async def users_with(
