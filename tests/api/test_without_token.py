@@ -182,9 +182,7 @@ class TestStart:
         assert (await start(ride, connector_id=2)).json()["error"] == "session_already_active"
 
     @pytest.mark.parametrize("som", [100, 300, 500])
-    async def test_is_told_of_no_session_that_was_begun_with_a_token(
-        self, ride: Ride, som: int
-    ) -> None:
+    async def test_gets_no_session_that_was_begun_with_a_token(self, ride: Ride, som: int) -> None:
         await list_client(ride)
         own = await ride.start(amount_som=som)
         assert own.json()["success"], own.text

@@ -1,4 +1,4 @@
-"""ELQR: fields are parsed in any order, and a text that is not the bill's is told from it."""
+"""ELQR: fields are parsed in any order, and a text that is not the bill's is refused."""
 
 import hashlib
 from collections.abc import Mapping

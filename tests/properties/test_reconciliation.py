@@ -47,7 +47,7 @@ class Attempt:
     paid: int  # more or less than due
     returned: int
     currency: str
-    is_told: bool  # its notice arrived
+    is_notified: bool  # its notice arrived
     is_accepted: bool  # an operator credits what is in review
     listed: str  # as it was, not at all, ...
     is_answered: bool  # the bank knows it when asked about it
@@ -59,7 +59,7 @@ ATTEMPTS = st.builds(
     paid=st.sampled_from([0, 0, 0, 300, -200]),
     returned=st.sampled_from([0, 0, 0, 100, 10_000]),
     currency=st.sampled_from(["KGS"] * 7 + ["KZT"]),
-    is_told=st.sampled_from([True, True, True, False]),
+    is_notified=st.sampled_from([True, True, True, False]),
     is_accepted=st.booleans(),
     listed=st.sampled_from(
         [
@@ -118,7 +118,7 @@ class Books:
         events = [self.event(order, attempt, paid, 0)]
         if returned:
             events.append(self.event(order, attempt, paid, returned))
-        if attempt.is_told:
+        if attempt.is_notified:
             async with self.db.connection() as connection:
                 for notice in events:
                     await confirm_many(connection, [notice])
@@ -218,10 +218,10 @@ async def check(
 
 
 def _is_equal(attempt: Attempt) -> bool:
-    """Whether both sides have the same: told, paid in full in our currency, and listed so."""
+    """Whether both sides have the same: notified, paid in full in our currency, and listed so."""
     is_whole = attempt.paid == 0 or (attempt.is_accepted and not attempt.returned)
     return (
-        attempt.is_told
+        attempt.is_notified
         and is_whole
         and attempt.currency == "KGS"
         and attempt.listed in {"same", "two_lines", "nameless", "amountless"}

@@ -56,7 +56,7 @@ async def test_a_killed_worker_sends_nothing_twice(
 @pytest.mark.parametrize(
     ("step", "events"), [(Failpoint.START_UNCOMMITTED, []), (Failpoint.CHANGES_COMMITTED, [])]
 )
-async def test_a_start_that_was_killed_is_told_as_it_was_committed(
+async def test_a_start_that_was_killed_is_sent_as_it_was_committed(
     push: Push, service: PushService, dsn: str, tmp_path: Path, step: Failpoint, events: list[str]
 ) -> None:
     """No listener was notified: what is committed is found all the same, and nothing else."""

@@ -149,7 +149,7 @@ async def test_a_subscription_that_is_none_is_refused(
     assert await rows(owner) == []
 
 
-async def test_without_keys_browsers_are_told_so_and_phones_are_stored(
+async def test_without_keys_browsers_get_a_refusal_and_phones_are_stored(
     db: Database, driver: Headers, owner: Connection
 ) -> None:
     async with running_operator_api(db) as api:

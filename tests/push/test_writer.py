@@ -60,7 +60,7 @@ async def test_a_driver_who_cancels_gets_no_message(push: Push, service: PushSer
     assert await push.write() == 0
 
 
-async def test_a_hold_that_cannot_grow_any_more_is_told(push: Push, service: PushService) -> None:
+async def test_a_hold_that_cannot_grow_any_more_is_sent(push: Push, service: PushService) -> None:
     client = await push.place.driver(som=220)
     await push.register(client, Browser(service.endpoint()))
     _, transaction = await push.place.charging(client)
@@ -74,7 +74,7 @@ async def test_a_hold_that_cannot_grow_any_more_is_told(push: Push, service: Pus
     assert await push.events() == ["started", "hold_near"]
 
 
-async def test_a_hold_that_grows_is_not_told(push: Push, service: PushService) -> None:
+async def test_a_hold_that_grows_is_not_sent(push: Push, service: PushService) -> None:
     client = await push.driver(Browser(service.endpoint()))
     _, transaction = await push.place.charging(client)
     for energy in (5_000, 15_000, 24_000, 33_000):
@@ -84,7 +84,7 @@ async def test_a_hold_that_grows_is_not_told(push: Push, service: PushService) -
     assert await push.events() == ["started"]
 
 
-async def test_a_station_away_for_half_an_hour_is_told_once(
+async def test_a_station_away_for_half_an_hour_is_sent_once(
     push: Push, service: PushService
 ) -> None:
     client = await push.driver(Browser(service.endpoint()))
@@ -129,7 +129,7 @@ async def test_a_device_made_after_the_end_gets_nothing(push: Push, service: Pus
     assert await push.write() == 0
 
 
-async def test_what_happened_while_no_worker_ran_is_told_unless_it_is_old(
+async def test_what_happened_while_no_worker_ran_is_sent_unless_it_is_old(
     push: Push, service: PushService
 ) -> None:
     push.place.now = await push.sql.fetchval("select now()")
@@ -149,7 +149,7 @@ async def test_what_happened_while_no_worker_ran_is_told_unless_it_is_old(
     assert await push.events() == ["stopped"]
 
 
-async def test_a_start_that_comes_late_is_told_after_its_failure(
+async def test_a_start_that_comes_late_is_sent_after_its_failure(
     push: Push, service: PushService
 ) -> None:
     client = await push.driver(Browser(service.endpoint()))

@@ -211,7 +211,7 @@ async def _repeated(
         is_same = (session.station_id, session.connector_id, limits) == (
             station.id, request.connector, wanted,
         )  # fmt: skip
-        # Whoever sends no token is told of no session that was begun with one.
+        # Whoever sends no token learns of no session that was begun with one.
         is_theirs = session.without_token or not request.without_token
         if is_same and is_theirs and session.created_at > now - _REPEATED_WITHIN:
             return session

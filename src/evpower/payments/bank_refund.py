@@ -58,10 +58,10 @@ async def refund_at_bank(
     """Returns money of one payment to the driver's bank, and takes it from the wallet.
 
     The same key again never calls the bank again: it returns the outcome, which is "unknown" while
-    neither the bank's status nor an operator told it. Raises NotFound("payment_not_found"),
-    Invalid, Unavailable("payment_provider_error"): nothing was ordered, and
-    Conflict("refund_conflict" | "not_credited" | "refund_exceeds" | "balance_too_low" |
-    "refund_pending").
+    neither the bank's status nor an operator has said how it ended. Raises
+    NotFound("payment_not_found"), Invalid, Unavailable("payment_provider_error"): nothing was
+    ordered, and Conflict("refund_conflict" | "not_credited" | "refund_exceeds" |
+    "balance_too_low" | "refund_pending").
     """
     check_texts(operator=operator, reason=reason, key=key)
     if amount_minor <= 0:

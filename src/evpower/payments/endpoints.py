@@ -14,7 +14,7 @@ from evpower.payments.providers.protocol import NoticeRequest
 from evpower.payments.providers.registry import WEBHOOK_PREFIX, Providers
 from evpower.payments.questions import Questions
 
-# The old backend's, which a bank may still be told: the settings say which provider that is.
+# The old backend's, which a bank may still call: the settings say which provider that is.
 OLD_PATHS: Final = ("/api/payment/webhook", "/api/v1/payment/webhook")
 _METHODS: Final = ("GET", "POST")
 

@@ -98,7 +98,7 @@ async def credit_by_hand(  # noqa: PLR0913 - every fact of a manual payment
     return posted
 
 
-_NAMES: Final = frozenset({"receipt", "reference", "key"})  # told apart by what is seen of them
+_NAMES: Final = frozenset({"receipt", "reference", "key"})  # compared by what people see
 
 
 def check_texts(**texts: str) -> None:

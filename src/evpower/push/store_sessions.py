@@ -59,7 +59,7 @@ async def watch_new(
 ) -> int:
     """Watches the sessions made since then whose client has a device. Returns how many.
 
-    Of one that is over already, a device made after its end is told nothing.
+    Of one that is over already, a device made after its end gets no message.
     """
     done = await connection.execute(
         f"""

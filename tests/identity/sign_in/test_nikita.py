@@ -118,7 +118,7 @@ async def test_a_busy_carrier_is_asked_once_more(carrier: Carrier, sender: Nikit
 
 
 @pytest.mark.parametrize("status", [1, 2, 3, 4, 5, 6, 7, 8, 11, 99])
-async def test_a_refusal_is_told_apart_from_a_doubt(
+async def test_a_refusal_differs_from_a_doubt(
     carrier: Carrier, sender: NikitaSender, status: int
 ) -> None:
     await carrier.fail(status=status)

@@ -16,7 +16,7 @@ PASSWORD = "пароль API, for tests only"
 
 
 class BankSite:
-    """The bank on a socket, what is told to it, and how it is called."""
+    """The bank on a socket, its control calls, and how it is called."""
 
     def __init__(self) -> None:
         self.server = LoopbackServer()

@@ -74,7 +74,7 @@ class TestStates:
             ("paid", 3, "approved"), ("success", 2, "canceled"), (2, 3, "approved"),
         ],
     )  # fmt: skip
-    def test_a_word_against_a_number_is_told(
+    def test_a_word_against_a_number_is_in_doubt(
         self, word: object, number: object, state: str
     ) -> None:
         read = attempt(status=word, status_pay=number)

@@ -218,9 +218,9 @@ class LocationFeed:
     ) -> int:
         """Writes a client's session to those of its own sockets that have one of the channels.
 
-        Returns how many. A socket whose token has ended is told so, and gets nothing. Raises
-        ValueError for another channel than client_sessions:{id} or station_sessions:{id}, and for
-        another payload than a session.
+        Returns how many. A socket whose token has ended gets a message that says so, and nothing
+        else. Raises ValueError for another channel than client_sessions:{id} or
+        station_sessions:{id}, and for another payload than a session.
         """
         if payload.get("type") != _OWN_TYPE:
             raise ValueError(f"a {payload.get('type')} is no session")
