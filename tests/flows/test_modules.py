@@ -31,6 +31,7 @@ def test_topics_keep_their_codes(parts: Assembled) -> None:
     topics = [topic for module in parts.modules for topic in module.topics]
     assert {topic.name: topic.code for topic in topics} == {
         "client": b"c", "session": b"s", "station": b"t", "station_ping": b"p", "supabase": b"b",
+        "command": b"q",
     }  # fmt: skip
     assert isinstance(parts.shared.bus, NatsBus)
 
