@@ -169,6 +169,18 @@ async def test_a_station_that_is_away_refuses_and_holds_nothing(site: Site) -> N
     assert await site.scenario.money(client) == (100_000, 0, 0)
 
 
+async def test_a_socket_that_closed_a_moment_ago_refuses_no_start(site: Site) -> None:
+    """Mobile data drops and comes back: for 90 s the start waits for the next connection."""
+    epoch = await site.sql.fetchval("select epoch from stations.sockets_public")
+    async with site.db.transaction() as connection:
+        await stations.close_connection(connection, STATION, epoch, "lost", now=site.now)
+    site.now += timedelta(seconds=8)
+    started = await site.start(await site.driver())
+    await site.connect()
+    assert (await site.deliver()).id == (await site.session(started.session_id))["start_command_id"]
+    assert await site.state(started.session_id) == "starting"
+
+
 async def test_a_station_is_retired_only_when_nothing_runs_there(site: Site) -> None:
     async def retire() -> None:
         async with site.db.transaction() as connection:
@@ -226,6 +238,20 @@ class TestRepeats:
         )  # fmt: skip
         await site.wait(61)
         assert await refusal(site, client, 2) == "session_already_active"
+
+    async def test_one_that_was_asked_to_stop_keeps_no_other_from_beginning(
+        self, site: Site
+    ) -> None:
+        """Nor may a dead station keep its driver from the next one; each has a hold of its own."""
+        client = await site.driver()
+        first = await site.session_of((await site.started(client)).transaction_id)
+        assert await refusal(site, client, 2) == "session_already_active"
+        await site.stop(first, client)
+        assert await site.state(first) == "stopping"
+        second = await site.start(client, 2)
+        assert (second.state, second.is_repeated) == ("requested", False)
+        assert await site.holds(first) == await site.holds(second.session_id) == [(1, 200, "open")]
+        assert second.available_minor == 60_000
 
     async def test_two_at_once_make_one_session(self, site: Site) -> None:
         client = await site.driver()

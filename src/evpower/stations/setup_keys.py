@@ -14,7 +14,7 @@ from evpower.stations.texts import printable
 _ATTEMPTS: Final = 10  # of a message about a transaction, before it is lost
 _SOC: Final = "SoC"
 _MEASURANDS: Final = "MeterValuesSampledData"
-_HEARTBEAT_S: Final = 60  # of a station that takes no pings
+_HEARTBEAT_S: Final = 30  # of a station that takes no pings: three in the 90 s of `ONLINE_FOR`
 _VALUE_MAX: Final = 500
 _MOST_READ: Final = 5_000  # keys of one answer
 _MOST_SHOWN: Final = 100

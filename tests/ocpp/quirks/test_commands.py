@@ -431,7 +431,7 @@ async def test_q12_a_station_without_pings_sends_more_heartbeats(drive: Driving)
     async with drive.central.open() as station:
         await station.boot()
         assert (await configured.set_up(station)).state == "done"
-    assert configured.written == [("HeartbeatInterval", "60")]
+    assert configured.written == [("HeartbeatInterval", "30")]
 
 
 async def test_q69_a_needed_key_that_is_refused_ends_the_set_up(drive: Driving) -> None:
@@ -596,7 +596,7 @@ async def test_q12_a_make_that_takes_no_ping_gets_none(drive: Driving) -> None:
         assert await drive.central.socket().answers_ping(5)
         await change(drive, members={"ping": "false"})
         assert not await drive.central.socket().answers_ping(0.2)
-        assert (await station.boot())["interval"] == 60, "heartbeats show that it is there"
+        assert (await station.boot())["interval"] == 30, "heartbeats show that it is there"
 
 
 async def test_q5_a_make_may_be_pinned_to_a_version(drive: Driving) -> None:

@@ -11,7 +11,7 @@ from evpower.ocpp.v16.heartbeat import clock_text
 from evpower.ocpp.values import text
 
 HEARTBEAT_S: Final = 120
-_HEARTBEAT_WITHOUT_PING_S: Final = 60  # a station is online for 90 s after its last sign of life
+_HEARTBEAT_WITHOUT_PING_S: Final = 30  # three of them: a station is online for 90 s
 _MOST: Final = 255
 _LIMITS: Final = {
     "chargePointVendor": 20, "chargePointModel": 20, "chargePointSerialNumber": 25,
