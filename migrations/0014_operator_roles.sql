@@ -11,6 +11,9 @@ select 'evpower migrate', 'operator.add', user_id::text, 'roles were divided: an
 alter table identity.operators add constraint operators_role_check
   check (role in ('viewer', 'support', 'operator', 'finance', 'admin')); -- what each may do: docs/roles.md
 
+-- A stored response to an operator's request is for who has one of these roles still; null: for its caller, whatever the role.
+alter table foundation.idempotency_keys add column roles text[] check (cardinality(roles) between 1 and 10);
+
 create index audit_by_subject on identity.audit (subject, id desc);
 
 -- Clients whose app sent no token before EvPower took over, from the older proxy's log: only these may still start without

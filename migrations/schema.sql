@@ -2892,9 +2892,11 @@ CREATE TABLE foundation.idempotency_keys (
     body bytea,
     leased_until timestamp with time zone NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    roles text[],
     CONSTRAINT idempotency_keys_check CHECK (((status IS NULL) = (body IS NULL))),
     CONSTRAINT idempotency_keys_key_check CHECK (((length(key) >= 1) AND (length(key) <= 255))),
     CONSTRAINT idempotency_keys_request_sha256_check CHECK ((length(request_sha256) = 32)),
+    CONSTRAINT idempotency_keys_roles_check CHECK (((cardinality(roles) >= 1) AND (cardinality(roles) <= 10))),
     CONSTRAINT idempotency_keys_scope_check CHECK (((length(scope) >= 1) AND (length(scope) <= 200)))
 );
 

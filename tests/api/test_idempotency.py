@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Request, Response
 
-from evpower.api.replay import Replay
+from evpower.api.replay import KeyOwner, Replay
 from evpower.foundation import idempotency
 from evpower.foundation.clock import to_z, utc_now
 from evpower.foundation.db import Connection, Database
@@ -330,9 +330,10 @@ class TestTwins:
 
         replay = Replay(db, utc_now, sleep=at_once)
         scope = {"method": "POST", "path": PATH, "query_string": b""}
+        owner = KeyOwner(f"client:{client_id}", None)
 
         def run() -> Any:
-            return replay.run(app, scope, receive, send, scope_name=f"client:{client_id}", key=b"k")
+            return replay.run(app, scope, receive, send, owner=owner, key=b"k")
 
         first = asyncio.create_task(run())
         await inside.wait()

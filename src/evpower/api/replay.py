@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -13,7 +14,7 @@ from evpower.foundation import idempotency
 from evpower.foundation.backoff import Backoff
 from evpower.foundation.clock import Clock, Sleep
 from evpower.foundation.db import Database
-from evpower.foundation.errors import Conflict, EvPowerError, Invalid
+from evpower.foundation.errors import Conflict, EvPowerError, Forbidden, Invalid
 from evpower.foundation.idempotency import (
     Answered,
     IdempotencyKey,
@@ -26,6 +27,14 @@ logger = structlog.get_logger(__name__)
 
 _PRINTABLE: Final = re.compile(rb"[\x21-\x7e]{1,255}")
 _POLL: Final = Backoff(0.02, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOwner:
+    """Whose keys they are, and the role that an operator has now."""
+
+    name: str
+    role: str | None
 
 
 class Replay:
@@ -46,10 +55,14 @@ class Replay:
         receive: Receive,
         send: Send,
         *,
-        scope_name: str,
+        owner: KeyOwner,
         key: bytes,
     ) -> None:
-        """Responds from the app, or with the stored response. Raises Invalid, Conflict."""
+        """Responds from the app, or with the stored response.
+
+        An operator who lost the role that the first request took gets nothing of its response.
+        Raises Invalid, Conflict, Forbidden.
+        """
         if not _PRINTABLE.fullmatch(key):
             raise Invalid("invalid_idempotency_key", "1 to 255 printable ASCII characters")
         body = await _read(receive)
@@ -59,8 +72,10 @@ class Replay:
         for part in (scope["method"].encode(), scope["path"].encode(), scope["query_string"], body):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
-        claimed = await self._claim(IdempotencyKey(scope_name[:200], key.decode(), digest.digest()))
+        claimed = await self._claim(IdempotencyKey(owner.name[:200], key.decode(), digest.digest()))
         if isinstance(claimed, Answered):
+            if claimed.roles is not None and owner.role not in claimed.roles:
+                raise Forbidden("forbidden", "the role that this request takes is not yours now")
             metrics.REPLAYED.inc()
             await _replay(claimed, send)
             return
@@ -112,7 +127,8 @@ class Replay:
         except BaseException:
             await self._settle(claimed, "unknown", None)
             raise
-        await self._settle(claimed, idempotency.outcome_of(state, answer.status), answer.to_store())
+        done = answer.to_store(idempotency.roles_of(state))
+        await self._settle(claimed, idempotency.outcome_of(state, answer.status), done)
         await answer.flush()
 
     async def _settle(
@@ -167,7 +183,7 @@ class _Captured:
         """The status of the response; that of an internal error when none came."""
         return self._status
 
-    def to_store(self) -> Answered | None:
+    def to_store(self, roles: frozenset[str] | None) -> Answered | None:
         """Returns the response to store; None for one that is too large."""
         if self._passing or not self._messages:
             return None
@@ -176,7 +192,7 @@ class _Captured:
             (value.decode() for name, value in start["headers"] if name == b"content-type"), None
         )
         body = b"".join(part.get("body", b"") for part in parts)
-        return Answered(start["status"], media_type, body)
+        return Answered(start["status"], media_type, body, roles)
 
 
 async def _read(receive: Receive) -> bytes | None:

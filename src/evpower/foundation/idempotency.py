@@ -4,7 +4,7 @@ Only what was done is stored. A refusal is worked out again, because it may be a
 key whose outcome is unknown is not deleted: it stays with its request.
 """
 
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -22,6 +22,7 @@ MAX_BODY_BYTES: Final = 64 * 1024
 RequestOutcome = Literal["done", "refused", "unknown"]
 _OUTCOME: Final = "idempotency_outcome"
 _KEY: Final = "idempotency_key"
+_ROLES: Final = "idempotency_roles"
 KeyState = MutableMapping[str, Any]  # of a request: scope["state"]
 
 
@@ -39,6 +40,18 @@ def outcome_of(state: KeyState, status: int) -> RequestOutcome:
     """Returns the outcome that the route set, else the one that the response's status means."""
     default: RequestOutcome = "unknown" if status >= 500 else "done" if status < 300 else "refused"  # noqa: PLR2004
     return state.get(_OUTCOME, default)
+
+
+def require_roles(state: KeyState, roles: Iterable[str]) -> None:
+    """Lets only callers of these roles have the stored response; each further call narrows them."""
+    required = frozenset(roles)
+    earlier: frozenset[str] | None = state.get(_ROLES)
+    state[_ROLES] = required if earlier is None else required & earlier
+
+
+def roles_of(state: KeyState) -> frozenset[str] | None:
+    """Returns the roles that may have the response; None: its caller, whatever the role."""
+    return state.get(_ROLES)
 
 
 def set_key(state: KeyState, key: str) -> None:
@@ -86,6 +99,7 @@ class Answered:
     status: int
     media_type: str | None
     body: bytes
+    roles: frozenset[str] | None = None  # who may have it; None: its caller, whatever the role
 
 
 async def claim(
@@ -112,7 +126,7 @@ async def claim(
         return OwnsKey(lease)
     row = await connection.fetchrow(
         """
-        select request_sha256, status, media_type, body, leased_until
+        select request_sha256, status, media_type, body, roles, leased_until
         from foundation.idempotency_keys where scope = $1 and key = $2
         """,
         key.scope,
@@ -124,7 +138,9 @@ async def claim(
         return KeyReused()
     if row["status"] is None:
         return Running(row["leased_until"])
-    return Answered(row["status"], row["media_type"], row["body"])
+    roles: list[str] | None = row["roles"]
+    required = None if roles is None else frozenset(roles)
+    return Answered(row["status"], row["media_type"], row["body"], required)
 
 
 async def finish(
@@ -133,7 +149,8 @@ async def finish(
     """Stores the response. Returns False when the lease expired and another request took over."""
     done = await connection.fetchval(
         """
-        update foundation.idempotency_keys set status = $4, media_type = $5, body = $6
+        update foundation.idempotency_keys
+        set status = $4, media_type = $5, body = $6, roles = $7
         where scope = $1 and key = $2 and leased_until = $3 and status is null returning true
         """,
         key.scope,
@@ -142,6 +159,7 @@ async def finish(
         answer.status,
         answer.media_type,
         answer.body,
+        None if answer.roles is None else sorted(answer.roles),
     )
     return done is True
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from starlette.requests import Request
 
+from evpower.foundation import idempotency
 from evpower.foundation.cache import CachedValue, TtlCache
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
@@ -146,6 +147,7 @@ class Access:
         if principal.role not in roles:
             needed = " or ".join(role for role in ROLES if role in roles)
             raise Forbidden("forbidden", f"this requires the role {needed}")
+        idempotency.require_roles(request.scope.setdefault("state", {}), roles)
         return principal
 
     async def resolve(self, caller: Principal, raw: str | UUID) -> UUID:

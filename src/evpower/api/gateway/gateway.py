@@ -7,11 +7,10 @@ costs some tens of microseconds a request.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final, Protocol
-from uuid import UUID
+from typing import Any, Final
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
@@ -20,11 +19,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from evpower.api import errors, limits, metrics
 from evpower.api.deprecation import OldRoutes
 from evpower.api.gateway import json_body
+from evpower.api.gateway.callers import Identify, key_owner, name_of
 from evpower.api.gateway.exchange import Exchange, too_large
 from evpower.api.gateway.places import Places
 from evpower.api.gateway.sockets import SocketGate
 from evpower.api.gateway.waiting import WaitingLimit
-from evpower.api.replay import Replay
+from evpower.api.replay import KeyOwner, Replay
 from evpower.foundation.addresses import ClientAddresses, Network, address_group
 from evpower.foundation.errors import EvPowerError, Invalid, Unavailable
 from evpower.foundation.logging import request_id as current_request_id
@@ -58,35 +58,6 @@ _ALLOWED: Final = (
 )
 _JSON: Final = (b"content-type", b"application/json")
 _REPLAYED: Final = ("POST", "PUT")  # methods whose Idempotency-Key counts
-
-
-class Caller(Protocol):
-    """The members of a principal that the gateway reads."""
-
-    @property
-    def kind(self) -> str:
-        """client, operator or service."""
-        ...
-
-    @property
-    def client_id(self) -> UUID | None:
-        """The token's client; None for a service."""
-        ...
-
-    @property
-    def user_id(self) -> UUID | None:
-        """The Supabase user of a client or an operator."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """The service's or operator's name."""
-        ...
-
-
-# Returns the principal of a verified credential, stored in request.state.principal.
-# Raises EvPowerError.
-Identify = Callable[[Request], Awaitable[Caller]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +218,9 @@ class Gateway:
         replay = replay and not self._rates.is_public(path)
         await self._run(
             exchange, scope, stranger=not caller,
-            replay_for=(caller or f"address:{address}") if replay else None,
+            replay_for=key_owner(scope.get("state", {}).get("principal"), address)
+            if replay
+            else None,
         )  # fmt: skip
 
     def _count(self, method: str, path: str, caller: str, address: str) -> None:
@@ -263,7 +236,12 @@ class Gateway:
                 scope["headers"] = _labelled_json(scope["headers"])
 
     async def _run(
-        self, exchange: Exchange, scope: Scope, *, stranger: bool, replay_for: str | None = None
+        self,
+        exchange: Exchange,
+        scope: Scope,
+        *,
+        stranger: bool,
+        replay_for: KeyOwner | None = None,
     ) -> None:
         self._places.enter(stranger=stranger)
         try:
@@ -272,7 +250,7 @@ class Gateway:
             else:
                 await self._replay.run(
                     self._app, scope, exchange.receive, exchange.send,
-                    scope_name=replay_for, key=exchange.headers.key or b"",
+                    owner=replay_for, key=exchange.headers.key or b"",
                 )  # fmt: skip
         finally:
             self._places.leave()
@@ -310,10 +288,7 @@ class Gateway:
         if digest and principal.kind == "service":
             self._rates.key_accepted(self._address(exchange, scope), digest)
         state["principal"] = principal
-        return (
-            f"{principal.kind}:{principal.client_id or principal.user_id or principal.name}",
-            True,
-        )
+        return name_of(principal), True
 
     def _address(self, exchange: Exchange, scope: Scope) -> str:
         peer = scope.get("client")
