@@ -295,6 +295,30 @@ async def test_a_station_with_a_wrong_clock_teaches_it_beside_others(sharing: Sh
     assert await sharing.energies() == dict.fromkeys(fleet, 2_100)
 
 
+async def test_a_wrong_clock_that_is_known_shares_as_a_right_one(sharing: Sharing) -> None:
+    """From then on there is nothing to learn, unless it is set or drifts."""
+    off = timedelta(hours=-3)
+    fleet = await sharing.fleet(3)
+
+    async def minute(wh: int) -> int:
+        """How many database transactions wrote the values of a further minute."""
+        sharing.place.later(1)
+        readings = read(wh, sharing.place.now + off)
+        frames = [sharing.frame_of(name, number, (readings,)) for name, number in fleet.items()]
+        await sharing.take(*frames)
+        return await sharing.place.owner.fetchval(
+            "select count(distinct xmin::text) from charging.meter_values where received_at = $1",
+            sharing.place.now,
+        )
+
+    assert [await minute(wh) for wh in (700, 1_400, 2_100, 2_800)] == [3, 3, 1, 1]
+    off += timedelta(seconds=30)
+    assert [await minute(wh) for wh in (3_500, 4_200, 4_900)] == [3, 3, 1]
+    skews = await sharing.place.owner.fetch("select skew_s from charging.clocks")
+    assert [row["skew_s"] for row in skews] == [3 * 3_600 - 30] * 3
+    assert await sharing.energies() == dict.fromkeys(fleet, 4_900)
+
+
 async def _killed(
     sharing: Sharing, dsn: str, folder: Path, failpoint: Failpoint, fleet: dict[str, int]
 ) -> None:

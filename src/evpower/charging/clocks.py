@@ -28,9 +28,11 @@ async def learn_clock(
     if not stamps:
         return
     stamp = max(stamps)
-    is_right = abs(event.received_at - stamp) <= SKEW_LIMIT
-    if is_right and not running.skew_s:
+    off = event.received_at - stamp
+    if abs(off) <= SKEW_LIMIT and not running.skew_s:
         return
+    if running.skew_s and abs(off.total_seconds() - running.skew_s) <= _PACE_S:
+        return  # as it is known: most frames of a wrong clock have nothing to write
     await store_clocks.learn_clock(
         connection, event.station_id, stamp, event.received_at, pace_s=_PACE_S, least_s=_LEAST_S
     )
