@@ -1,4 +1,4 @@
-"""Drivers, technicians, a station, an operator and the clock do anything in any order.
+"""Drivers, technicians, a station, an operator, the clock and crashes, in any order.
 
 On real PostgreSQL. Each session is settled once, money is conserved, no energy or idle time is
 billed that was not, no money stays on hold without an open session, and no session stays without
@@ -10,7 +10,7 @@ follows it. No frame of a station raises.
 import asyncio
 import contextlib
 import json
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -33,16 +33,19 @@ from evpower import charging, tariffs, wallet
 from evpower.charging import OperatorStop
 from evpower.charging.events import StationReadings, StationStatus, StationStop, StationTime
 from evpower.charging.meter_values import meter_values
+from evpower.charging.operate import OperatorBill, correct_session
 from evpower.charging.status_reported import status_reported
 from evpower.charging.stop_transaction import stop_transaction
 from evpower.charging.watch import find_due, watch_transaction
 from evpower.foundation.errors import EvPowerError
 from evpower.stations import Command
 from tests.charging.fleet_model import Charge, Station
+from tests.charging.mortal import Death, Died, MortalDatabase
 from tests.charging.place import read
 from tests.charging.site import STATION, Site
-from tests.conftest import Server, as_owner, patient_database
+from tests.conftest import Server, as_owner
 from tests.stations.scenario import claim
+from tests.waiting import WAIT_LIMIT_S
 
 T = TypeVar("T")
 CARD = "04A1B2C3D4E5F6"
@@ -82,9 +85,15 @@ class ChargingMachine(RuleBasedStateMachine):
         self.tags: list[str] = []
         self.sessions: list[UUID] = []
         self.last_stop: StationStop | None = None
+        self.death: Death | None = None
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
+
+    async def until_done(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Does the work; if the process dies at it, it is sent again."""
+        death, self.death = self.death, None
+        return await self.db.until_done(work, death)
 
     # The scenario
 
@@ -94,7 +103,7 @@ class ChargingMachine(RuleBasedStateMachine):
         self.run(self._open())
 
     async def _open(self) -> None:
-        self.db = patient_database(self.dsn, size=2)
+        self.db = MortalDatabase(self.dsn, size=2, wait_limit_s=WAIT_LIMIT_S)
         await self.db.start()
         self.owner = await asyncpg.connect(as_owner(self.dsn))
         self.site = Site(self.db, self.owner)
@@ -134,7 +143,7 @@ class ChargingMachine(RuleBasedStateMachine):
         self.station.is_online = False
         for _ in range(4):
             self.site.now += timedelta(hours=13)
-            await self._jobs()
+            await self.until_done(self._jobs)
         left = await self.owner.fetch(
             f"select id, state from charging.sessions where state not in {OVER}"
         )
@@ -151,7 +160,11 @@ class ChargingMachine(RuleBasedStateMachine):
     def wait(self, seconds: int) -> None:
         self.station.deliver(seconds)
         self.site.now += timedelta(seconds=seconds)
-        self.run(self._jobs())
+        self.run(self.until_done(self._jobs))
+
+    @rule(death=st.sampled_from(["before", "after"]))
+    def die_at_the_next_commit(self, death: Death) -> None:
+        self.death = death
 
     async def _jobs(self) -> None:
         if self.station.is_online:
@@ -185,7 +198,9 @@ class ChargingMachine(RuleBasedStateMachine):
     @rule(client=CLIENTS, connector=CONNECTORS, limits=LIMITS)
     def start(self, client: int, connector: int, limits: dict[str, int]) -> None:
         try:
-            started = self.run(self.site.start(self.clients[client], connector, **limits))
+            started = self.run(
+                self.until_done(lambda: self.site.start(self.clients[client], connector, **limits))
+            )
         except EvPowerError:
             return
         self.sessions.append(started.session_id)
@@ -196,14 +211,14 @@ class ChargingMachine(RuleBasedStateMachine):
     def ask_to_stop(self, data: st.DataObject, by_driver: bool) -> None:  # noqa: FBT001
         session = data.draw(st.sampled_from(self.sessions))
         client = self.run(self.site.session(session))["client_id"] if by_driver else None
-        self.run(self.site.stop(session, client))
+        self.run(self.until_done(lambda: self.site.stop(session, client)))
 
     @precondition(lambda self: self.sessions)
     @rule(data=st.data())
     def end_by_force(self, data: st.DataObject) -> None:
         session = data.draw(st.sampled_from(self.sessions))
         with contextlib.suppress(EvPowerError):  # the station is there
-            self.run(self._end_by_force(session))
+            self.run(self.until_done(lambda: self._end_by_force(session)))
 
     async def _end_by_force(self, session: UUID) -> None:
         stop = OperatorStop(session, OPERATOR, "the driver called", is_forced=True)
@@ -211,6 +226,20 @@ class ChargingMachine(RuleBasedStateMachine):
             await charging.stop_by_operator(
                 connection, stop, now=self.site.now, rules=self.site.rules
             )
+
+    @precondition(lambda self: self.sessions)
+    @rule(data=st.data(), percent=st.sampled_from([0, 60, 100, None]), decides=st.booleans())
+    def correct(self, data: st.DataObject, percent: int | None, decides: bool) -> None:  # noqa: FBT001
+        session = data.draw(st.sampled_from(self.sessions))
+        with contextlib.suppress(EvPowerError):  # it has no bill yet, or is in no quarantine
+            self.run(self.until_done(lambda: self._correct(session, percent, decides=decides)))
+
+    async def _correct(self, session: UUID, percent: int | None, *, decides: bool) -> None:
+        billed_wh = (await self.site.session(session))["energy_wh"] or 0
+        energy_wh = None if percent is None else billed_wh * percent // 100
+        bill = OperatorBill(session, energy_wh, None, OPERATOR, "seen", is_decision=decides)
+        async with self.db.transaction() as connection:
+            await correct_session(connection, bill, now=self.site.now)
 
     @rule(minutes=st.sampled_from([1, 30]), ends=st.booleans())
     def free_the_station(self, minutes: int, ends: bool) -> None:  # noqa: FBT001
@@ -275,7 +304,11 @@ class ChargingMachine(RuleBasedStateMachine):
     )
     def deliver(self, reply: str, acts: bool, is_stop_lost: bool) -> None:  # noqa: FBT001
         """The station gets a command; it may do something else than it replies."""
-        command = self.run(self._claim())
+        death, self.death = self.death, None
+        self.db.death = death if reply == "timed_out" else None
+        command = None
+        with contextlib.suppress(Died):  # nothing was written to the socket
+            command = self.run(self._claim())
         if command is None:
             return
         if acts and command.action == "remote_start":
@@ -293,7 +326,9 @@ class ChargingMachine(RuleBasedStateMachine):
         if acts and command.action == "reset":
             for socket in self.station.sockets:
                 self._end(socket.number, "SoftReset", is_lost=is_stop_lost)
-        self.run(self.site.reply(command, reply))
+        self.db.death = death if reply != "timed_out" else None
+        with contextlib.suppress(Died):  # the reply is lost
+            self.run(self.site.reply(command, reply))
 
     async def _claim(self) -> Command | None:
         async with self.db.transaction() as connection:
@@ -419,13 +454,13 @@ class ChargingMachine(RuleBasedStateMachine):
                 await charging.station_booted(connection, STATION, False, now=self.site.now)
         queue, self.station.queue = self.station.queue, []
         for send in queue:
-            await send()
+            await self.until_done(send)
 
     def _send(self, send: Any) -> None:
         """Sends a frame, or keeps it until the station is online."""
         if self.station.is_online:
             self.run(self.site.wait(0))
-            self.run(send())
+            self.run(self.until_done(send))
         else:
             self.station.queue.append(send)
 
