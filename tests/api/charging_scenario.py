@@ -107,3 +107,20 @@ class Ride:
 
     async def stay_online(self) -> None:
         await self.owner.execute("update stations.sockets set last_frame_at = $1", self.api.clock())
+
+
+async def wants_the_cable_first(owner: Connection) -> None:
+    """Makes the station one of a make that starts only when the car is plugged in."""
+    await owner.execute(
+        "insert into stations.profiles (station_id, overrides) values ($1, $2)",
+        STATION, '{"plug_first": true}',
+    )  # fmt: skip
+
+
+async def free_the_station(ride: Ride) -> None:
+    """Lets every card charge at the station for nothing."""
+    async with ride.api.db.transaction() as connection:
+        await charging.free_station(
+            connection, station=STATION, minutes=30, actor="operator:aida",
+            reason="the app is down", now=ride.api.clock(),
+        )  # fmt: skip

@@ -16,7 +16,14 @@ from evpower.charging.request_stop import StopReason
 from evpower.charging.stop_transaction import _REASONS
 from evpower.charging.unstarted import StartFailure
 from evpower.foundation.db import Connection, Database
-from tests.api.charging_scenario import ACTIVE, START, STOP, Ride
+from tests.api.charging_scenario import (
+    ACTIVE,
+    START,
+    STOP,
+    Ride,
+    free_the_station,
+    wants_the_cable_first,
+)
 from tests.api.scenario import Api, bearer, running_api
 from tests.api.stations_scenario import Site
 from tests.contracts.answers import code_of
@@ -156,6 +163,16 @@ class TestStartRefused:
         await bare.site.ready("EVP-1")
         await self.refusal(bare, "tariff_missing", 409)
 
+    async def test_at_a_station_that_wants_the_cable_first(
+        self, ride: Ride, owner: Connection
+    ) -> None:
+        await wants_the_cable_first(owner)
+        await self.refusal(ride, "plug_in_first", 409)
+
+    async def test_at_a_station_that_every_card_may_use(self, ride: Ride) -> None:
+        await free_the_station(ride)
+        await self.refusal(ride, "station_free", 409)
+
     async def test_with_another_session_open(self, ride: Ride) -> None:
         await ride.started()
         response = await ride.start({**bearer(ride.client), **ENGLISH}, connector_id=2)
@@ -260,6 +277,13 @@ class TestStatus:
         await ride.watch()
         response = await ride.status(session, {**bearer(ride.client), **ENGLISH})
         assert_golden("v1/charging/status/station_lost", response)
+
+    async def test_while_the_car_is_not_plugged_in(self, ride: Ride, owner: Connection) -> None:
+        session = await ride.started()
+        await owner.execute("update charging.sessions set state = 'starting'")
+        response = await ride.status(session)
+        assert_golden("v1/charging/status/starting", response)
+        assert_taken("status", response.json())
 
     async def test_while_it_stops(self, ride: Ride) -> None:
         session = await ride.started()

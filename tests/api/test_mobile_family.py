@@ -2,17 +2,23 @@
 
 import asyncio
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
 from evpower.api.legacy import mobile_schemas
 from evpower.foundation.db import Connection, Database
-from tests.api.charging_scenario import STATION, Ride
+from tests.api.charging_scenario import (
+    STATION,
+    Ride,
+    free_the_station,
+    wants_the_cable_first,
+)
 from tests.api.scenario import Api, bearer
 from tests.api.stations_scenario import Site
 from tests.contracts.answers import fits
+from tests.old_api.golden_answers import assert_golden
 
 ENGLISH = {"Accept-Language": "en"}
 
@@ -65,6 +71,35 @@ class TestCharging:
         unknown = {"stop_time", "last_update", "transaction_id", "ocpp_status"}
         assert nulls == [unknown | {"ocpp_transaction_id"}, {"stop_time"}, set()]
         assert [body["status"] for body in bodies] == ["started", "started", "stopped"]
+
+    async def test_while_it_stops(self, ride: Ride) -> None:
+        session = (await start(ride)).json()["session_id"]
+        await ride.begin(session)
+        assert_golden("api/charging/stop/not_final", await stop(ride, session))
+        assert_golden(
+            "api/charging/status/stopping", await read(ride, f"/charging/status/{session}")
+        )
+
+    @pytest.mark.parametrize(
+        ("state", "failure"),
+        [
+            ("expired", "not_plugged_in"),
+            ("refused", "station_refused"),
+            ("failed", "not_delivered"),
+        ],
+    )
+    async def test_status_of_what_never_charged(self, ride: Ride, state: str, failure: str) -> None:
+        """As the old backend had it: stopped, with nothing delivered, and the reason in words."""
+        session = (await start(ride)).json()["session_id"]
+        await ride.owner.execute("select wallet.release_hold($1)", UUID(session))
+        await ride.owner.execute(
+            "update charging.sessions set state = $2, start_failure = $3 where id = $1",
+            UUID(session), state, failure,
+        )  # fmt: skip
+        response = await read(ride, f"/charging/status/{session}")
+        body = response.json()
+        assert (body["status"], body["energy_consumed"]) == ("stopped", 0)
+        assert_golden(f"api/charging/status/{state}", response)
 
     async def test_a_second_stop_answers_the_same_bill(self, ride: Ride) -> None:
         session = (await start(ride)).json()["session_id"]
@@ -135,6 +170,32 @@ class TestRefusals:
         await bare.open()
         await bare.site.report(STATION, 1, "finishing")
         self.refusal(await start(bare), "connector_occupied", "unplug_first")
+
+    async def test_at_a_station_in_maintenance(self, bare: Ride) -> None:
+        await bare.open(availability="inoperative")
+        response = await start(bare)
+        self.refusal(response, "station_unavailable")
+        assert_golden("api/charging/start/refused_station_unavailable", response)
+
+    async def test_without_a_tariff(self, bare: Ride) -> None:
+        await bare.site.ready(STATION)
+        response = await start(bare)
+        self.refusal(response, "station_unavailable", "tariff_missing")
+        assert_golden("api/charging/start/refused_tariff_missing", response)
+
+    async def test_at_a_station_that_wants_the_cable_first(
+        self, ride: Ride, owner: Connection
+    ) -> None:
+        await wants_the_cable_first(owner)
+        response = await start(ride)
+        self.refusal(response, "station_unavailable", "plug_in_first")
+        assert_golden("api/charging/start/refused_plug_in_first", response)
+
+    async def test_at_a_station_that_every_card_may_use(self, ride: Ride) -> None:
+        await free_the_station(ride)
+        response = await start(ride)
+        self.refusal(response, "station_unavailable", "station_free")
+        assert_golden("api/charging/start/refused_station_free", response)
 
     async def test_of_an_unknown_session(self, ride: Ride) -> None:
         unknown = "5e0c2f0a-6e3a-4d0b-9a41-7a1d6f0f5c11"
