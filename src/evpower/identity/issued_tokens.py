@@ -28,6 +28,9 @@ VERIFIES_AFTER: Final = timedelta(hours=1)
 _RETRY_S: Final = 1.0
 _NEVER: Final = float("-inf")
 _MAX_OLD_ID: Final = 200
+# Claims of the old backend's tokens that say their kind; its access tokens say `client` or `admin`.
+_KIND_CLAIMS: Final = ("typ", "type", "token_type", "token_use")
+_OLD_REFRESH_FROM: Final = timedelta(days=1)  # they live 7 days, access tokens 10 minutes
 
 _log: Final = structlog.get_logger()
 
@@ -172,8 +175,17 @@ def old_id(claims: Mapping[str, Any]) -> str:
 
 
 def is_old_refresh(claims: Mapping[str, Any]) -> bool:
-    """Returns whether the old backend's token says that it is a refresh token."""
-    return "refresh" in (claims.get("typ"), claims.get("type"))
+    """Returns whether the old backend's token is a refresh token.
+
+    A token that says nothing of its kind is one if it was issued for longer than access tokens are.
+    """
+    words = [claims[name] for name in _KIND_CLAIMS if claims.get(name) is not None]
+    if words:
+        return any(isinstance(word, str) and "refresh" in word.casefold() for word in words)
+    issued, expires = claims.get("iat"), claims.get("exp")
+    if not isinstance(issued, int | float) or not isinstance(expires, int | float):
+        return False
+    return expires - issued >= _OLD_REFRESH_FROM.total_seconds()
 
 
 def _invalid(detail: str) -> Unauthenticated:

@@ -187,10 +187,26 @@ async def test_old_tokens_of_other_kinds_and_keys_are_refused(
     unsigned = jwt.encode({"sub": str(client_id), "exp": now + 60}, "", algorithm="none")
     longer = jwt.encode({"sub": str(client_id), "exp": now + 60}, OLD_SECRET, algorithm="HS384")
     access = old_token(phones, str(client_id), typ="access")
+    of_a_client = old_token(phones, str(client_id), typ=None, type="client")
+    short = old_token(phones, str(client_id), typ=None, exp=now + 600)
     endless = jwt.encode({"sub": str(client_id)}, OLD_SECRET, algorithm="HS256")
     stranger = old_token(phones, str(uuid4()))
-    for token in (forged, unsigned, longer, access, endless, stranger):
+    for token in (forged, unsigned, longer, access, of_a_client, short, endless, stranger):
         assert (await refusal_of(refresh(phones.refreshes, token))).http_status == 401
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [{"typ": None, "type": "Refresh"}, {"typ": None, "token_type": "refresh_token"},
+     {"type": "client"}, {"typ": None}],
+)  # fmt: skip
+async def test_an_old_refresh_token_is_known_by_what_it_says_or_by_its_life(
+    phones: Phones, client_id: UUID, claims: dict[str, str | None]
+) -> None:
+    token = old_token(phones, str(client_id), **claims)
+    assert (await refresh(phones.refreshes, token)).subject.user_id == client_id
+    refused = await refusal_of(phones.refreshes.verifier.verify(token))
+    assert refused.code == "invalid_token"
 
 
 async def test_no_refresh_token_stands_in_the_database(phones: Phones, owner: Connection) -> None:

@@ -19,7 +19,7 @@ from evpower.foundation.errors import Unauthenticated
 from evpower.foundation.ids import new_uuid
 from evpower.identity import clients, metrics, store, store_access, store_aliases
 from evpower.identity.aliases import as_uuid
-from evpower.identity.issued_tokens import old_id
+from evpower.identity.issued_tokens import is_old_refresh, old_id
 from evpower.identity.sign_in import store_accounts, store_refresh
 from evpower.identity.sign_in.issuer import Subject
 from evpower.identity.sign_in.keys import TokenIssuer
@@ -194,7 +194,7 @@ async def _subject(connection: Connection, stored: StoredRefresh, now: datetime)
 async def _refresh_old(calls: RefreshCalls, token: str) -> Tokens:
     """Returns an access token of EvPower for a refresh token of the old backend."""
     claims = calls.verifier.open_old(token)
-    if "access" in (claims.get("typ"), claims.get("type")):
+    if not is_old_refresh(claims):
         raise _refused("an access token is no refresh token")
     async with calls.db.transaction() as connection:
         stored = await store_refresh.lock_token(connection, _digest(token))
