@@ -109,3 +109,7 @@ grant select, insert, update (revoked_at) on identity.signing_keys to evpower_ap
 -- The phone an operator signs in with; given by an administrator's command only.
 alter table identity.operators add column phone text check (phone ~ '^\+[1-9][0-9]{6,14}$');
 create unique index operators_phone_key on identity.operators (phone) where revoked_at is null and phone is not null;
+
+-- Since when a client has its phone: a claim of a few days ago keeps no driver from signing in. Null: since before this was stored.
+alter table identity.clients add column phone_since timestamptz;
+alter table identity.clients alter column phone_since set default now();

@@ -2962,6 +2962,7 @@ CREATE TABLE identity.clients (
     deletion_requested_at timestamp with time zone,
     banned_until timestamp with time zone,
     unmapped_status text,
+    phone_since timestamp with time zone DEFAULT now(),
     CONSTRAINT clients_check CHECK (((NOT email_verified) OR (email IS NOT NULL))),
     CONSTRAINT clients_check1 CHECK (((NOT phone_verified) OR (phone IS NOT NULL))),
     CONSTRAINT clients_email_check CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 320)))),

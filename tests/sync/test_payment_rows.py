@@ -16,7 +16,8 @@ from evpower.cli import doctor_supabase
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
-from evpower.sync import OPENING, Relay, backfill, check, guard_status, not_mirrored, set_guard
+from evpower.payments import OPENING
+from evpower.sync import Relay, backfill, check, guard_status, not_mirrored, set_guard
 from tests.conftest import Server
 from tests.sync.conftest import rpc_to
 from tests.sync.old_backend import old_backend_project, switch

@@ -50,7 +50,7 @@ def assemble(
     admin = admin or identity.configured_admin(settings, shared)
     access = identity.configured_access(settings, shared, admin)
     phones = identity.configured_sign_in(
-        settings, shared, access=access, admin=admin, holds_money=legacy.holds_money
+        settings, shared, access=access, admin=admin, with_money=legacy.clients_with_money
     )
     providers = payments.configured_providers(settings, shared.http)
     confirmer = payments.Confirmer(shared.db, shared.bus)

@@ -27,10 +27,9 @@ from evpower.identity import (
     profile_of_row,
     record_act,
 )
-from evpower.payments import cash
+from evpower.payments import OPENING, cash
 from evpower.sync import (
     MAX_STATUS_WORD,
-    OPENING,
     Meaning,
     Rpc,
     TargetUnavailable,

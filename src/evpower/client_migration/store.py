@@ -16,7 +16,7 @@ from evpower.client_migration.model import (
 )
 from evpower.client_migration.store_plan import COUNT, HOUR_S
 from evpower.foundation.db import Connection, Database, Record, fetch_one
-from evpower.sync import OPENING
+from evpower.payments import OPENING
 
 _RUN: Final = "id, run_key, source, state"
 _WORK: Final = """

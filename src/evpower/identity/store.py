@@ -172,7 +172,9 @@ async def set_profile(connection: Connection, client_id: UUID, profile: Profile)
         await connection.fetchrow(
             f"""
             update identity.clients set email = $2, phone = $3, name = $4, email_verified = $5,
-              phone_verified = $6, updated_at = now() where id = $1 returning {_CLIENT}
+              phone_verified = $6, updated_at = now(),
+              phone_since = case when phone is not distinct from $3 then phone_since else now() end
+             where id = $1 returning {_CLIENT}
             """,
             client_id,
             profile.email,

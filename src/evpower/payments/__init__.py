@@ -7,6 +7,7 @@ from evpower.payments.confirm import Confirmer
 from evpower.payments.errors import ProviderError
 from evpower.payments.manual import cash
 from evpower.payments.model import (
+    OPENING,
     STATUSES,
     TOP_UP_LIFETIME,
     BankRefund,
@@ -36,7 +37,7 @@ from evpower.payments.reconciliation.shown import difference_json, differences_c
 from evpower.payments.reconciliation.store import list_differences
 from evpower.payments.refund import refund_charge, refund_payment
 from evpower.payments.review import Review, ReviewResult, events_of_no_payment, in_review, resolve
-from evpower.payments.store import find_by_invoice
+from evpower.payments.store import find_by_invoice, opened_at
 from evpower.payments.store_bank_refunds import list_open as open_refunds
 from evpower.payments.top_up import StartedTopUp, TopUpFailure, top_up
 
@@ -44,6 +45,7 @@ from evpower.payments.top_up import StartedTopUp, TopUpFailure, top_up
 PUBLIC_VIEWS = ("payments.payments_public", "payments.top_ups_public")
 
 __all__ = [
+    "OPENING",
     "PUBLIC_VIEWS",
     "STATUSES",
     "TOP_UP_LIFETIME",
@@ -82,6 +84,7 @@ __all__ = [
     "module",
     "odengi_problems",
     "open_refunds",
+    "opened_at",
     "parse_columns",
     "probe_odengi",
     "provider_problem",

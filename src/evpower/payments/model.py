@@ -15,6 +15,9 @@ STATUSES: Final[tuple[PaymentStatus, ...]] = (
 )
 # The order above is part of the old API: a status's number is its position.
 
+# The receipt of the payment that imports a balance from before EvPower: this and the client's id.
+OPENING: Final = "opening:"
+
 # How long the app shows a QR; the payment stays payable afterwards.
 TOP_UP_LIFETIME: Final = timedelta(seconds=300)
 

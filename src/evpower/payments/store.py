@@ -1,13 +1,13 @@
 """The SQL of payments, except that of reviews (store_review.py)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.foundation.rows import columns, read_row
-from evpower.payments.model import Confirmation, Event, ManualPosting, Payment
+from evpower.payments.model import OPENING, Confirmation, Event, ManualPosting, Payment
 from evpower.payments.providers.protocol import Invoice
 
 COLUMNS: Final = columns(Payment)
@@ -255,6 +255,18 @@ async def find_by_reference(
         reference,
     )
     return to_payment(row) if row else None
+
+
+async def opened_at(connection: Connection, client_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
+    """Returns when clients' balances from before EvPower were imported; others are left out."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select client_id, created_at from payments.payments
+         where provider = 'manual' and provider_ref = any ($1::text[])
+        """,
+        [f"{OPENING}{client_id}" for client_id in client_ids],
+    )
+    return {row["client_id"]: row["created_at"] for row in rows}
 
 
 async def credit(connection: Connection, payment_id: int) -> ManualPosting:

@@ -8,7 +8,7 @@ from evpower.sync.inbound.status_words import FoundWord, find_words, map_word
 from evpower.sync.inbound.status_words import handle as handle_status_word
 from evpower.sync.inbound.store_status_words import Meaning
 from evpower.sync.inbound.store_status_words import words as mapped_words
-from evpower.sync.model import MAX_STATUS_WORD, OPENING, ComparedTopic, is_project_word
+from evpower.sync.model import MAX_STATUS_WORD, ComparedTopic, is_project_word
 from evpower.sync.module import module
 from evpower.sync.outbound.backfill import BackfillResult, backfill, replay, replay_parked
 from evpower.sync.outbound.relay import Relay
@@ -29,7 +29,6 @@ from evpower.sync.webhook.secrets import (
 
 __all__ = [
     "MAX_STATUS_WORD",
-    "OPENING",
     "WEBHOOK_PATH",
     "BackfillResult",
     "ComparedTopic",

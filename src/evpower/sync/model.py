@@ -30,9 +30,6 @@ TOPICS: Final[tuple[ComparedTopic, ...]] = ("client", "session")
 ROW_TOPICS: Final[frozenset[str]] = frozenset(get_args(RowTopic))
 PAYMENT_TOPICS: Final[frozenset[str]] = frozenset(get_args(PaymentTopic))
 
-# The receipt of the payment that imports an opening balance: this prefix and the client's id.
-OPENING: Final = "opening:"
-
 # Which side is right when the two differ.
 AUTHORITY: Final[Mapping[str, Side]] = MappingProxyType(
     {

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import count
 from uuid import UUID
 
@@ -63,7 +64,8 @@ class Phones:
     refreshes: RefreshCalls
     inbox: Inbox
     clock: Clock
-    rich: set[UUID] = field(default_factory=set)  # clients that hold money
+    # Clients that hold money, with the time their balance was imported.
+    rich: dict[UUID, datetime | None] = field(default_factory=dict[UUID, datetime | None])
 
     async def ask(self, phone: str, address: str = HOME) -> SentCode:
         return await send_code(
@@ -108,10 +110,10 @@ async def refusal_of(awaitable: object) -> EvPowerError:
 @pytest.fixture
 def phones(db: Database, admin: SupabaseAdmin, clock: Clock, http: httpx.AsyncClient) -> Phones:
     inbox = Inbox()
-    rich: set[UUID] = set()
+    rich: dict[UUID, datetime | None] = {}
 
-    async def holds_money(_: Connection, client_ids: Sequence[UUID]) -> bool:
-        return not rich.isdisjoint(client_ids)
+    async def with_money(_: Connection, client_ids: Sequence[UUID]) -> dict[UUID, datetime | None]:
+        return {client_id: rich[client_id] for client_id in client_ids if client_id in rich}
 
     issuer = TokenIssuer(SECRET, clock)
     verifier = TokenVerifier(
@@ -122,7 +124,7 @@ def phones(db: Database, admin: SupabaseAdmin, clock: Clock, http: httpx.AsyncCl
         old_secret=SecretStr(OLD_SECRET),
     )
     rules = CodeRules(inbox, CodeHasher(SECRET), ["996"], 1000)
-    accounts = Accounts(db, admin, holds_money, clock)
+    accounts = Accounts(db, admin, with_money, clock)
     return Phones(
         SignInCalls(db, rules, accounts, issuer, clock),
         RefreshCalls(db, issuer, verifier, clock),

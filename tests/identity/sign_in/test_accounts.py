@@ -1,6 +1,7 @@
 """A phone has one user and one client under one id, wherever making them was interrupted."""
 
 import asyncio
+import json
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -10,7 +11,8 @@ from pydantic import SecretStr
 
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
-from evpower.identity.model import ImportedUser
+from evpower.identity.clients import update_profile
+from evpower.identity.model import ImportedUser, Profile
 from evpower.identity.operators import add_operator
 from evpower.identity.sign_in import store_accounts
 from evpower.identity.sign_in.operate import decide_review, set_operator_phone
@@ -38,11 +40,14 @@ async def clients_with(owner: Connection, phone: str) -> list[UUID]:
     return [row["id"] for row in rows]
 
 
-async def a_claimant(owner: Connection, phone: str) -> UUID:
+async def a_claimant(owner: Connection, phone: str, *, days: int = 8) -> UUID:
+    """A client that has claimed the phone for this many days."""
     client = uuid4()
     await owner.execute(
-        "insert into identity.clients (id, phone, origin) values ($1, $2, 'import')", client, phone
-    )
+        "insert into identity.clients (id, phone, origin, phone_since)"
+        " values ($1, $2, 'supabase', now() - make_interval(days => $3))",
+        client, phone, days,
+    )  # fmt: skip
     return client
 
 
@@ -165,7 +170,7 @@ async def test_a_claim_that_holds_money_needs_an_operator(
 ) -> None:
     phone = new_phone()
     claimant = await a_claimant(owner, phone)
-    phones.rich.add(claimant)
+    phones.rich[claimant] = None
     await phones.ask(phone)
     code = phones.inbox.code(phone)
     refused = [await refusal_of(phones.type(phone, code)) for _ in range(2)]
@@ -181,7 +186,7 @@ async def test_a_claim_that_holds_money_needs_an_operator(
 async def test_an_operator_may_decide_on_a_new_account(phones: Phones, owner: Connection) -> None:
     phone = new_phone()
     claimant = await a_claimant(owner, phone)
-    phones.rich.add(claimant)
+    phones.rich[claimant] = None
     await phones.ask(phone)
     code = phones.inbox.code(phone)
     await refusal_of(phones.type(phone, code))
@@ -194,11 +199,11 @@ async def test_an_operator_may_decide_on_a_new_account(phones: Phones, owner: Co
     assert await store_accounts.open_reviews(owner, 10) == []
 
 
-async def test_a_claimant_that_comes_after_the_decision_needs_another(
+async def test_no_later_claim_undoes_the_decision_for_a_new_account(
     phones: Phones, owner: Connection
 ) -> None:
     phone = new_phone()
-    phones.rich.add(await a_claimant(owner, phone))
+    phones.rich[await a_claimant(owner, phone)] = None
     await phones.ask(phone)
     code = phones.inbox.code(phone)
     await refusal_of(phones.type(phone, code))
@@ -206,8 +211,62 @@ async def test_a_claimant_that_comes_after_the_decision_needs_another(
         phones.calls.db, phones.calls.accounts.admin, phone, owner_id=None,
         actor="aida", reason="nothing in common", clock=phones.clock,
     )  # fmt: skip
-    phones.rich.add(await a_claimant(owner, phone))
-    assert (await refusal_of(phones.type(phone, code))).code == "phone_needs_review"
+    phones.rich[await a_claimant(owner, phone)] = None
+    assert (await phones.type(phone, code)).account.is_new
+
+
+async def test_a_stranger_s_young_claim_with_money_keeps_no_driver_out(
+    phones: Phones, owner: Connection
+) -> None:
+    phone = new_phone()
+    strangers = [await a_claimant(owner, phone, days=6) for _ in range(2)]
+    phones.rich.update(dict.fromkeys(strangers))
+    signed_in = await phones.sign_in(phone)
+    assert signed_in.account.is_new
+    assert await clients_with(owner, phone) == [signed_in.account.user_id]
+    # Support finds by the phone where the money is that may be this driver's.
+    acts = await owner.fetch("select * from identity.audit where subject = $1", phone)
+    assert [(act["action"], act["actor"]) for act in acts] == [("phone_claim.pass_over", "system")]
+    listed = json.loads(acts[0]["details"])["claimants"]
+    assert set(listed) == {str(stranger) for stranger in strangers}
+
+
+async def test_a_claim_that_moves_to_another_phone_is_young_again(
+    phones: Phones, owner: Connection
+) -> None:
+    phone = new_phone()
+    stranger = await a_claimant(owner, new_phone(), days=400)
+    phones.rich[stranger] = None
+    async with phones.calls.db.transaction() as connection:
+        await update_profile(connection, stranger, Profile(phone=phone, name="Mallory"))
+        await update_profile(connection, stranger, Profile(phone=phone, name="Trudy"))
+    assert (await phones.sign_in(phone)).account.is_new
+
+
+@pytest.mark.parametrize(("days", "code"), [(0, "phone_needs_review"), (30, "")])
+async def test_a_claim_beside_an_imported_balance_counts_from_the_first_day(
+    phones: Phones, owner: Connection, days: int, code: str
+) -> None:
+    phone = new_phone()
+    claimant = await a_claimant(owner, phone, days=0)
+    phones.rich[claimant] = phones.clock() - timedelta(days=days)
+    await phones.ask(phone)
+    if code:
+        assert (await refusal_of(phones.type(phone, phones.inbox.code(phone)))).code == code
+    else:  # the client had no claim to this phone when its balance was imported
+        assert (await phones.type(phone, phones.inbox.code(phone))).account.is_new
+
+
+async def test_a_claim_of_before_its_time_was_stored_counts(
+    phones: Phones, owner: Connection
+) -> None:
+    phone = new_phone()
+    claimant = await a_claimant(owner, phone, days=0)
+    await owner.execute("update identity.clients set phone_since = null where id = $1", claimant)
+    phones.rich[claimant] = None
+    await phones.ask(phone)
+    refused = await refusal_of(phones.type(phone, phones.inbox.code(phone)))
+    assert refused.code == "phone_needs_review"
 
 
 async def test_an_operator_may_give_the_phone_to_the_claimant(
@@ -222,7 +281,7 @@ async def test_an_operator_may_give_the_phone_to_the_claimant(
     await admin.import_user(
         ImportedUser(claimant, f"{claimant}@example.kg", True, None, False, None, None)
     )
-    phones.rich.add(claimant)
+    phones.rich[claimant] = None
     await phones.ask(phone)
     code = phones.inbox.code(phone)
     await refusal_of(phones.type(phone, code))

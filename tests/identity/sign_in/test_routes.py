@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import jwt
 import pytest
 
+from evpower import payments
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
 from evpower.identity.operators import add_operator
@@ -179,7 +180,8 @@ async def test_an_operator_signs_in_with_the_role(app: Phone, db: Database) -> N
 async def test_a_claim_with_money_is_answered_clearly(app: Phone, owner: Connection) -> None:
     phone, claimant = new_phone(), uuid4()
     await owner.execute(
-        "insert into identity.clients (id, phone, origin) values ($1, $2, 'import')",
+        "insert into identity.clients (id, phone, origin, phone_since)"
+        " values ($1, $2, 'import', now() - interval '8 days')",
         claimant,
         phone,
     )
@@ -189,12 +191,33 @@ async def test_a_claim_with_money_is_answered_clearly(app: Phone, owner: Connect
     assert (refused.status_code, refused.json()["error_code"]) == (409, "phone_needs_review")
 
 
+@pytest.mark.parametrize(("receipt", "status"), [("opening:{client}", 409), ("RX-1", 200)])
+async def test_a_young_claim_counts_only_beside_an_imported_balance(
+    app: Phone, owner: Connection, db: Database, receipt: str, status: int
+) -> None:
+    phone, claimant = new_phone(), uuid4()
+    await owner.execute(
+        "insert into identity.clients (id, phone, origin) values ($1, $2, 'supabase')",
+        claimant,
+        phone,
+    )
+    async with db.transaction() as connection:
+        await payments.cash(
+            connection, client_id=claimant, amount_minor=1000, operator="aida", reason="of before",
+            receipt=receipt.format(client=claimant), now=app.clock(),
+        )  # fmt: skip
+    await app.post("auth/send-otp", {"phone": phone})
+    answer = await app.post("auth/verify-otp", {"phone": phone, "code": app.code(phone)})
+    assert answer.status_code == status
+
+
 async def test_an_operator_for_money_decides_whose_a_phone_is(
     app: Phone, owner: Connection, db: Database, supabase: LocalSupabase
 ) -> None:
     phone, claimant = new_phone(), uuid4()
     await owner.execute(
-        "insert into identity.clients (id, phone, origin) values ($1, $2, 'import')",
+        "insert into identity.clients (id, phone, origin, phone_since)"
+        " values ($1, $2, 'import', now() - interval '8 days')",
         claimant,
         phone,
     )

@@ -7,7 +7,7 @@ from evpower.api.legacy.module import module, old_callers
 from evpower.api.legacy.old_routes import CODED_ERRORS, PLAIN_ERRORS
 from evpower.api.legacy.payment_calls import payment_calls_router
 from evpower.api.legacy.payments import PaymentCalls, payments_router
-from evpower.api.legacy.users import holds_money
+from evpower.api.legacy.users import clients_with_money
 
 __all__ = [
     "CODED_ERRORS",
@@ -15,7 +15,7 @@ __all__ = [
     "LocationFeed",
     "OldCallers",
     "PaymentCalls",
-    "holds_money",
+    "clients_with_money",
     "module",
     "old_callers",
     "payment_calls_router",

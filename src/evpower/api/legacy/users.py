@@ -1,10 +1,11 @@
 """A client and an operator as the app's sign-in, `me` and profile show them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from evpower import charging, wallet
+from evpower import charging, payments, wallet
 from evpower.foundation.clock import to_z
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Forbidden, NotFound, Unauthenticated
@@ -12,15 +13,24 @@ from evpower.foundation.money import to_som
 from evpower.identity import Client, Operator, Principal, get_client, get_operator
 
 
-async def holds_money(connection: Connection, client_ids: Sequence[UUID]) -> bool:
-    """Returns whether a client has a balance, money on hold, a debt or an open session."""
-    for client_id in client_ids:
-        money = await wallet.get_wallet(connection, client_id)
-        if money is not None and (money.balance_minor or money.held_minor or money.debt_minor):
-            return True
-        if await is_charging(connection, client_id):
-            return True
-    return False
+async def clients_with_money(
+    connection: Connection, client_ids: Sequence[UUID]
+) -> Mapping[UUID, datetime | None]:
+    """Returns the clients with a balance, money on hold, a debt or an open session.
+
+    Each with the time at which its balance from before EvPower was imported; None: it had none.
+    """
+    opened_at = await payments.opened_at(connection, client_ids)
+    return {
+        client_id: opened_at.get(client_id)
+        for client_id in client_ids
+        if await _has_money(connection, client_id) or await is_charging(connection, client_id)
+    }
+
+
+async def _has_money(connection: Connection, client_id: UUID) -> bool:
+    money = await wallet.get_wallet(connection, client_id)
+    return money is not None and bool(money.balance_minor or money.held_minor or money.debt_minor)
 
 
 async def is_charging(connection: Connection, client_id: UUID) -> bool:

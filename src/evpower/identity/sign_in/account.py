@@ -4,9 +4,9 @@ The id is stored before the user is created in Supabase Auth, so that a crash at
 something the next sign-in goes on with: Auth knows a phone once, and EvPower its id.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -17,17 +17,21 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Unavailable
 from evpower.foundation.ids import new_uuid
 from evpower.identity import clients, metrics, store, store_access
+from evpower.identity.audit import record_act
 from evpower.identity.errors import AuthOutcomeUnknown, AuthRefused
 from evpower.identity.model import AuthUser, Client, ImportedUser, Operator, Profile
 from evpower.identity.sign_in import store_accounts
-from evpower.identity.sign_in.store_accounts import ReviewReason
+from evpower.identity.sign_in.store_accounts import PhoneClaim, ReviewReason
 from evpower.identity.supabase_admin import SupabaseAdmin
 
 _MOST_CLAIMANTS: Final = 50
 _TRIES: Final = 3
 _EXISTS: Final = {"phone_exists", "user_already_exists", "conflict"}
-# Whether one of these clients has a balance, money on hold, a debt or an open session.
-HoldsMoney = Callable[[Connection, Sequence[UUID]], Awaitable[bool]]
+# How old a claim must be to keep the driver who types a right code from a new account.
+CLAIM_AGE: Final = timedelta(days=7)
+# Those of the clients with a balance, money on hold, a debt or an open session, each with the time
+# at which its balance from before EvPower was imported (None: it had none).
+ClientsWithMoney = Callable[[Connection, Sequence[UUID]], Awaitable[Mapping[UUID, datetime | None]]]
 
 _log: Final = structlog.get_logger()
 
@@ -48,7 +52,7 @@ class Accounts:
 
     db: Database
     admin: SupabaseAdmin
-    holds_money: HoldsMoney
+    with_money: ClientsWithMoney
     clock: Clock
     new_id: Callable[[], UUID] = new_uuid
 
@@ -125,15 +129,42 @@ async def _drop(connection: Connection, phone: str, client_id: UUID) -> None:
 async def _review_reason(
     accounts: Accounts, connection: Connection, phone: str
 ) -> ReviewReason | None:
-    claimants = await store_accounts.claimants(connection, phone, _MOST_CLAIMANTS)
-    if not claimants or await store_accounts.is_cleared(connection, phone, claimants):
+    claims = await store_accounts.claims(connection, phone, _MOST_CLAIMANTS)
+    if not claims or await store_accounts.is_cleared(connection, phone):
         return None
-    return "claim_with_money" if await accounts.holds_money(connection, claimants) else None
+    money = await accounts.with_money(connection, [claim.client_id for claim in claims])
+    rich = [claim for claim in claims if claim.client_id in money]
+    if any(_counts(claim, money[claim.client_id], accounts.clock()) for claim in rich):
+        return "claim_with_money"
+    if rich:
+        await _pass_over(connection, phone, rich)
+    return None
+
+
+def _counts(claim: PhoneClaim, opened_at: datetime | None, now: datetime) -> bool:
+    """Returns whether a claim may be the driver's own, of before: a stranger can make one any time.
+
+    It is old, or came together with a balance that was imported.
+    """
+    if claim.since is None or claim.since <= now - CLAIM_AGE:
+        return True
+    return opened_at is not None and claim.since <= opened_at + CLAIM_AGE
+
+
+async def _pass_over(connection: Connection, phone: str, claims: Sequence[PhoneClaim]) -> None:
+    """Stores that young claims of clients with money ended: support finds them by the phone."""
+    claimants = [str(claim.client_id) for claim in claims]
+    _log.warning("phone_claims_passed_over", claimants=claimants)
+    await record_act(
+        connection, actor="system", action="phone_claim.pass_over", subject=phone,
+        details={"claimants": claimants},
+    )  # fmt: skip
 
 
 async def _needs_review(accounts: Accounts, phone: str, reason: ReviewReason) -> Conflict:
     async with accounts.db.transaction() as connection:
-        claimants = await store_accounts.claimants(connection, phone, _MOST_CLAIMANTS)
+        claims = await store_accounts.claims(connection, phone, _MOST_CLAIMANTS)
+        claimants = [claim.client_id for claim in claims]
         await store_accounts.put_review(connection, phone, reason, claimants, accounts.clock())
     _log.warning("phone_needs_review", reason=reason, claimants=len(claimants))
     return Conflict("phone_needs_review", "an operator must decide whose account this phone has")

@@ -6,7 +6,7 @@ from evpower.config import Settings
 from evpower.foundation.errors import NotFound
 from evpower.foundation.module import Shared
 from evpower.identity.access import Access
-from evpower.identity.sign_in.account import Accounts, HoldsMoney
+from evpower.identity.sign_in.account import Accounts, ClientsWithMoney
 from evpower.identity.sign_in.by_code import SignInCalls
 from evpower.identity.sign_in.codes import CodeHasher
 from evpower.identity.sign_in.keys import TokenIssuer
@@ -44,7 +44,7 @@ def configured_sign_in(
     *,
     access: Access,
     admin: SupabaseAdmin,
-    holds_money: HoldsMoney,
+    with_money: ClientsWithMoney,
 ) -> PhoneSignIn:
     """Returns it. Raises ValueError for a secret that is too short."""
     secret = settings.sign_in_secret.get_secret_value()
@@ -59,7 +59,7 @@ def configured_sign_in(
         return PhoneSignIn(refreshes=refreshes)
     countries = [code.strip() for code in settings.sign_in_countries.split(",")]
     rules = CodeRules(sender, hasher, countries, settings.sign_in_codes_per_hour)
-    accounts = Accounts(db, admin, holds_money, clock)
+    accounts = Accounts(db, admin, with_money, clock)
     return PhoneSignIn(SignInCalls(db, rules, accounts, issuer, clock), refreshes)
 
 

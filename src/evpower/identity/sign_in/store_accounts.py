@@ -13,6 +13,14 @@ ReviewReason = Literal["claim_with_money", "phone_of_another_login"]
 
 
 @dataclass(frozen=True, slots=True)
+class PhoneClaim:
+    """An unverified claim of a client to a phone; `since` None: from before this was stored."""
+
+    client_id: UUID
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class PhoneReview:
     """A phone whose owner signed in with a code, and whose account an operator must decide."""
 
@@ -39,18 +47,18 @@ async def verified_owner(connection: Connection, phone: str) -> UUID | None:
     )
 
 
-async def claimants(connection: Connection, phone: str, most: int) -> list[UUID]:
-    """Returns the open clients that claim this phone, oldest first."""
+async def claims(connection: Connection, phone: str, most: int) -> list[PhoneClaim]:
+    """Returns the claims of open clients to this phone, the oldest first."""
     rows: list[Record] = await connection.fetch(
         """
-        select id from identity.clients
+        select id as client_id, phone_since as since from identity.clients
          where phone = $1 and not phone_verified and status <> 'closed'
-         order by created_at, id limit $2
+         order by phone_since nulls first, created_at, id limit $2
         """,
         phone,
         most,
     )
-    return [row["id"] for row in rows]
+    return [read_row(PhoneClaim, row) for row in rows]
 
 
 async def operator_of_phone(connection: Connection, phone: str) -> UUID | None:
@@ -111,16 +119,15 @@ async def put_review(
     )
 
 
-async def is_cleared(connection: Connection, phone: str, claimant_ids: Sequence[UUID]) -> bool:
-    """Returns whether an operator decided on a new account knowing all these claimants."""
+async def is_cleared(connection: Connection, phone: str) -> bool:
+    """Returns whether an operator's last decision on this phone was a new account."""
     cleared = await connection.fetchval(
         """
         select true from identity.phone_reviews where id = (
           select id from identity.phone_reviews where phone = $1 order by id desc limit 1)
-           and decided_at is not null and owner_id is null and claimants @> $2
+           and decided_at is not null and owner_id is null
         """,
         phone,
-        list(claimant_ids),
     )
     return cleared is not None
 

@@ -9,9 +9,9 @@ import orjson
 
 from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.foundation.rows import read_row
+from evpower.payments import OPENING
 from evpower.sync.model import (
     CLIENT_STATUS,
-    OPENING,
     Claim,
     ClientPart,
     Finish,

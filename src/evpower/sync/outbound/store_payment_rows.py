@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record
-from evpower.sync.model import OPENING
+from evpower.payments import OPENING
 
 _IS_OPENING: Final = f"p.provider = 'manual' and starts_with(p.provider_ref, '{OPENING}')"
 _TOP_UPS: Final = f"""
