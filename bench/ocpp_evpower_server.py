@@ -93,10 +93,8 @@ class _Values:
         _stored[:] = [drafts]
 
 
-async def _claim_answers(
-    _connection: object, answered: Sequence[store.AnsweredCall], *, action: str
-) -> set[bytes]:
-    _stored[:] = [action, *zip(*answered, strict=True)]
+async def _claim_answers(_connection: object, answered: Sequence[store.AnsweredCall]) -> set[bytes]:
+    _stored[:] = [answered]
     return {call.key for call in answered}
 
 

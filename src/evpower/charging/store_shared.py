@@ -14,10 +14,6 @@ from evpower.charging.store_running import (
 )
 from evpower.foundation.db import Connection
 
-_VALUE_TYPES: Final = (
-    *("timestamptz",) * 3, *("int",) * 7, *("smallint",) * 5, *("bool",) * 2, "numeric",
-    *("text",) * 4,
-)  # fmt: skip
 _PROGRESS_TYPES: Final[Mapping[str, str]] = {
     "register": "text", "register_wh": "numeric", "energy_wh": "bigint", "cost_minor": "bigint",
     "tally": "text", "interval_s": "int", "close_reason": "text", "tail_wh": "numeric",
@@ -117,10 +113,11 @@ async def write(
 
     Returns the version that the progress has now, 0 if there is none.
     """
-    by_column = [*zip(*values, strict=True)] or [()] * len(VALUE_COLUMNS)
-    version: int | None = await connection.fetchval(
-        _WRITE, *_short(by_column), *_short(zip(*progress, strict=True))
-    )
+    if values:
+        await connection.copy_records_to_table(
+            "meter_values", schema_name="charging", columns=VALUE_COLUMNS, records=values
+        )
+    version: int | None = await connection.fetchval(_WRITE, *_short(zip(*progress, strict=True)))
     return version or 0
 
 
@@ -129,22 +126,18 @@ def _short(by_column: Iterable[tuple[object, ...]]) -> list[tuple[object, ...]]:
     return [() if column.count(None) == len(column) else column for column in by_column]
 
 
-def _arrays(types: Iterable[str], first: int) -> str:
-    return ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, first))
+def _arrays(types: Iterable[str]) -> str:
+    return ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, 1))
 
 
 _TYPES: Final = ("int", *(_PROGRESS_TYPES[name] for name in WRITTEN))
-_FIRST: Final = len(_VALUE_TYPES) + 1
 # The ids stand twice, so that only rows of theirs are read whatever plan there is.
 _WRITE: Final = f"""
-with stored as (
-  insert into charging.meter_values ({", ".join(VALUE_COLUMNS)})
-  select * from unnest({_arrays(_VALUE_TYPES, 1)})
-), counted as (
+with counted as (
   update charging.progress p set revision = p.revision + 1,
          {", ".join(f"{name} = u.{name}" + "::jsonb" * (name in JSON_COLUMNS) for name in WRITTEN)}
-    from unnest({_arrays(_TYPES, _FIRST)}) as u (id, {", ".join(WRITTEN)})
-   where p.transaction_id = u.id and p.transaction_id = any (${_FIRST})
+    from unnest({_arrays(_TYPES)}) as u (id, {", ".join(WRITTEN)})
+   where p.transaction_id = u.id and p.transaction_id = any ($1)
   returning p.xmin as version
 ) select version from counted limit 1
 """

@@ -19,7 +19,6 @@ from evpower.foundation.errors import EvPowerError
 from evpower.ocpp import metrics, store
 from evpower.ocpp.model import FrameRow
 
-_ACTION: Final = "MeterValues"
 _MOST: Final = 128  # in one transaction, whose stations stay locked until it commits
 _IN_FLIGHT: Final = 2
 
@@ -96,7 +95,8 @@ class SharedFrames:
         if not drafted:
             return {}
         new = await store.claim_answers(
-            connection, [_answered(frame) for frame in drafted], action=_ACTION
+            connection,
+            [store.AnsweredCall(frame.key, frame.answer, frame.rows) for frame in drafted],
         )
         written = [draft for frame, draft in drafted.items() if frame.key in new]
         if written:
@@ -124,13 +124,6 @@ class SharedFrames:
                 connection, frame.event, now=now, rules=self._rules
             )
         return FrameOutcome(changes, is_repeated=False)
-
-
-def _answered(frame: ValuesFrame) -> store.AnsweredCall:
-    call, reply = frame.rows
-    return store.AnsweredCall(
-        frame.key, frame.answer, call.station_id, call.at, call.message_id, call.frame, reply.frame
-    )
 
 
 def _is_database_down(error: Exception) -> bool:

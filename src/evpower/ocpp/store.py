@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from evpower.foundation.db import Connection, fetch_one
 from evpower.foundation.purge import count
-from evpower.ocpp.model import CALL_RESULT, FrameRow
+from evpower.ocpp.model import FrameRow
+
+_FRAME_COLUMNS: Final = (
+    "station_id", "received_at", "direction", "message_type", "message_id", "action", "frame",
+)  # fmt: skip
 
 
 class AnsweredCall(NamedTuple):
@@ -14,11 +18,7 @@ class AnsweredCall(NamedTuple):
 
     key: bytes
     answer: str
-    station_id: str
-    received_at: datetime
-    message_id: str | None
-    call: str
-    reply: str
+    frames: tuple[FrameRow, FrameRow]
 
 
 async def answer_of(connection: Connection, key: bytes) -> str | None:
@@ -55,34 +55,26 @@ async def claim_answer(
     return row["is_new"]
 
 
-async def claim_answers(
-    connection: Connection, answered: Sequence[AnsweredCall], *, action: str
-) -> set[bytes]:
+async def claim_answers(connection: Connection, answered: Sequence[AnsweredCall]) -> set[bytes]:
     """Stores the answers of calls by key, and the raw frames of both directions.
 
     Returns the keys of the calls that were not answered before.
     """
     rows = await connection.fetch(
         """
-        with given as (
-          select * from unnest($3::bytea[], $4::text[], $5::text[], $6::timestamptz[],
-                               $7::text[], $8::text[], $9::text[])
-            as g (key, answer, station_id, received_at, message_id, call, reply)
-        ), claimed as (
-          insert into ocpp.answers (key, answer, received_at)
-          select key, answer, received_at from given on conflict (key) do nothing returning key
-        ), logged as (
-          insert into ocpp.frames
-            (station_id, received_at, direction, message_type, message_id, action, frame)
-          select g.station_id, g.received_at, f.direction, f.message_type, g.message_id, $1, f.frame
-            from given g
-           cross join lateral (values ('in', 2::smallint, g.call), ('out', $2::smallint, g.reply))
-             as f (direction, message_type, frame)
-        ) select key from claimed
+        insert into ocpp.answers (key, answer, received_at)
+        select * from unnest($1::bytea[], $2::text[], $3::timestamptz[])
+        on conflict (key) do nothing returning key
         """,
-        action,
-        CALL_RESULT,
-        *(list(column) for column in zip(*answered, strict=True)),
+        [call.key for call in answered],
+        [call.answer for call in answered],
+        [call.frames[0].at for call in answered],
+    )
+    await connection.copy_records_to_table(
+        "frames",
+        schema_name="ocpp",
+        columns=_FRAME_COLUMNS,
+        records=[frame for call in answered for frame in call.frames],
     )
     return {row["key"] for row in rows}
 
