@@ -80,6 +80,56 @@ async def test_a_start_that_comes_late_began_in_its_time(site: Site) -> None:
     assert (await site.begin("STRANGER", at=began)).tag == "accepted"
 
 
+class TestACardThatBeganBefore:
+    """A queue comes in while the station is free: what a card began before that is paid."""
+
+    async def begun(self, site: Site, **facts: Any) -> dict[str, Any]:
+        client = await site.driver()
+        await site.open_to_cards()
+        await site.card(client, CARD)
+        await free(site)
+        await site.wait(60)
+        answer = await site.begin(CARD, **facts)
+        assert answer.tag == "accepted"
+        row = await site.transaction(answer.transaction_id)
+        return {"purpose": row["purpose"], "has_session": row["session_id"] is not None}
+
+    async def test_it_is_a_session(self, site: Site) -> None:
+        began = site.now - timedelta(hours=3)
+        assert await self.begun(site, at=began) == {"purpose": "driver", "has_session": True}
+
+    async def test_a_clock_that_is_a_little_slow_makes_no_session(self, site: Site) -> None:
+        """The driver was let in while the station was free."""
+        row = await self.begun(site, at=site.now - timedelta(seconds=30))
+        assert row == {"purpose": "unattributed", "has_session": False}
+
+    async def test_an_unusable_stamp_makes_no_session(self, site: Site) -> None:
+        row = await self.begun(site, at=None, raw="0001-01-01T00:00:00Z")
+        assert row == {"purpose": "unattributed", "has_session": False}
+
+    async def test_a_clock_that_is_known_to_be_slow_is_read_as_it_is_meant(
+        self, site: Site
+    ) -> None:
+        """Three hours slow: the stamp of a start in the free time is older than the free time."""
+        await site.sql.execute(
+            "insert into charging.clocks (station_id, stamp, received_at, skew_s)"
+            " values ($1, now(), now(), 10800)",
+            STATION,
+        )
+        row = await self.begun(site, at=site.now + timedelta(seconds=55, hours=-3))
+        assert row == {"purpose": "unattributed", "has_session": False}
+
+    async def test_a_technician_s_counts_against_the_cap(self, site: Site) -> None:
+        async with site.db.transaction() as connection:
+            await charging.add_technician(
+                connection, tag=CARD, name="Bakyt", daily_limit_wh=20_000, actor="aida"
+            )
+        await free(site)
+        await site.wait(60)
+        answer = await site.begin(CARD, at=site.now - timedelta(hours=3))
+        assert (await site.transaction(answer.transaction_id))["purpose"] == "technician"
+
+
 async def test_an_app_is_refused_while_it_is_free(site: Site) -> None:
     client = await site.driver()
     await free(site)

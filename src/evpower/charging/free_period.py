@@ -9,9 +9,11 @@ from typing import Final
 
 from evpower import alerts, identity, stations
 from evpower.alerts import AlertKind
-from evpower.charging import store_free
-from evpower.charging.events import Changes
+from evpower.charging import store_clocks, store_free
+from evpower.charging.events import Changes, StationStart
 from evpower.charging.model import StationTransaction
+from evpower.charging.running import SKEW_LIMIT, right_time
+from evpower.charging.start_match import FreeStart, started_at
 from evpower.charging.store_free import FreePeriod
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Invalid
@@ -105,6 +107,25 @@ async def end_overdue(connection: Connection, station_id: str, now: datetime) ->
 async def is_free(connection: Connection, station_id: str, *moments: datetime) -> bool:
     """Returns whether a station was free at one of these moments."""
     return await store_free.covers(connection, station_id, *moments)
+
+
+async def free_start(connection: Connection, start: StationStart) -> FreeStart:
+    """Returns whether a start began while its station was free.
+
+    It began when the station says so, or when it was received: either clock may be off. A known
+    card is paid or counted, so its start of before that waited in the station's queue is not free:
+    there a stamp counts which is right by all that is known of the clock.
+    """
+    stamp = started_at(start, None)
+    if not await store_free.covers(connection, start.station_id, stamp, start.received_at):
+        return FreeStart()
+    skew_s = await store_clocks.skew_of(connection, start.station_id)
+    corrected = start._replace(time=right_time(start.time, skew_s))
+    stamp = started_at(corrected, None)
+    if start.received_at - stamp <= SKEW_LIMIT:
+        return FreeStart(any_tag=True, known_card=True)
+    in_time = await store_free.covers(connection, start.station_id, stamp)
+    return FreeStart(any_tag=True, known_card=in_time)
 
 
 async def is_unwanted(

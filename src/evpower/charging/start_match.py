@@ -29,6 +29,13 @@ class StartMatch(NamedTuple):
     same_as: StationTransaction | None = None  # it is this transaction, reported again
 
 
+class FreeStart(NamedTuple):
+    """Whether a start belongs to a free time: by an unknown tag, by a card that is known."""
+
+    any_tag: bool = False
+    known_card: bool = False
+
+
 async def read_start(connection: Connection, station: Station, start: StationStart) -> StationStart:
     """Returns a start as it can be stored: whatever the station sent, none is refused.
 
@@ -60,11 +67,11 @@ def _storable(text: str) -> str:
 
 
 async def match_start(
-    connection: Connection, station: Station, start: StationStart, *, is_free: bool = False
+    connection: Connection, station: Station, start: StationStart, free: FreeStart
 ) -> StartMatch:
     """Finds the session of a start: by its one-time tag, by a card, else by connector and time.
 
-    Where the station is free for a while (`is_free`) only a session's own tag counts.
+    A start of a free time is only that of a session whose own tag it has.
     """
     tag = fold_tag(start.id_tag)
     session = await _by_tag(connection, station.id, tag)
@@ -74,13 +81,13 @@ async def match_start(
     running = await store_transactions.open_on_connector(connection, station.id, start.connector)
     if running is not None and await _is_repeat(connection, running, start):
         return StartMatch(same_as=running)
-    if is_free:
-        return StartMatch()
     is_technician = client_id is None and await store_technicians.find(connection, tag) is not None
+    is_unknown = client_id is None and not is_technician
+    if free.any_tag if is_unknown else free.known_card:
+        return StartMatch()
     waiting = await _waiting(connection, station.id, start.connector)
     if waiting is not None:
         is_own_card = client_id == waiting.client_id
-        is_unknown = client_id is None and not is_technician
         if is_own_card or (is_unknown and await _was_sent(connection, waiting)):
             return StartMatch(waiting)
     if is_technician:

@@ -28,7 +28,7 @@ from evpower.charging.model import (
     TechnicianAllowance,
 )
 from evpower.charging.rules import DEFAULT_RULES, Rules
-from evpower.charging.start_match import match_start, read_start, start_key, started_at
+from evpower.charging.start_match import FreeStart, match_start, read_start, start_key, started_at
 from evpower.charging.states import WAITING
 from evpower.charging.steps import end_steps, free_connector
 from evpower.charging.unstarted import end_unstarted
@@ -46,7 +46,7 @@ class _Start(NamedTuple):
     report: StationStart
     key: str
     number: int  # of several starts with this key
-    is_free: bool  # the station gives energy to any tag
+    free: FreeStart  # whether the station gives energy to any tag
     rules: Rules
     now: datetime
 
@@ -65,10 +65,8 @@ async def start_transaction(
     key = start_key(report)
     known = await store_transactions.transaction_of_key(connection, key)
     number = 1 if known is None else known.start_number + 1
-    is_free = await free_period.is_free(
-        connection, station.id, started_at(report, None), report.received_at
-    )
-    start = _Start(connection, station, report, key, number, is_free, rules, now)
+    free = await free_period.free_start(connection, report)
+    start = _Start(connection, station, report, key, number, free, rules, now)
     if known is not None and known.end_kind != "stop":
         answer = await _again(start, known)
     else:
@@ -81,7 +79,7 @@ async def _answer(start: _Start, known: StationTransaction | None) -> StartAnswe
     """Finds what the start is of; `known`: one that began with the same facts and was stopped."""
     if known is not None and start.report.time.at is not None:
         return await _after_stop(start)  # the same moment again
-    match = await match_start(start.connection, start.station, start.report, is_free=start.is_free)
+    match = await match_start(start.connection, start.station, start.report, start.free)
     if match.session is not None:
         return await _of_session(start, match.session)
     if match.same_as is not None:
@@ -166,7 +164,7 @@ async def _after_stop(start: _Start) -> StartAnswer:
 async def _unattributed(start: _Start) -> StartAnswer:
     """Records a start that no client pays; where all pay, the station is sent a stop."""
     answer = await _without_session(start, "unattributed")
-    if start.is_free or not start.station.paid_only:
+    if start.free.any_tag or not start.station.paid_only:
         return answer
     return await _stop_at_once(start, answer, "not_paid", "invalid")
 

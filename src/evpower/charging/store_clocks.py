@@ -36,6 +36,13 @@ async def learn_clock(
     )
 
 
+async def skew_of(connection: Connection, station_id: str) -> int | None:
+    """Returns our clock less the station's, in seconds; None: right, or not known."""
+    return await connection.fetchval(
+        "select skew_s from charging.clocks where station_id = $1", station_id
+    )
+
+
 async def forget_clock(connection: Connection, station_id: str) -> None:
     """Deletes what is known of a station's clock: it may have been set."""
     await connection.execute("delete from charging.clocks where station_id = $1", station_id)
