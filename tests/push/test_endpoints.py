@@ -12,6 +12,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.push import devices
 from tests.api.operator_scenario import OperatorApi, running_operator_api
 from tests.api.scenario import Headers, bearer
+from tests.old_api.golden_answers import assert_golden, folder_of
 from tests.push.scenario import PRIVATE_KEY, Browser
 
 REGISTER = "/api/v1/devices/register"
@@ -191,3 +192,19 @@ async def test_only_a_client_has_devices(api: OperatorApi) -> None:
             body = None if method == "GET" else {}
             response = await api.http.request(method, path, headers=headers, json=body)
             assert (response.status_code, response.json()["error_code"]) == expected
+
+
+async def test_what_a_browser_gets_is_stored(api: OperatorApi, driver: Headers) -> None:
+    stored: list[tuple[str, str, str, Headers, Any]] = [
+        ("GET", KEY, "key", driver, None),
+        ("POST", SUBSCRIBE, "subscribed", driver, Browser(ENDPOINT).json()),
+        ("POST", UNSUBSCRIBE, "removed", driver, {"endpoint": ENDPOINT}),
+        ("POST", SUBSCRIBE, "refused_invalid_request", driver, {}),
+        ("POST", UNSUBSCRIBE, "refused_invalid_request", driver, {}),
+        *(("POST", path, "refused_missing_token", {}, {}) for path in (SUBSCRIBE, UNSUBSCRIBE)),
+        ("GET", KEY, "refused_missing_token", {}, None),
+        ("GET", KEY, "refused_forbidden", api.headers("viewer"), None),
+    ]
+    for method, path, name, headers, body in stored:
+        response = await api.http.request(method, path, headers=headers, json=body)
+        assert_golden(f"{folder_of(path)}/ru_{name}", response)

@@ -28,3 +28,19 @@ def _keywords(node: object, keyword: str) -> Iterator[Any]:
 def test_no_number_is_a_multiple_of_a_fraction() -> None:
     """Most validators divide floats: 0.57 is no multiple of 0.01 there."""
     assert [step for step in _keywords(openapi(), "multipleOf") if step != int(step)] == []
+
+
+def test_every_reference_is_to_something_in_the_document() -> None:
+    document = openapi()
+    unresolved = {
+        reference
+        for reference in _keywords(document, "$ref")
+        if _at(document, reference.removeprefix("#/").split("/")) is None
+    }
+    assert unresolved == set()
+
+
+def _at(node: Any, path: list[str]) -> Any:
+    for name in path:
+        node = node.get(name) if isinstance(node, dict) else None
+    return node

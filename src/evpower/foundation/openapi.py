@@ -1,10 +1,11 @@
 """What the OpenAPI document says of responses, from pydantic models; routes still build bytes."""
 
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from pydantic import BaseModel
 
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
+_NAMED: Final = "#/$defs/"
 
 
 def problem(description: str) -> dict[str, Any]:
@@ -24,25 +25,31 @@ def json_schema(model: type[BaseModel]) -> dict[str, Any]:
 
     A member with a default may be absent.
     """
-    schema = _plain(model.model_json_schema())
+    written = model.model_json_schema()
+    # A reference is looked up in the whole document, where these are not.
+    schema = _plain(written, written.pop("$defs", {}))
     schema.pop("description", None)  # the docstring: for developers of EvPower
     return schema
 
 
-def _plain(schema: dict[str, Any]) -> dict[str, Any]:
+def _plain(schema: dict[str, Any], named: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Returns the schema without titles and defaults, with the `named` ones in their places."""
+    if "$ref" in schema:
+        target = named[str(schema["$ref"]).removeprefix(_NAMED)]
+        schema = {**target, **{key: part for key, part in schema.items() if key != "$ref"}}
     plain: dict[str, Any] = {}
     for keyword, value in schema.items():
         if keyword in {"title", "default"}:
             continue
         if keyword == "properties":
             members = cast("dict[str, dict[str, Any]]", value)
-            plain[keyword] = {name: _plain(member) for name, member in members.items()}
+            plain[keyword] = {name: _plain(member, named) for name, member in members.items()}
         elif isinstance(value, dict):
-            plain[keyword] = _plain(cast("dict[str, Any]", value))
+            plain[keyword] = _plain(cast("dict[str, Any]", value), named)
         elif isinstance(value, list):
             parts = cast("list[Any]", value)
             plain[keyword] = [
-                _plain(cast("dict[str, Any]", part)) if isinstance(part, dict) else part
+                _plain(cast("dict[str, Any]", part), named) if isinstance(part, dict) else part
                 for part in parts
             ]
         else:

@@ -6,12 +6,11 @@ Each call names its right, as those do. `data` holds no null: what is unknown is
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import orjson
 from fastapi import Request
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
 
 from evpower.api import messages
 from evpower.api.legacy.respond import language_of, spoken
@@ -19,7 +18,7 @@ from evpower.api.legacy.station_board import StationBoard
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
-from evpower.foundation.openapi import Responses, json_response, problem
+from evpower.foundation.openapi import Responses, problem
 from evpower.identity import Access
 
 ADMIN_PATH: Final = "/api/v1/admin"
@@ -67,15 +66,6 @@ class AdminCalls:
     clock: Clock
 
 
-class AdminAnswer(BaseModel):
-    """An answer; docs/operator-api.md lists the members of `data`."""
-
-    success: Literal[True]
-    data: dict[str, Any]
-    message: str = Field(description="For a person; empty where nothing was changed")
-
-
-ANSWER: Final[Responses] = {200: json_response("The data", AdminAnswer)}
 REFUSALS: Final[Responses] = {
     401: problem("`missing_token`, `invalid_token`, `token_expired`"),
     403: problem("`forbidden`: no operator, or the role does not allow it"),

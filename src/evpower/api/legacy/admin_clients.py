@@ -10,9 +10,9 @@ from fastapi.responses import Response
 from pydantic import BaseModel, BeforeValidator, Field
 
 from evpower import charging, identity, payments, wallet
+from evpower.api.legacy import admin_schemas as schemas
 from evpower.api.legacy.admin import (
     ADMIN_PATH,
-    ANSWER,
     MOST_OFFSET,
     MOST_ROWS,
     REFUSALS,
@@ -33,7 +33,6 @@ CLIENTS_PATH: Final = f"{ADMIN_PATH}/clients"
 CLIENT_PATH: Final = f"{ADMIN_PATH}/clients/{{client_id}}"
 BALANCE_PATH: Final = f"{ADMIN_PATH}/clients/{{client_id}}/balance"
 STATUS_PATH: Final = f"{ADMIN_PATH}/clients/{{client_id}}/status"
-CLIENTS_PATHS: Final = (CLIENTS_PATH, CLIENT_PATH, BALANCE_PATH, STATUS_PATH)
 _REASON: Final = "changed in the app's admin pages"
 _RECENT: Final = 10  # sessions of one client
 _WH_PER_KWH: Final = 1000
@@ -80,7 +79,7 @@ def _add_reads(routes: APIRouter, calls: AdminCalls) -> None:
     may_read = Depends(calls.access.may("read"))
     read = operator_call("read")
 
-    @routes.get(CLIENTS_PATH, summary="Clients", responses=ANSWER, openapi_extra=read)
+    @routes.get(CLIENTS_PATH, summary="Clients", responses=schemas.CLIENTS, openapi_extra=read)
     async def listed(  # pyright: ignore[reportUnusedFunction]
         _: Annotated[Principal, may_read],
         search: Annotated[
@@ -102,7 +101,7 @@ def _add_reads(routes: APIRouter, calls: AdminCalls) -> None:
             rows = await _answers(connection, page)
         return shown({"clients": rows, "total": total, "limit": limit, "offset": offset})
 
-    @routes.get(CLIENT_PATH, summary="One client", responses=ANSWER, openapi_extra=read)
+    @routes.get(CLIENT_PATH, summary="One client", responses=schemas.CLIENT, openapi_extra=read)
     async def client(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, may_read], client_id: _ClientId
     ) -> Response:
@@ -121,7 +120,7 @@ def _add_balance(routes: APIRouter, calls: AdminCalls) -> None:
     @routes.put(
         BALANCE_PATH,
         summary="Credit money received by hand",
-        responses=ANSWER,
+        responses=schemas.CREDIT,
         openapi_extra=operator_call("client.credit"),
     )
     async def credit(  # pyright: ignore[reportUnusedFunction]
@@ -170,7 +169,7 @@ def _add_status(routes: APIRouter, calls: AdminCalls) -> None:
     @routes.put(
         STATUS_PATH,
         summary="Block or unblock a client",
-        responses=ANSWER,
+        responses=schemas.STATUS,
         openapi_extra=operator_call("client.block"),
     )
     async def set_status(  # pyright: ignore[reportUnusedFunction]

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import Response
 
 from evpower import charging, identity, stations
+from evpower.api.legacy import admin_schemas as schemas
 from evpower.api.legacy.admin import (
     ADMIN_PATH,
-    ANSWER,
     MOST_OFFSET,
     MOST_ROWS,
     REFUSALS,
@@ -30,7 +30,6 @@ from evpower.identity import Client, Principal, operator_call
 SESSIONS_PATH: Final = f"{ADMIN_PATH}/sessions"
 HISTORY_PATH: Final = f"{ADMIN_PATH}/sessions/history"
 SESSION_PATH: Final = f"{ADMIN_PATH}/sessions/{{session_id}}"
-SESSIONS_PATHS: Final = (SESSIONS_PATH, HISTORY_PATH, SESSION_PATH)
 _WORDS = Literal["started", "stopped", "error"]
 _STATES: Final[Mapping[_WORDS, tuple[SessionState, ...]]] = {
     "started": ("requested", "starting", "charging", "stopping"),
@@ -50,7 +49,9 @@ def sessions_routes(calls: AdminCalls) -> APIRouter:
     may_read = Depends(calls.access.may("read"))
     read = operator_call("read")
 
-    @routes.get(SESSIONS_PATH, summary="Open sessions", responses=ANSWER, openapi_extra=read)
+    @routes.get(
+        SESSIONS_PATH, summary="Open sessions", responses=schemas.SESSIONS, openapi_extra=read
+    )
     async def listed(  # pyright: ignore[reportUnusedFunction]
         _: Annotated[Principal, may_read],
         station_id: _Station = None,
@@ -61,7 +62,7 @@ def sessions_routes(calls: AdminCalls) -> APIRouter:
         wanted = SessionFilter(states=_STATES["started"])
         return shown(await _page(calls, wanted, station_id, limit, offset))
 
-    @routes.get(HISTORY_PATH, summary="Sessions", responses=ANSWER, openapi_extra=read)
+    @routes.get(HISTORY_PATH, summary="Sessions", responses=schemas.SESSIONS, openapi_extra=read)
     async def history(  # pyright: ignore[reportUnusedFunction]
         _: Annotated[Principal, may_read],
         station_id: _Station = None,
@@ -79,7 +80,7 @@ def sessions_routes(calls: AdminCalls) -> APIRouter:
         )
         return shown(await _page(calls, wanted, station_id, limit, offset))
 
-    @routes.get(SESSION_PATH, summary="One session", responses=ANSWER, openapi_extra=read)
+    @routes.get(SESSION_PATH, summary="One session", responses=schemas.SESSION, openapi_extra=read)
     async def session(  # pyright: ignore[reportUnusedFunction]
         _: Annotated[Principal, may_read],
         session_id: Annotated[str, Path(max_length=100)],

@@ -9,9 +9,9 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from evpower import charging, stations
+from evpower.api.legacy import admin_schemas as schemas
 from evpower.api.legacy.admin import (
     ADMIN_PATH,
-    ANSWER,
     MOST_DAYS,
     MOST_OFFSET,
     MOST_ROWS,
@@ -32,7 +32,6 @@ from evpower.stations import STATION_CHANGED, StationChange, station_key
 STATS_PATH: Final = f"{ADMIN_PATH}/stats"
 STATIONS_PATH: Final = f"{ADMIN_PATH}/stations"
 STATION_PATH: Final = f"{ADMIN_PATH}/stations/{{station_id}}"
-STATIONS_PATHS: Final = (STATS_PATH, STATIONS_PATH, STATION_PATH)
 _W_PER_KW: Final = 1000
 _REASON: Final = "changed in the app's admin pages"
 _StationWord = Literal["active", "inactive", "maintenance"]
@@ -60,7 +59,7 @@ def _add_reads(routes: APIRouter, calls: AdminCalls) -> None:
     may_read = Depends(calls.access.may("read"))
     read = operator_call("read")
 
-    @routes.get(STATS_PATH, summary="Figures", responses=ANSWER, openapi_extra=read)
+    @routes.get(STATS_PATH, summary="Figures", responses=schemas.STATS, openapi_extra=read)
     async def stats(  # pyright: ignore[reportUnusedFunction]
         _: Annotated[Principal, may_read],
         period_days: Annotated[int, Query(ge=1, le=MOST_DAYS)] = 1,
@@ -68,7 +67,7 @@ def _add_reads(routes: APIRouter, calls: AdminCalls) -> None:
         """Answer how many stations and sessions there are, and what the days brought."""
         return shown(await _stats(calls, period_days))
 
-    @routes.get(STATIONS_PATH, summary="Stations", responses=ANSWER, openapi_extra=read)
+    @routes.get(STATIONS_PATH, summary="Stations", responses=schemas.STATIONS, openapi_extra=read)
     async def listed(  # pyright: ignore[reportUnusedFunction]
         _: Annotated[Principal, may_read],
         *,
@@ -89,7 +88,7 @@ def _add_reads(routes: APIRouter, calls: AdminCalls) -> None:
         rows = [_row(station) for station in wanted[offset : offset + limit]]
         return shown({"stations": rows, "total": len(wanted), "limit": limit, "offset": offset})
 
-    @routes.get(STATION_PATH, summary="One station", responses=ANSWER, openapi_extra=read)
+    @routes.get(STATION_PATH, summary="One station", responses=schemas.STATION, openapi_extra=read)
     async def station(  # pyright: ignore[reportUnusedFunction]
         _: Annotated[Principal, may_read],
         station_id: Annotated[str, Path(max_length=255)],
@@ -102,7 +101,7 @@ def _add_change(routes: APIRouter, calls: AdminCalls) -> None:
     @routes.put(
         STATION_PATH,
         summary="Change a station",
-        responses=ANSWER,
+        responses=schemas.STATION_CHANGE,
         openapi_extra=operator_call("station.change"),
     )
     async def change(  # pyright: ignore[reportUnusedFunction]

@@ -5,9 +5,9 @@ from typing import Final
 from evpower import __version__
 from evpower.api.legacy.account import account_router
 from evpower.api.legacy.admin import AdminCalls, PeriodTotals
-from evpower.api.legacy.admin_clients import CLIENTS_PATHS, clients_routes
-from evpower.api.legacy.admin_sessions import SESSIONS_PATHS, sessions_routes
-from evpower.api.legacy.admin_stations import STATIONS_PATHS, stations_routes
+from evpower.api.legacy.admin_clients import clients_routes
+from evpower.api.legacy.admin_sessions import sessions_routes
+from evpower.api.legacy.admin_stations import stations_routes
 from evpower.api.legacy.balance import balance_router
 from evpower.api.legacy.callers import Allowed, OldCallers
 from evpower.api.legacy.cards import cards_router
@@ -100,9 +100,6 @@ def old_callers(settings: Settings, shared: Shared, access: Access) -> OldCaller
     )
 
 
-_ADMIN_PATHS: Final = (*STATIONS_PATHS, *SESSIONS_PATHS, *CLIENTS_PATHS)
-
-
 def module(  # noqa: PLR0913 - what the groups of old routes need of other slices
     settings: Settings,
     shared: Shared,
@@ -168,7 +165,7 @@ def module(  # noqa: PLR0913 - what the groups of old routes need of other slice
             Job(sessions.loop, SERVING),
         ],
         route_limits=_limits(settings),
-        plain_errors=(*PLAIN_ERRORS, *_ADMIN_PATHS),
+        plain_errors=PLAIN_ERRORS,
         coded_errors=CODED_ERRORS,
         old_routes=old_routes(settings.old_api_sunset),
         unread_bodies=CARD_PATHS,

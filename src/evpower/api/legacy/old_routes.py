@@ -18,6 +18,7 @@ _QR: Final = "/api/v1/balance/topup-qr"
 _PAYMENT: Final = "/api/v1/payment/status/{invoice_id}"
 _OLDEST: Final = "the oldest app"
 _NONE: Final = "no known app"
+_ADMINS: Final = "R5 to HEAD"
 _SIGNED_IN: Final = "R6 to HEAD"  # the revisions that sign in by phone
 
 
@@ -43,6 +44,13 @@ def _mobile(method: Method, tail: str, *, successor: str | None = None) -> Table
 
 def _v1(method: Method, tail: str, callers: str) -> TableRow:
     return TableRow(method, f"{PREFIXES['v1']}{tail}", "v1", callers)
+
+
+def _admin(method: Method, tail: str, successor: str | None) -> TableRow:
+    """Returns a route of the app's admin pages; the operator API does what it does."""
+    path = f"{PREFIXES['v1']}/admin{tail}"
+    replaced_by = None if successor is None else f"{PREFIXES['v1']}/operator{successor}"
+    return TableRow(method, path, "v1", _ADMINS, replaced_by, is_deprecated=successor is not None)
 
 
 def _card(family: Family, tail: str, method: Method = "POST", successor: str = _QR) -> TableRow:
@@ -97,6 +105,22 @@ OLD_ROUTES: Final[tuple[TableRow, ...]] = (
     _v1("GET", "/profile", _NONE),
     _v1("POST", "/account/delete-request", _NONE),
     _v1("POST", "/account/restore", _NONE),
+    _v1("POST", "/devices/register", "R4 to HEAD"),
+    _v1("POST", "/devices/unregister", "R4 to HEAD"),
+    _v1("GET", "/notifications/vapid-public-key", _NONE),
+    _v1("POST", "/notifications/subscribe", _NONE),
+    _v1("POST", "/notifications/unsubscribe", _NONE),
+    _admin("GET", "/stats", "/reports/daily"),
+    _admin("GET", "/stations", "/stations"),
+    _admin("GET", "/stations/{station_id}", "/stations/{station}"),
+    _admin("PUT", "/stations/{station_id}", "/stations/{station}/availability"),
+    _admin("GET", "/sessions", "/sessions"),
+    _admin("GET", "/sessions/history", "/sessions"),
+    _admin("GET", "/sessions/{session_id}", "/sessions/{session}"),
+    _admin("GET", "/clients", "/clients"),
+    _admin("GET", "/clients/{client_id}", "/clients"),
+    _admin("PUT", "/clients/{client_id}/balance", None),
+    _admin("PUT", "/clients/{client_id}/status", "/clients/{client_id}/block"),
     _card("v1", "/payment/h2h-status/{transaction_id}", "GET", _PAYMENT),
     *(_card("v1", tail) for tail in CARD_TAILS),
     # Their errors keep their statuses: a bank takes 200 for an accepted notice.
