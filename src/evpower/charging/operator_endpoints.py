@@ -3,19 +3,19 @@
 from typing import Annotated, Final, NamedTuple
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from evpower import identity, stations
+from evpower.charging import bill_schemas as bills
 from evpower.charging import operator_schemas as schemas
 from evpower.charging.bill_effect import bill_by_operator, preview_bill
 from evpower.charging.force_stop import OperatorStop, stop_by_operator
-from evpower.charging.free_period import end_free, free_station, list_free_periods
 from evpower.charging.operate import get_session, list_unattributed
-from evpower.charging.retire_station import retire_station
 from evpower.charging.rules import Rules
 from evpower.charging.search import list_meter_values, read_dossier, search_sessions
 from evpower.charging.session_filter import SessionFilter, SessionPlace
+from evpower.charging.station_endpoints import add_station_routes
 from evpower.foundation.db import Connection
 from evpower.foundation.etags import check_version, respond
 from evpower.foundation.openapi import Responses, problem
@@ -57,14 +57,6 @@ _BILLED: Final[Responses] = {
 }
 
 
-_FREED: Final[Responses] = {
-    **OPERATOR_REFUSALS,
-    404: problem("`station_not_found`"),
-    409: problem("`station_retired`, `station_forwarded`, `idempotency_conflict`"),
-}
-_StationName = Annotated[str, Path(min_length=1, max_length=255)]
-
-
 class ValuePlace(NamedTuple):
     """Where a page of meter values ended: a frame's values are on one page."""
 
@@ -78,7 +70,7 @@ def sessions_router(calls: OperatorCalls, rules: Rules) -> APIRouter:
     _add_single(routes, calls)
     _add_stop(routes, calls, rules)
     _add_bills(routes, calls)
-    _add_stations(routes, calls)
+    add_station_routes(routes, calls)
     return routes
 
 
@@ -228,10 +220,10 @@ def _add_bills(routes: APIRouter, calls: OperatorCalls) -> None:
         request: Request,
         caller: Principal,
         session: UUID,
-        body: schemas.BetterFigure,
+        body: bills.BetterFigure,
         *,
         is_decision: bool,
-    ) -> schemas.BillMoved:
+    ) -> bills.BillMoved:
         figure = body.bill(session, actor_of(caller), is_decision=is_decision)
         async with calls.db.transaction() as connection:
             await _check_version(connection, request, session)
@@ -251,7 +243,7 @@ def _add_bills(routes: APIRouter, calls: OperatorCalls) -> None:
                 },
             )
         changes.publish(calls.bus)
-        return schemas.moved_shown(effect)
+        return bills.moved_shown(effect)
 
     @routes.post(
         "/sessions/{session}/correction",
@@ -263,8 +255,8 @@ def _add_bills(routes: APIRouter, calls: OperatorCalls) -> None:
         request: Request,
         caller: Annotated[Principal, Depends(may_bill)],
         session: UUID,
-        body: schemas.BetterFigure,
-    ) -> schemas.BillMoved:
+        body: bills.BetterFigure,
+    ) -> bills.BillMoved:
         """The next bill: more is charged, less is forgiven or refunded.
 
         With the ETag of the session in `If-Match` it happens only as it was previewed.
@@ -281,8 +273,8 @@ def _add_bills(routes: APIRouter, calls: OperatorCalls) -> None:
         request: Request,
         caller: Annotated[Principal, Depends(may_bill)],
         session: UUID,
-        body: schemas.BetterFigure,
-    ) -> schemas.BillMoved:
+        body: bills.BetterFigure,
+    ) -> bills.BillMoved:
         """By a better figure, or without one by what was billed. Of two one decides."""
         return await bill(request, caller, session, body, is_decision=True)
 
@@ -296,111 +288,14 @@ def _add_bills(routes: APIRouter, calls: OperatorCalls) -> None:
         request: Request,
         caller: Annotated[Principal, Depends(may_bill)],
         session: UUID,
-        body: schemas.BetterFigure,
-    ) -> schemas.BillMoved:
+        body: bills.BetterFigure,
+    ) -> bills.BillMoved:
         """The same as the correction or decision itself, taken back: nothing is stored."""
         figure = body.bill(session, actor_of(caller), is_decision=False)
         async with calls.db.transaction() as connection:
             await _check_version(connection, request, session)
             effect = await preview_bill(connection, figure, now=calls.clock())
-        return schemas.moved_shown(effect)
-
-
-def _add_stations(routes: APIRouter, calls: OperatorCalls) -> None:
-    may_change = calls.access.may("station.change")
-
-    @routes.post(
-        "/stations/{station}/retire",
-        summary="Retire a station, or bring it back",
-        responses={
-            **OPERATOR_REFUSALS,
-            404: problem("`station_not_found`"),
-            409: problem("`station_in_use`: a session is open there; `idempotency_conflict`"),
-        },
-        openapi_extra=operator_call("station.change"),
-    )
-    async def retire(  # pyright: ignore[reportUnusedFunction]
-        caller: Annotated[Principal, Depends(may_change)],
-        station: _StationName,
-        body: schemas.RetiredStation,
-    ) -> schemas.StationRetired:
-        """It connects no more; its sessions, bills and names stay."""
-        async with calls.db.transaction() as connection:
-            stored = await stations.lock_station(connection, station)
-            is_changed = await retire_station(
-                connection,
-                station=station,
-                undo=body.undo,
-                now=calls.clock(),
-                actor=actor_of(caller),
-                reason=body.reason,
-            )
-        calls.bus.publish(stations.STATION_CHANGED, stations.station_key(stored.id))
-        return schemas.StationRetired(
-            station=stored.id, is_retired=not body.undo, is_changed=is_changed
-        )
-
-    @routes.get(
-        "/stations/{station}/free",
-        summary="The free times of a station",
-        responses={**OPERATOR_REFUSALS, 404: problem("`station_not_found`")},
-        openapi_extra=operator_call("read"),
-    )
-    async def free_times(  # pyright: ignore[reportUnusedFunction]
-        _: Annotated[Principal, Depends(calls.access.may("read"))], station: _StationName
-    ) -> list[schemas.FreeTime]:
-        """The newest first."""
-        async with calls.db.connection() as connection:
-            rows = await list_free_periods(connection, station)
-        return [schemas.FreeTime.model_validate(row) for row in rows]
-
-    @routes.post(
-        "/stations/{station}/free",
-        summary="Let any tag charge for a while",
-        responses=_FREED,
-        openapi_extra=operator_call("station.change"),
-    )
-    async def free(  # pyright: ignore[reportUnusedFunction]
-        caller: Annotated[Principal, Depends(may_change)],
-        station: _StationName,
-        body: schemas.FreedStation,
-    ) -> schemas.FreeTime:
-        """While the app is down, for one: it ends by itself. A time that runs is replaced."""
-        async with calls.db.transaction() as connection:
-            period = await free_station(
-                connection,
-                station=station,
-                minutes=body.minutes,
-                actor=actor_of(caller),
-                reason=body.reason,
-                now=calls.clock(),
-            )
-        calls.bus.publish(stations.STATION_CHANGED, stations.station_key(period.station_id))
-        return schemas.FreeTime.model_validate(period)
-
-    @routes.post(
-        "/stations/{station}/free/end",
-        summary="End the free time of a station",
-        status_code=204,
-        responses={**_FREED, 409: problem("`station_not_free`, `idempotency_conflict`")},
-        openapi_extra=operator_call("station.change"),
-    )
-    async def end(  # pyright: ignore[reportUnusedFunction]
-        caller: Annotated[Principal, Depends(may_change)],
-        station: _StationName,
-        body: schemas.EndedFreeTime,
-    ) -> None:
-        """Now; what runs goes on."""
-        async with calls.db.transaction() as connection:
-            stored = await stations.lock_station(connection, station)
-            await end_free(
-                connection,
-                station=station,
-                actor=actor_of(caller),
-                reason=body.reason,
-                now=calls.clock(),
-            )
-        calls.bus.publish(stations.STATION_CHANGED, stations.station_key(stored.id))
+        return bills.moved_shown(effect)
 
 
 async def _check_version(connection: Connection, request: Request, session_id: UUID) -> None:

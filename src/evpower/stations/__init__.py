@@ -67,12 +67,10 @@ from evpower.stations.model import (
     NameKind,
     ProtocolVersion,
     RegisterKind,
-    SetupKey,
     Station,
     StationConnection,
     StationDraft,
     StationProfile,
-    StationSetup,
     StationView,
     StatusEntry,
     StatusReport,
@@ -98,6 +96,7 @@ from evpower.stations.retire import retire_station
 from evpower.stations.rows import read_power_w
 from evpower.stations.secure import secure_station
 from evpower.stations.setup import latest_setup, request_setup
+from evpower.stations.setup_model import SetupKey, StationSetup
 from evpower.stations.start_facts import StartFacts, start_facts
 from evpower.stations.store_changes import without_password as list_without_password
 

@@ -46,10 +46,10 @@ from evpower.stations.operator_command_schemas import (
     NewCommand,
     OperatedCommand,
 )
-from evpower.stations.operator_endpoints import StationName
 from evpower.stations.outcomes import CommandOutcomes, StationOutcome
 from evpower.stations.request import CommandCheck, read_arguments, request_command
 from evpower.stations.search import search_commands
+from evpower.stations.station_path import StationName
 
 BULK_MOST: Final = 500
 _ACCEPTED: Final = 202

@@ -9,7 +9,7 @@ from evpower.foundation import idempotency
 from evpower.foundation.db import Connection
 from evpower.foundation.etags import check_version, respond
 from evpower.foundation.openapi import Responses, problem
-from evpower.foundation.paging import LIMIT_DEFAULT, Page, cut, read_cursor, write_cursor
+from evpower.foundation.paging import Page, cut, read_cursor, write_cursor
 from evpower.foundation.segments import SegmentRoute
 from evpower.identity import (
     ETAG_RESPONSES,
@@ -17,36 +17,33 @@ from evpower.identity import (
     OPERATOR_REFUSALS,
     OperatorCalls,
     Principal,
-    RowLimit,
     actor_of,
     operator_call,
 )
 from evpower.stations import operator_schemas as schemas
+from evpower.stations import request_schemas as requests
 from evpower.stations.accept import accept_station
 from evpower.stations.add import add_station
 from evpower.stations.change import StationChange, change_station
-from evpower.stations.connections import list_connections
 from evpower.stations.credentials import as_hex
-from evpower.stations.find import get_station, list_unknown, lock_station
+from evpower.stations.find import get_station, lock_station
+from evpower.stations.log_endpoints import add_log_routes
 from evpower.stations.model import (
     STATION_CHANGED,
     AddedStation,
     StationView,
     station_key,
 )
-from evpower.stations.report import list_statuses
 from evpower.stations.search import (
     all_locations,
-    list_deviations,
     list_owners,
     search_stations,
 )
 from evpower.stations.secure import secure_station
+from evpower.stations.station_path import STATION_REFUSALS, StationName
 
 _CREATED: Final = 201
-_NAME_MAX: Final = 255
-_KNOWN: Final[Responses] = {**OPERATOR_REFUSALS, 404: problem("`station_not_found`")}
-_SINGLE: Final[Responses] = {**_KNOWN, **ETAG_RESPONSES}
+_SINGLE: Final[Responses] = {**STATION_REFUSALS, **ETAG_RESPONSES}
 _CHANGED: Final[Responses] = {
     **OPERATOR_REFUSALS,
     404: problem("`station_not_found`"),
@@ -59,13 +56,6 @@ _ADDED: Final[Responses] = {
     409: problem("`station_name_taken`, `location_ambiguous`, `location_differs`"),
     422: problem("`invalid_request`, `station_invalid`"),
 }
-StationName = Annotated[
-    str,
-    Path(
-        min_length=1, max_length=_NAME_MAX,
-        description="Any of its names: OCPP id, old id, serial number, post code",
-    ),
-]  # fmt: skip
 
 
 class StationPlace(NamedTuple):
@@ -78,7 +68,7 @@ def stations_router(calls: OperatorCalls) -> APIRouter:
     """Returns the routes."""
     routes = APIRouter(prefix=OPERATOR_PATH, tags=["operator stations"], route_class=SegmentRoute)
     _add_lists(routes, calls)
-    _add_logs(routes, calls)
+    add_log_routes(routes, calls)
     _add_new(routes, calls)
     _add_changes(routes, calls)
     return routes
@@ -153,84 +143,6 @@ def _add_lists(routes: APIRouter, calls: OperatorCalls) -> None:
         return [schemas.OwnerShown.model_validate(owner) for owner in listed]
 
 
-def _add_logs(routes: APIRouter, calls: OperatorCalls) -> None:
-    may_read = calls.access.may("read")
-
-    @routes.get(
-        "/stations/{station}/connections",
-        summary="A station's latest connections",
-        responses=_KNOWN,
-        openapi_extra=operator_call("read"),
-    )
-    async def connections(  # pyright: ignore[reportUnusedFunction]
-        _: Annotated[Principal, Depends(may_read)],
-        station: StationName,
-        limit: RowLimit = LIMIT_DEFAULT,
-    ) -> list[schemas.ConnectionShown]:
-        """The newest first, each with the reason of its end."""
-        async with calls.db.connection() as connection:
-            view = await get_station(connection, station)
-            rows = await list_connections(connection, view.station.id, limit)
-        return [schemas.ConnectionShown.model_validate(row) for row in rows]
-
-    @routes.get(
-        "/stations/{station}/statuses",
-        summary="A station's latest statuses",
-        responses=_KNOWN,
-        openapi_extra=operator_call("read"),
-    )
-    async def statuses(  # pyright: ignore[reportUnusedFunction]
-        _: Annotated[Principal, Depends(may_read)],
-        station: StationName,
-        limit: RowLimit = LIMIT_DEFAULT,
-    ) -> list[schemas.StatusShown]:
-        """The newest first, as reported."""
-        async with calls.db.connection() as connection:
-            view = await get_station(connection, station)
-            rows = await list_statuses(connection, view.station.id, limit)
-        return [schemas.StatusShown.model_validate(row) for row in rows]
-
-    @routes.get(
-        "/deviations",
-        summary="What stations do off the protocol",
-        responses=_KNOWN,
-        openapi_extra=operator_call("read"),
-    )
-    async def deviations(  # pyright: ignore[reportUnusedFunction]
-        _: Annotated[Principal, Depends(may_read)],
-        station: Annotated[str | None, Query(min_length=1, max_length=_NAME_MAX)] = None,
-        kind: Annotated[str | None, Query(max_length=64)] = None,
-        limit: RowLimit = LIMIT_DEFAULT,
-    ) -> list[schemas.CountedDeviation]:
-        """Counted by station and kind, what was seen last first."""
-        async with calls.db.connection() as connection:
-            view = None if station is None else await get_station(connection, station)
-            rows = await list_deviations(
-                connection, station_id=view and view.station.id, kind=kind, limit=limit
-            )
-        return [
-            schemas.CountedDeviation(
-                station=row.station_id, kind=row.kind, count=row.count, sample=row.sample,
-                last_seen_at=row.at,
-            )
-            for row in rows
-        ]  # fmt: skip
-
-    @routes.get(
-        "/unknown-stations",
-        summary="Names that tried to connect",
-        responses=OPERATOR_REFUSALS,
-        openapi_extra=operator_call("read"),
-    )
-    async def unknown(  # pyright: ignore[reportUnusedFunction]
-        _: Annotated[Principal, Depends(may_read)],
-    ) -> list[schemas.UnknownName]:
-        """And that no station has, the latest attempt first; 1000 at most."""
-        async with calls.db.connection() as connection:
-            rows = await list_unknown(connection)
-        return [schemas.UnknownName.model_validate(row) for row in rows]
-
-
 def _add_new(routes: APIRouter, calls: OperatorCalls) -> None:
     may_change = calls.access.may("station.change")
 
@@ -244,7 +156,7 @@ def _add_new(routes: APIRouter, calls: OperatorCalls) -> None:
     async def add(  # pyright: ignore[reportUnusedFunction]
         request: Request,
         caller: Annotated[Principal, Depends(may_change)],
-        body: schemas.NewStation,
+        body: requests.NewStation,
     ) -> schemas.AddedByOperator:
         """Its password is shown once, and is in no stored response of an Idempotency-Key."""
         idempotency.store_nothing(request.scope["state"])
@@ -269,7 +181,7 @@ def _add_new(routes: APIRouter, calls: OperatorCalls) -> None:
         request: Request,
         caller: Annotated[Principal, Depends(may_change)],
         name: StationName,
-        body: schemas.AcceptedStation,
+        body: requests.AcceptedStation,
     ) -> schemas.AddedByOperator:
         """Add it under the name as it writes it."""
         idempotency.store_nothing(request.scope["state"])
@@ -315,7 +227,7 @@ def _add_changes(routes: APIRouter, calls: OperatorCalls) -> None:
         request: Request,
         caller: Annotated[Principal, Depends(may_change)],
         station: StationName,
-        body: schemas.ChangedStation,
+        body: requests.ChangedStation,
     ) -> Response:
         """Whose it is, and which cards count there."""
         wanted = StationChange(body.owner, body.paid_only, body.cards_without_auth)
@@ -332,7 +244,7 @@ def _add_changes(routes: APIRouter, calls: OperatorCalls) -> None:
         request: Request,
         caller: Annotated[Principal, Depends(may_change)],
         station: StationName,
-        body: schemas.WantedAvailability,
+        body: requests.WantedAvailability,
     ) -> Response:
         """What is wanted, beside what it reports; sent at once, and again after each boot."""
         wanted = StationChange(availability=body.availability)
@@ -350,7 +262,7 @@ def _add_changes(routes: APIRouter, calls: OperatorCalls) -> None:
         caller: Annotated[Principal, Depends(may_change)],
         station: StationName,
         connector: Annotated[int, Path(ge=1, le=1000)],
-        body: schemas.WantedAvailability,
+        body: requests.WantedAvailability,
     ) -> Response:
         """The same for one connector."""
         wanted = StationChange(availability=body.availability, connector=connector)
@@ -366,7 +278,7 @@ def _add_changes(routes: APIRouter, calls: OperatorCalls) -> None:
         request: Request,
         caller: Annotated[Principal, Depends(may_change)],
         station: StationName,
-        body: schemas.SecuredStation,
+        body: requests.SecuredStation,
     ) -> schemas.NewPassword:
         """Shown once; a repeat with the same Idempotency-Key makes another one."""
         idempotency.store_nothing(request.scope["state"])

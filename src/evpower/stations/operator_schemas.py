@@ -2,24 +2,18 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from evpower.foundation.paging import LIMIT_DEFAULT
-from evpower.identity import ActReason, RowCursor, RowLimit
-from evpower.stations.check import usual_connector
+from evpower.identity import RowCursor, RowLimit
 from evpower.stations.filters import StationFilter
 from evpower.stations.model import (
     Availability,
     Connector,
-    ConnectorDraft,
     ConnectorStatus,
-    Location,
-    Name,
-    NameKind,
     ProtocolVersion,
-    StationDraft,
     StationView,
 )
 
@@ -142,170 +136,6 @@ class NewPassword(BaseModel):
     station: str
     password: str
     password_hex: str
-
-
-class NewConnector(BaseModel):
-    """A connector; what is left out is as usual for its power."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    number: Annotated[int, Field(ge=1, le=1000)]
-    rated_power_kw: _PowerKw
-    standard: Annotated[str, Field(max_length=40)] = ""
-    format: Literal["", "SOCKET", "CABLE"] = ""
-    power_type: Annotated[str, Field(max_length=40)] = ""
-    evse_number: Annotated[int | None, Field(ge=1, le=1000)] = None
-    evse_connector: Annotated[int, Field(ge=1, le=100)] = 1
-    evse_id: Annotated[str | None, Field(max_length=48)] = None
-
-    def draft(self) -> ConnectorDraft:
-        """Returns the connector as it is built."""
-        usual = usual_connector(
-            self.number,
-            int(self.rated_power_kw * _W_PER_KW),
-            standard=self.standard,
-            format_=self.format,
-            power_type=self.power_type,
-        )
-        return ConnectorDraft(
-            number=self.number,
-            standard=usual.standard,
-            format=usual.format,
-            power_type=usual.power_type,
-            rated_power_w=usual.rated_power_w,
-            evse_number=self.evse_number or self.number,
-            evse_connector=self.evse_connector,
-            evse_id=self.evse_id,
-        )
-
-
-class NewLocation(BaseModel):
-    """A place by its id, by its name, or a new one."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Annotated[str, Field(min_length=1, max_length=_TEXT)]
-    id: Annotated[str, Field(max_length=64)] = ""
-    address: Annotated[str, Field(max_length=_TEXT)] = ""
-    city: Annotated[str, Field(max_length=100)] = ""
-    country: Annotated[str, Field(max_length=3)] = "KGZ"
-    latitude: _Degrees | None = None
-    longitude: _Degrees | None = None
-    time_zone: Annotated[str, Field(max_length=64)] = "Asia/Bishkek"
-
-
-class NewName(BaseModel):
-    """A further name by which the station is found."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Annotated[str, Field(min_length=1, max_length=255)]
-    kind: NameKind
-
-
-class AcceptedStation(BaseModel):
-    """A station that is there already, as its operator describes it."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {
-                "location": {"name": "Bishkek Park"},
-                "connectors": [{"number": 1, "rated_power_kw": 60}],
-                "reason": "put up today",
-            }
-        },
-    )
-
-    location: NewLocation
-    connectors: Annotated[list[NewConnector], Field(min_length=1, max_length=100)]
-    reason: ActReason
-    names: Annotated[list[NewName], Field(max_length=20)] = []
-    owner: Annotated[str | None, Field(min_length=1, max_length=_TEXT)] = None
-    post_code: Annotated[str | None, Field(pattern="^[0-9a-z]{4,12}$")] = None
-    availability: Availability = "operative"
-    no_auth: bool = False
-    paid_only: bool = True
-    cards_without_auth: bool = False
-    pinned_version: ProtocolVersion | None = None
-
-    def draft(self, station_id: str, *, is_simulated: bool = False) -> StationDraft:
-        """Returns the station as it is stored."""
-        return StationDraft(
-            id=station_id,
-            location=Location(**self.location.model_dump()),
-            connectors=tuple(connector.draft() for connector in self.connectors),
-            names=tuple(Name(name.name, name.kind) for name in self.names),
-            post_code=self.post_code,
-            owner=self.owner,
-            availability=self.availability,
-            no_auth=self.no_auth,
-            paid_only=self.paid_only,
-            cards_without_auth=self.cards_without_auth,
-            is_simulated=is_simulated,
-            pinned_version=self.pinned_version,
-        )
-
-
-class NewStation(AcceptedStation):
-    """A station to add."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {
-                "id": "EVP-0042",
-                "location": {"name": "Bishkek Park", "city": "Bishkek"},
-                "connectors": [{"number": 1, "rated_power_kw": 60}],
-                "owner": "EvPower",
-                "reason": "new post",
-            }
-        },
-    )
-
-    id: Annotated[str, Field(min_length=1, max_length=50)]
-    is_simulated: bool = False
-
-
-class ChangedStation(BaseModel):
-    """What becomes of a station; a member that is left out stays as it is."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"example": {"owner": "Ala-Too LLC", "reason": "sold"}},
-    )
-
-    reason: ActReason
-    owner: Annotated[str | None, Field(max_length=_TEXT, description='"": none any more')] = None
-    paid_only: bool | None = None
-    cards_without_auth: bool | None = None
-
-
-class WantedAvailability(BaseModel):
-    """Whether drivers may use it, whatever it reports."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"example": {"availability": "inoperative", "reason": "cable is cut"}},
-    )
-
-    availability: Availability
-    reason: ActReason
-
-
-class SecuredStation(BaseModel):
-    """Asks for a new password."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"example": {"at_once": False, "reason": "the old one was sent by mail"}},
-    )
-
-    reason: ActReason
-    at_once: Annotated[
-        bool,
-        Field(description="End the password before now; else it counts until the new one is used"),
-    ] = False
 
 
 class UnknownName(BaseModel):

@@ -21,12 +21,11 @@ from evpower.stations.model import (
     STATION_CHANGED,
     Command,
     CommandAction,
-    SetupKey,
-    StationSetup,
     station_key,
 )
 from evpower.stations.profiles import vendor_profile
 from evpower.stations.setup_keys import NEEDED, compare_keys
+from evpower.stations.setup_model import SetupKey, StationSetup
 
 ACTOR: Final = "set-up"
 ALERT: Final = "station_setup_failed"

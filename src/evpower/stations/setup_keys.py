@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from evpower.stations.model import USUAL_PROFILE, SetupKey, VendorProfile
+from evpower.stations.model import USUAL_PROFILE, VendorProfile
+from evpower.stations.setup_model import SetupKey
 from evpower.stations.texts import printable
 
 _ATTEMPTS: Final = 10  # of a message about a transaction, before it is lost

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from evpower.foundation.db import Connection, Record, fetch_one
-from evpower.stations.model import SetupKey, StationSetup
+from evpower.stations.setup_model import SetupKey, StationSetup
 
 _MOST_LATELY: Final = 5
 _SETUP: Final = """
