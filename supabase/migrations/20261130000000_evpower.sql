@@ -109,6 +109,20 @@ revoke all on function evpower.old_tables() from public, anon, authenticated, se
 comment on function evpower.old_tables() is
   'evpower 0.2.0: returns which tables of an older backend are here';
 
+-- 0156_tables_of_others.sql
+-- The tables of an older backend that EvPower can't guard, because another role owns them.
+create or replace function evpower.tables_of_others() returns table (name text, owner text)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select 'public.' || t.name, pg_get_userbyid(c.relowner)::text
+    from unnest(evpower.old_tables()) with ordinality t (name, nr)
+    join pg_class c on c.oid = to_regclass('public.' || t.name)
+   where not pg_has_role(c.relowner, 'USAGE')
+   order by t.nr
+$$;
+revoke all on function evpower.tables_of_others() from public, anon, authenticated, service_role;
+comment on function evpower.tables_of_others() is
+  'evpower 0.2.0: returns the tables of an older backend that another role owns';
+
 -- 0160_guard.sql
 -- The switch between an older backend and EvPower. While it is enabled only EvPower writes money, stations and
 -- tariffs; while it is disabled EvPower writes nothing, and the older backend works as before.
@@ -453,8 +467,8 @@ comment on function evpower.refuse_others() is
   'evpower 0.2.0: refuses what evpower_apply did not write';
 
 -- 0260_guard_tables.sql
--- Puts the guard on the tables of an older backend that are here; on one of another role it can't, which `evpower
--- doctor` then says.
+-- Puts the guard on the tables of an older backend that are here; on one of another role it can't: evpower_guard then
+-- refuses to enable, and `evpower doctor` names the table.
 create or replace function evpower.guard_tables() returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -471,7 +485,8 @@ begin
                      'evpower ' || evpower.edition() || ': only evpower_apply writes it while the guard is enabled');
     exception
       when insufficient_privilege then
-        raise warning 'evpower: public.% belongs to another role: %', table_name, sqlerrm;
+        raise warning 'evpower: the guard is not on public.%: %', table_name, sqlerrm
+          using hint = format('As the owner of the table: alter table public.%I owner to %I', table_name, current_user);
     end;
   end loop;
 end
@@ -510,7 +525,8 @@ begin
       execute format('grant select on public.%I to authenticated', table_name);
     exception
       when insufficient_privilege then
-        raise warning 'evpower: public.% belongs to another role: %', table_name, sqlerrm;
+        raise warning 'evpower: public.% is not protected: %', table_name, sqlerrm
+          using hint = format('As the owner of the table: alter table public.%I owner to %I', table_name, current_user);
     end;
   end loop;
 end
@@ -2627,13 +2643,16 @@ notify pgrst, 'reload schema';
 -- payload: {"enable": true | false}; without it nothing changes.
 -- returns: {"is_enabled", "changed_at", "has_changed", "tables": of an older backend that EvPower writes,
 --   "invoice_id": the type of balance_topups.invoice_id, null where there is no such table}
--- Enabling waits for writers that have begun: what they wrote is there, and no other begins.
+-- Enabling waits for writers that have begun: what they wrote is there, and no other begins. It is refused where another
+-- role owns one of the tables: it could be written beside EvPower.
 create or replace function public.evpower_guard(payload jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
   wanted boolean;
   has_changed boolean := false;
   table_name text;
+  of_others text;
+  remedies text;
 begin
   if jsonb_typeof(payload) = 'string' then
     payload := (payload #>> '{}')::jsonb;
@@ -2642,6 +2661,15 @@ begin
   if wanted is distinct from evpower.is_guarded() and wanted is not null then
     perform pg_advisory_xact_lock(hashtextextended('evpower.guard', 0)); -- every evpower_apply has ended
     if wanted then
+      select string_agg(format('%s belongs to %s', t.name, t.owner), ', '),
+             string_agg(format('alter table %s owner to %I', t.name, current_user), '; ')
+        into of_others, remedies
+        from evpower.tables_of_others() t;
+      if of_others is not null then
+        raise exception 'the guard can not be put on tables of another role: %', of_others
+          using errcode = 'insufficient_privilege',
+                hint = 'As the present owner, or in the SQL editor of the dashboard: ' || remedies;
+      end if;
       lock table public.clients in share row exclusive mode;
       foreach table_name in array evpower.old_tables() loop
         execute format('lock table public.%I in share row exclusive mode', table_name);
@@ -2704,6 +2732,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0140_client_is', 'function', 'evpower.client_is(text)', ''),
     ('0150_session_details', 'function', 'evpower.session_details()', ''),
     ('0155_old_tables', 'function', 'evpower.old_tables()', ''),
+    ('0156_tables_of_others', 'function', 'evpower.tables_of_others()', ''),
     ('0160_guard', 'table', 'evpower.guard', ''),
     ('0170_is_guarded', 'function', 'evpower.is_guarded()', 'anon=X authenticated=X service_role=X'),
     ('0200_clients', 'table', 'public.clients', 'authenticated=r service_role=arwd'),
@@ -2824,13 +2853,16 @@ comment on function evpower.expected_objects() is
 -- 0920_object_faults.sql
 -- What differs from evpower.expected_objects(), a row a fault:
 --   missing; older, newer: by the stamp; changed: a function that was replaced after it was installed;
---   disabled: a trigger, or a table's row level security; wrong_owner: of a role whose rights this one does not have;
+--   disabled: a trigger, or a table's row level security; wrong_owner: of a role whose rights this one does not have
+--   (what is not on an older backend's table for that reason is no fault besides);
 --   wrong_grant: apps or EvPower's key may do more or less than they should.
 -- A select that anon has on a table of public, and what service_role may do there besides, is the project's decision.
 create or replace function evpower.object_faults()
 returns table (file text, kind text, name text, fault text, detail text)
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  with located as (
+  with of_others as (
+    select t.name, t.owner from evpower.tables_of_others() t
+  ), located as (
     select e.file, e.kind, e.name, e.grants, split_part(e.name, ' on ', 1) as object,
            to_regclass(case e.kind when 'column' then regexp_replace(e.name, '\.[^.]*$', '')
                                    else split_part(e.name, ' on ', 2) end) as relation
@@ -2886,7 +2918,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
      where o.oid is not null -- a right to all columns is the table's fault
        and not (o.kind = 'column' and (r.rolname = 'service_role' or has_table_privilege(r.oid, o.oid, a.action)))
   )
-  select o.file, o.kind, o.name, 'missing', null from objects o where o.oid is null
+  select o.file, o.kind, o.name, 'missing', null from objects o
+   where o.oid is null and not exists (select from of_others t where to_regclass(t.name) = o.relation)
   union all
   select s.file, s.kind, s.name, case when s.version > s.edition then 'newer' else 'older' end,
          coalesce(array_to_string(s.version, '.'), 'without a version')
@@ -2898,6 +2931,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   union all
   select o.file, o.kind, o.name, 'wrong_owner', pg_get_userbyid(o.owner)::text
     from objects o where o.owner is not null and not pg_has_role(o.owner, 'USAGE')
+  union all
+  select '0156_tables_of_others', 'table', t.name, 'wrong_owner', t.owner from of_others t
   union all
   select r.file, r.kind, r.name, 'wrong_grant',
          string_agg(format(case when r.has then '%s may %s' else '%s may not %s' end, r.rolname, r.action), ', '

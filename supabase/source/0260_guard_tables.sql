@@ -1,5 +1,5 @@
--- Puts the guard on the tables of an older backend that are here; on one of another role it can't, which `evpower
--- doctor` then says.
+-- Puts the guard on the tables of an older backend that are here; on one of another role it can't: evpower_guard then
+-- refuses to enable, and `evpower doctor` names the table.
 create or replace function evpower.guard_tables() returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -16,7 +16,8 @@ begin
                      'evpower ' || evpower.edition() || ': only evpower_apply writes it while the guard is enabled');
     exception
       when insufficient_privilege then
-        raise warning 'evpower: public.% belongs to another role: %', table_name, sqlerrm;
+        raise warning 'evpower: the guard is not on public.%: %', table_name, sqlerrm
+          using hint = format('As the owner of the table: alter table public.%I owner to %I', table_name, current_user);
     end;
   end loop;
 end

@@ -26,7 +26,8 @@ begin
       execute format('grant select on public.%I to authenticated', table_name);
     exception
       when insufficient_privilege then
-        raise warning 'evpower: public.% belongs to another role: %', table_name, sqlerrm;
+        raise warning 'evpower: public.% is not protected: %', table_name, sqlerrm
+          using hint = format('As the owner of the table: alter table public.%I owner to %I', table_name, current_user);
     end;
   end loop;
 end

@@ -3,13 +3,16 @@
 -- payload: {"enable": true | false}; without it nothing changes.
 -- returns: {"is_enabled", "changed_at", "has_changed", "tables": of an older backend that EvPower writes,
 --   "invoice_id": the type of balance_topups.invoice_id, null where there is no such table}
--- Enabling waits for writers that have begun: what they wrote is there, and no other begins.
+-- Enabling waits for writers that have begun: what they wrote is there, and no other begins. It is refused where another
+-- role owns one of the tables: it could be written beside EvPower.
 create or replace function public.evpower_guard(payload jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
   wanted boolean;
   has_changed boolean := false;
   table_name text;
+  of_others text;
+  remedies text;
 begin
   if jsonb_typeof(payload) = 'string' then
     payload := (payload #>> '{}')::jsonb;
@@ -18,6 +21,15 @@ begin
   if wanted is distinct from evpower.is_guarded() and wanted is not null then
     perform pg_advisory_xact_lock(hashtextextended('evpower.guard', 0)); -- every evpower_apply has ended
     if wanted then
+      select string_agg(format('%s belongs to %s', t.name, t.owner), ', '),
+             string_agg(format('alter table %s owner to %I', t.name, current_user), '; ')
+        into of_others, remedies
+        from evpower.tables_of_others() t;
+      if of_others is not null then
+        raise exception 'the guard can not be put on tables of another role: %', of_others
+          using errcode = 'insufficient_privilege',
+                hint = 'As the present owner, or in the SQL editor of the dashboard: ' || remedies;
+      end if;
       lock table public.clients in share row exclusive mode;
       foreach table_name in array evpower.old_tables() loop
         execute format('lock table public.%I in share row exclusive mode', table_name);

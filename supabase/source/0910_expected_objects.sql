@@ -12,6 +12,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0140_client_is', 'function', 'evpower.client_is(text)', ''),
     ('0150_session_details', 'function', 'evpower.session_details()', ''),
     ('0155_old_tables', 'function', 'evpower.old_tables()', ''),
+    ('0156_tables_of_others', 'function', 'evpower.tables_of_others()', ''),
     ('0160_guard', 'table', 'evpower.guard', ''),
     ('0170_is_guarded', 'function', 'evpower.is_guarded()', 'anon=X authenticated=X service_role=X'),
     ('0200_clients', 'table', 'public.clients', 'authenticated=r service_role=arwd'),

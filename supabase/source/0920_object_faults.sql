@@ -1,12 +1,15 @@
 -- What differs from evpower.expected_objects(), a row a fault:
 --   missing; older, newer: by the stamp; changed: a function that was replaced after it was installed;
---   disabled: a trigger, or a table's row level security; wrong_owner: of a role whose rights this one does not have;
+--   disabled: a trigger, or a table's row level security; wrong_owner: of a role whose rights this one does not have
+--   (what is not on an older backend's table for that reason is no fault besides);
 --   wrong_grant: apps or EvPower's key may do more or less than they should.
 -- A select that anon has on a table of public, and what service_role may do there besides, is the project's decision.
 create or replace function evpower.object_faults()
 returns table (file text, kind text, name text, fault text, detail text)
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  with located as (
+  with of_others as (
+    select t.name, t.owner from evpower.tables_of_others() t
+  ), located as (
     select e.file, e.kind, e.name, e.grants, split_part(e.name, ' on ', 1) as object,
            to_regclass(case e.kind when 'column' then regexp_replace(e.name, '\.[^.]*$', '')
                                    else split_part(e.name, ' on ', 2) end) as relation
@@ -62,7 +65,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
      where o.oid is not null -- a right to all columns is the table's fault
        and not (o.kind = 'column' and (r.rolname = 'service_role' or has_table_privilege(r.oid, o.oid, a.action)))
   )
-  select o.file, o.kind, o.name, 'missing', null from objects o where o.oid is null
+  select o.file, o.kind, o.name, 'missing', null from objects o
+   where o.oid is null and not exists (select from of_others t where to_regclass(t.name) = o.relation)
   union all
   select s.file, s.kind, s.name, case when s.version > s.edition then 'newer' else 'older' end,
          coalesce(array_to_string(s.version, '.'), 'without a version')
@@ -74,6 +78,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   union all
   select o.file, o.kind, o.name, 'wrong_owner', pg_get_userbyid(o.owner)::text
     from objects o where o.owner is not null and not pg_has_role(o.owner, 'USAGE')
+  union all
+  select '0156_tables_of_others', 'table', t.name, 'wrong_owner', t.owner from of_others t
   union all
   select r.file, r.kind, r.name, 'wrong_grant',
          string_agg(format(case when r.has then '%s may %s' else '%s may not %s' end, r.rolname, r.action), ', '

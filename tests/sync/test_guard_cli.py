@@ -4,10 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
 
+import httpx
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
 from evpower.cli.app import app
+from evpower.cli.doctor_installed import examine_installed
+from evpower.config import Settings
 from evpower.foundation.db import Connection
 from tests.conftest import Server
 from tests.sync.old_backend import old_backend_project
@@ -60,3 +64,47 @@ async def test_a_switch_needs_a_reason(run: Command) -> None:
     done = await asyncio.to_thread(run, "enable")
     assert done.exit_code == 2
     assert "--reason" in done.stderr
+
+
+async def test_a_table_of_another_role_is_named_with_what_to_do(
+    run: Command, project: Target, http: httpx.AsyncClient
+) -> None:
+    settings = Settings.model_construct(
+        supabase_url=project.local.url, supabase_secret_key=SecretStr(project.local.secret_key)
+    )
+
+    async def bad_lines() -> dict[str, tuple[str, str]]:
+        lines = await examine_installed(settings, http)
+        return {line.name: (line.detail, line.fix) for line in lines if line.ok is False}
+
+    remedies = [
+        f"alter table public.{name} owner to supabase_owner"
+        for name in ("stations", "balance_topups")
+    ]
+    async with project.superuser() as superuser:
+        await superuser.execute(
+            """
+            drop trigger evpower_others_are_refused on public.balance_topups;
+            alter table public.stations owner to postgres;
+            alter table public.balance_topups owner to postgres
+            """
+        )
+        [(line, (detail, fix))] = (await bad_lines()).items()
+        assert line == "Supabase owners"
+        assert "table public.balance_topups belongs to postgres" in detail
+        assert all(remedy in fix for remedy in remedies)
+        refused = await asyncio.to_thread(run, "enable", "--reason", "the switch")
+        assert refused.exit_code == 1
+        text = " ".join(refused.stderr.split())
+        assert "public.stations belongs to postgres, public.balance_topups belongs to" in text
+        assert all(remedy in text for remedy in remedies)
+        await superuser.execute(remedies[0])
+        assert (await asyncio.to_thread(run, "enable", "--reason", "again")).exit_code == 1
+        shown = await asyncio.to_thread(run, "status")
+        assert "disabled since" in shown.stdout
+        await superuser.execute(remedies[1])
+    assert list(await bad_lines()) == ["Supabase migrations"]  # its trigger is missing now
+    done = await asyncio.to_thread(run, "enable", "--reason", "the switch")
+    assert done.exit_code == 0, done.stderr
+    assert await bad_lines() == {}
+    assert (await asyncio.to_thread(run, "disable", "--reason", "going back")).exit_code == 0

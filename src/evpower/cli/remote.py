@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from evpower import sync
 from evpower.cli.out import fail
@@ -11,6 +11,7 @@ from evpower.foundation.db import Database
 from evpower.foundation.errors import EvPowerError
 
 T = TypeVar("T")
+_ASK_DOCTOR: Final = "evpower doctor names the cause."
 
 
 def with_supabase(work: Callable[[Database, sync.SupabaseRpc], Awaitable[T]]) -> T:
@@ -32,5 +33,7 @@ def with_supabase(work: Callable[[Database, sync.SupabaseRpc], Awaitable[T]]) ->
             return asyncio.run(run())
     except EvPowerError as error:
         fail(error.for_operators)
+    except sync.TargetRefuses as error:
+        fail(f"Supabase: {error}", error.hint or _ASK_DOCTOR)
     except sync.SyncError as error:
-        fail(f"Supabase: {error}", "evpower doctor names the cause.")
+        fail(f"Supabase: {error}", _ASK_DOCTOR)

@@ -35,7 +35,14 @@ class TooLarge(SyncError):
 
 
 class TargetRefuses(SyncError):
-    """Supabase refuses us: a wrong key, a missing function. Retrying does not help."""
+    """Supabase refuses us: a wrong key, a missing function. Retrying does not help.
+
+    `hint`: what the refusing function says to do; "" where it says nothing.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 def is_too_much(error: SyncError) -> bool:

@@ -41,6 +41,8 @@ _TRANSIENT_CODES: Final = (
     "PGRST001",
     "PGRST003",
 )
+# Characters; names a remedy for each of an older backend's tables.
+_LONGEST_HINT: Final = 1_000
 
 
 class Rpc(Protocol):
@@ -100,7 +102,7 @@ def read_response(function: str, response: HttpResponse) -> object:
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         raise TooLarge(f"{function}: 413")
     if status < HTTPStatus.OK or status >= HTTPStatus.MULTIPLE_CHOICES:
-        code, message = _problem(response)
+        code, message, hint = _problem(response)
         failure = f"{function}: HTTP {status} {code} {message}".rstrip()
         if code in _BUSY_CODES:
             raise TargetBusy(failure)
@@ -110,7 +112,7 @@ def read_response(function: str, response: HttpResponse) -> object:
             or code.startswith(_TRANSIENT_CODES)
         ):
             raise TargetUnavailable(failure)
-        raise TargetRefuses(failure)
+        raise TargetRefuses(failure, hint)
     try:
         parsed = read_stored_json(response.content)
         # Some gateways return jsonb as text, some wrap the single row in a list.
@@ -132,16 +134,20 @@ def _unwrap(function: str, value: object) -> object:
     return value
 
 
-def _problem(response: HttpResponse) -> tuple[str, str]:
-    """Returns PostgREST's code and message, shortened; empty when the body is no JSON object."""
+def _problem(response: HttpResponse) -> tuple[str, str, str]:
+    """Returns code, message and our function's hint, shortened; empty when there is no object.
+
+    A hint of PostgREST itself guesses at names, and is left out.
+    """
     try:
         body = read_stored_json(response.content)
     except NotJson:
-        return "", ""
+        return "", "", ""
     if not isinstance(body, Mapping):
-        return "", ""
+        return "", "", ""
     fields = cast("Mapping[str, object]", body)
-    return str(fields.get("code") or "")[:20], str(fields.get("message") or "")[:200]
+    code, message, hint = (str(fields.get(name) or "") for name in ("code", "message", "hint"))
+    return code[:20], message[:200], "" if code.startswith("PGRST") else hint[:_LONGEST_HINT]
 
 
 def secret_key_headers(secret_key: str) -> dict[str, str]:
