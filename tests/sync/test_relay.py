@@ -580,6 +580,30 @@ async def test_lag_is_seen_from_another_process(
     assert seen.oldest_s is None
 
 
+async def test_a_planned_wait_is_no_lag_and_a_repeated_attempt_is(
+    relay_fresh: Relay, scenario: Scenario, db: Database, owner: Connection
+) -> None:
+    await scenario.client()
+    for attempts, oldest_s, lag_ms in ((0, range(30), range(30_000)), (1, range(45, 75), None)):
+        # As progress is enqueued: changed 45 s ago, due in 15 s.
+        await owner.execute(
+            "update sync.pending set since = now() - interval '45 s', attempts = $1,"
+            " next_at = now() + interval '15 s'",
+            attempts,
+        )
+        async with db.connection() as connection:
+            planned = await status(connection)
+        assert planned.oldest_s is not None
+        assert int(planned.oldest_s) in oldest_s
+        await owner.execute("update sync.pending set next_at = now()")
+        assert (await relay_fresh.drain()).keys == 1
+        async with db.connection() as connection:
+            after = await status(connection)
+        assert after.lag.p99_ms is not None
+        assert after.lag.p99_ms in (lag_ms or range(45_000, 75_000))
+        await scenario.client()
+
+
 async def test_target_gauge_is_right_where_no_relay_runs(
     through_proxy: Relay, scenario: Scenario, db: Database, proxy: FaultProxy
 ) -> None:

@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 LAG_SECONDS: Final = Histogram(
     "evpower_sync_lag_seconds",
-    "From a change in EvPower until Supabase has it",
+    "From when a change in EvPower is due until Supabase has it",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600),
 )
 RPC_SECONDS: Final = Histogram(
@@ -22,7 +22,7 @@ TRANSACTIONS: Final = Counter("evpower_sync_transactions_total", "Transactions s
 CALLS: Final = Counter("evpower_sync_relay_calls_total", "Calls made by the relay", ["outcome"])
 PENDING: Final = Gauge("evpower_sync_pending", "Keys Supabase does not have yet")
 OLDEST_SECONDS: Final = Gauge(
-    "evpower_sync_pending_oldest_seconds", "Age of the oldest pending change"
+    "evpower_sync_pending_oldest_seconds", "How long the oldest pending change is due"
 )
 PARKED: Final = Gauge("evpower_sync_parked", "Keys Supabase refused; an operator must act")
 TARGET_UP: Final = Gauge("evpower_sync_target_up", "1 while Supabase accepts what the relay sends")

@@ -79,8 +79,9 @@ def is_project_word(status: str) -> bool:
 class Claim:
     """An outbox entry leased by this relay; `number` orders it among all claims.
 
-    `generation` is the entry's when it was claimed; `since`: its oldest unsent change. `alone`: an
-    earlier call with this key made Supabase wait, so it is sent in a call of its own.
+    `generation` is the entry's when it was claimed; `since`: when its oldest unsent change was due
+    at first. `alone`: an earlier call with this key made Supabase wait, so it is sent in a call of
+    its own.
     """
 
     topic: OutboxTopic

@@ -67,7 +67,7 @@ class InboundStatus:
 
 @dataclass(frozen=True, slots=True)
 class SyncStatus:
-    """`oldest_s` is the age of the oldest change; `target` is up, down, misconfigured, unknown.
+    """`oldest_s`: how long an entry is due already; `target`: up, down, misconfigured, unknown.
 
     `notices` were found by a reconciliation run though neither side is wrong; `runs` are those
     under way, then the last of each kind that ended. `loops` are the background loops of every

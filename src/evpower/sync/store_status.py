@@ -6,7 +6,7 @@ from evpower.foundation.db import Connection, Record, fetch_one
 
 
 async def outbound(connection: Connection) -> Record:
-    """Returns what the outbox holds: counts, seconds of its oldest entry, the last error."""
+    """Returns what the outbox holds: counts, how long an entry is due (s), the last error."""
     return await fetch_one(
         connection,
         """
@@ -14,7 +14,8 @@ async def outbound(connection: Connection) -> Record:
           count(*) filter (where parked_at is null and topic = 'client') as clients,
           count(*) filter (where parked_at is null and topic = 'session') as sessions,
           extract(epoch from clock_timestamp()
-                - min(since) filter (where parked_at is null))::float8 as oldest_s,
+                - min(case when attempts = 0 then least(greatest(since, next_at), now())
+                           else since end) filter (where parked_at is null))::float8 as oldest_s,
           count(parked_at) as parked,
           max(last_error) filter (where parked_at is null) as last_error from sync.pending
         """,

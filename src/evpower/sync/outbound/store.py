@@ -46,7 +46,8 @@ _ASYNC_COMMIT: Final = (
 _ALONE: Final = 4
 
 # A statement of its own, so that what is read afterwards is at least as new as the leased entries.
-# The number that orders claims is the time: it grows across crashes and restored backups too.
+# The number that orders claims is the time: it grows across crashes and restored backups too. The
+# wait that was planned (of a session's progress) is no lag: an entry waits from when it was due.
 _CLAIM: Final = f"""
 with {_ASYNC_COMMIT}, together as materialized (
   select p.topic, p.key, p.next_at from sync.pending p
@@ -72,7 +73,8 @@ with {_ASYNC_COMMIT}, together as materialized (
 update sync.pending p set leased_until = now() + make_interval(secs => $3)
   from sized z, async_commit
  where p.topic = z.topic and p.key = z.key and coalesce(z.earlier, 0) < $2
-returning p.topic, p.key, p.generation, p.since, p.attempts, p.force,
+returning p.topic, p.key, p.generation, p.attempts, p.force,
+          case when p.attempts = 0 then greatest(p.since, p.next_at) else p.since end as since,
           (extract(epoch from clock_timestamp()) * 1000000)::bigint as number,
           clock_timestamp() as claimed_at, p.alone
 """
