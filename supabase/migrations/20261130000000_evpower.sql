@@ -1950,7 +1950,9 @@ comment on function evpower.apply_set(jsonb) is
   'evpower 0.2.0: writes clients, transactions and sessions as one set';
 
 -- 0812_write_row.sql
--- Writes one row of an older backend's table, in the columns that the table has; returns whether the row differed.
+-- Writes one row of an older backend's table, in the columns that the table has; returns how the row differed:
+-- {"table", "match", "here": {column: EvPower's value}, "there": {column: the table's value}}, `there` null where there was
+-- no row; null where it was equal.
 --
 -- wanted: {"table", "match": {column: value}, "always": {...}, "at_first": {...}}. `match` finds the row. A new row
 --   gets all three; one that is here gets `always`, where it differs.
@@ -1960,7 +1962,8 @@ comment on function evpower.apply_set(jsonb) is
 --   foreign_key_violation where that row is missing, except that it can't be there because its name is too long.
 --   A row whose "match" has a text that is too long for its column is not written.
 -- Values are read by the columns' own types: an enum that lacks a word refuses it.
-create or replace function evpower.write_row(wanted jsonb, only_compare boolean) returns boolean
+drop function if exists evpower.write_row(jsonb, boolean); -- an unreleased edition returned a boolean
+create function evpower.write_row(wanted jsonb, only_compare boolean) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   table_name constant text := wanted ->> 'table';
@@ -1968,6 +1971,7 @@ declare
   always jsonb;
   complete jsonb;
   present jsonb;
+  difference jsonb;
   typed jsonb;
   same_row text;
   names text;
@@ -1977,10 +1981,10 @@ declare
   filler text;
 begin
   if table_name is null or table_name <> all (evpower.old_tables()) then
-    return false;
+    return null;
   end if;
   if not evpower.fits(relation, wanted -> 'match') then
-    return false;
+    return null;
   end if;
   for reference in select r.key as name, r.value as write from jsonb_each(wanted -> 'refers') r loop
     id_there := evpower.row_id(reference.write);
@@ -2005,34 +2009,39 @@ begin
 
   if wanted ? 'keep' then
     if names is null then
-      return false;
+      return null;
     end if;
     same_row := same_row || ' and t.id::text <> all (array(select jsonb_array_elements_text($3)))'
       || ' and not to_jsonb(t) @> (select jsonb_object_agg(k, $4 -> k) from jsonb_object_keys($2) k)';
     execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
       into present using wanted -> 'match', always, wanted -> 'keep', typed;
+    select jsonb_build_object('table', table_name, 'match', wanted -> 'match', 'here', jsonb_object_agg(k, typed -> k),
+                              'there', jsonb_object_agg(k, present -> k))
+      into difference from jsonb_object_keys(always) k where present -> k is distinct from typed -> k;
     if present is not null and not only_compare then
       execute format('update %1$s t set (%2$s) = (select %3$s from jsonb_populate_record(null::%1$s, $2) r)'
                      ' where %4$s', relation, names, replace(' ' || names, ' ', ' r.'), same_row)
         using wanted -> 'match', always, wanted -> 'keep', typed;
     end if;
-    return present is not null;
+    return case when present is not null then difference end;
   end if;
 
   execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
     into present using wanted -> 'match';
-  if present is not null and not exists (
-      select from jsonb_object_keys(always) k where present -> k is distinct from typed -> k) then
-    return false;
+  select jsonb_build_object('table', table_name, 'match', wanted -> 'match', 'here', jsonb_object_agg(k, typed -> k),
+                            'there', case when present is not null then jsonb_object_agg(k, present -> k) end)
+    into difference from jsonb_object_keys(always) k where present is null or present -> k is distinct from typed -> k;
+  if present is not null and difference -> 'here' = 'null' then
+    return null;
   end if;
   if only_compare then
-    return true;
+    return difference;
   end if;
   if present is not null then
     execute format('update %1$s t set (%2$s) = (select %3$s from jsonb_populate_record(null::%1$s, $2) r)'
                    ' where %4$s', relation, names, replace(' ' || names, ' ', ' r.'), same_row)
       using wanted -> 'match', always;
-    return true;
+    return difference;
   end if;
   complete := case when wanted ? 'named' then '{}' else wanted -> 'match' end || coalesce(wanted -> 'at_first', '{}') || always;
   -- What the older backend demands of a row and EvPower has not: an id of its own, and an owner among its users.
@@ -2068,7 +2077,7 @@ begin
     execute format('insert into %1$s (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1) r', relation, names)
       using complete;
   end if;
-  return true;
+  return difference;
 end
 $$;
 revoke all on function evpower.write_row(jsonb, boolean) from public, anon, authenticated, service_role;
@@ -2457,14 +2466,16 @@ notify pgrst, 'reload schema';
 -- Which stations, locations, tariff plans and payments differ from what EvPower has: public.evpower_compare_rows(payload).
 --
 -- payload: {"rows": [as of evpower_apply]}
--- returns: {"keys": [[topic, key, "same" | "differs" | "refused", reason], ...]}; none while the guard is disabled: the
---   tables are the older backend's then.
+-- returns: {"keys": [[topic, key, "same" | "differs" | "refused", reason], ...],
+--   "differing": [[topic, key, {"table", "match", "here", "there"}], ...] (evpower.write_row)}; none while the guard is disabled:
+--   the tables are the older backend's then.
 create or replace function public.evpower_compare_rows(payload jsonb) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
   answers jsonb := '[]';
   item jsonb;
-  differing text;
+  differing jsonb;
+  facts jsonb := '[]';
 begin
   if jsonb_typeof(payload) = 'string' then
     payload := (payload #>> '{}')::jsonb;
@@ -2472,17 +2483,21 @@ begin
   for item in select r.value from jsonb_array_elements(coalesce(payload -> 'rows', '[]')) r where evpower.is_guarded()
   loop
     begin
-      select string_agg(w.value ->> 'table', ', ') into differing
-        from jsonb_array_elements(item -> 'writes') w where evpower.write_row(w.value, true);
+      select jsonb_agg(jsonb_build_array(item -> 'topic', item -> 'key', d.difference)) into differing
+        from jsonb_array_elements(item -> 'writes') w
+       cross join lateral (select evpower.write_row(w.value, true) as difference) d
+       where d.difference is not null;
+      facts := facts || coalesce(differing, '[]');
       answers := answers || jsonb_build_array(jsonb_build_array(
-        item ->> 'topic', item ->> 'key', case when differing is null then 'same' else 'differs' end, differing));
+        item ->> 'topic', item ->> 'key', case when differing is null then 'same' else 'differs' end,
+        (select string_agg(f.value -> 2 ->> 'table', ', ') from jsonb_array_elements(differing) f)));
     exception
       when others then
         answers := answers || jsonb_build_array(jsonb_build_array(
           item ->> 'topic', item ->> 'key', 'refused', left(sqlstate || ': ' || sqlerrm, 300)));
     end;
   end loop;
-  return jsonb_build_object('keys', answers);
+  return jsonb_build_object('keys', answers, 'differing', facts);
 end
 $$;
 revoke all on function public.evpower_compare_rows(jsonb) from public, anon, authenticated;

@@ -1,4 +1,6 @@
--- Writes one row of an older backend's table, in the columns that the table has; returns whether the row differed.
+-- Writes one row of an older backend's table, in the columns that the table has; returns how the row differed:
+-- {"table", "match", "here": {column: EvPower's value}, "there": {column: the table's value}}, `there` null where there was
+-- no row; null where it was equal.
 --
 -- wanted: {"table", "match": {column: value}, "always": {...}, "at_first": {...}}. `match` finds the row. A new row
 --   gets all three; one that is here gets `always`, where it differs.
@@ -8,7 +10,8 @@
 --   foreign_key_violation where that row is missing, except that it can't be there because its name is too long.
 --   A row whose "match" has a text that is too long for its column is not written.
 -- Values are read by the columns' own types: an enum that lacks a word refuses it.
-create or replace function evpower.write_row(wanted jsonb, only_compare boolean) returns boolean
+drop function if exists evpower.write_row(jsonb, boolean); -- an unreleased edition returned a boolean
+create function evpower.write_row(wanted jsonb, only_compare boolean) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   table_name constant text := wanted ->> 'table';
@@ -16,6 +19,7 @@ declare
   always jsonb;
   complete jsonb;
   present jsonb;
+  difference jsonb;
   typed jsonb;
   same_row text;
   names text;
@@ -25,10 +29,10 @@ declare
   filler text;
 begin
   if table_name is null or table_name <> all (evpower.old_tables()) then
-    return false;
+    return null;
   end if;
   if not evpower.fits(relation, wanted -> 'match') then
-    return false;
+    return null;
   end if;
   for reference in select r.key as name, r.value as write from jsonb_each(wanted -> 'refers') r loop
     id_there := evpower.row_id(reference.write);
@@ -53,34 +57,39 @@ begin
 
   if wanted ? 'keep' then
     if names is null then
-      return false;
+      return null;
     end if;
     same_row := same_row || ' and t.id::text <> all (array(select jsonb_array_elements_text($3)))'
       || ' and not to_jsonb(t) @> (select jsonb_object_agg(k, $4 -> k) from jsonb_object_keys($2) k)';
     execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
       into present using wanted -> 'match', always, wanted -> 'keep', typed;
+    select jsonb_build_object('table', table_name, 'match', wanted -> 'match', 'here', jsonb_object_agg(k, typed -> k),
+                              'there', jsonb_object_agg(k, present -> k))
+      into difference from jsonb_object_keys(always) k where present -> k is distinct from typed -> k;
     if present is not null and not only_compare then
       execute format('update %1$s t set (%2$s) = (select %3$s from jsonb_populate_record(null::%1$s, $2) r)'
                      ' where %4$s', relation, names, replace(' ' || names, ' ', ' r.'), same_row)
         using wanted -> 'match', always, wanted -> 'keep', typed;
     end if;
-    return present is not null;
+    return case when present is not null then difference end;
   end if;
 
   execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
     into present using wanted -> 'match';
-  if present is not null and not exists (
-      select from jsonb_object_keys(always) k where present -> k is distinct from typed -> k) then
-    return false;
+  select jsonb_build_object('table', table_name, 'match', wanted -> 'match', 'here', jsonb_object_agg(k, typed -> k),
+                            'there', case when present is not null then jsonb_object_agg(k, present -> k) end)
+    into difference from jsonb_object_keys(always) k where present is null or present -> k is distinct from typed -> k;
+  if present is not null and difference -> 'here' = 'null' then
+    return null;
   end if;
   if only_compare then
-    return true;
+    return difference;
   end if;
   if present is not null then
     execute format('update %1$s t set (%2$s) = (select %3$s from jsonb_populate_record(null::%1$s, $2) r)'
                    ' where %4$s', relation, names, replace(' ' || names, ' ', ' r.'), same_row)
       using wanted -> 'match', always;
-    return true;
+    return difference;
   end if;
   complete := case when wanted ? 'named' then '{}' else wanted -> 'match' end || coalesce(wanted -> 'at_first', '{}') || always;
   -- What the older backend demands of a row and EvPower has not: an id of its own, and an owner among its users.
@@ -116,7 +125,7 @@ begin
     execute format('insert into %1$s (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1) r', relation, names)
       using complete;
   end if;
-  return true;
+  return difference;
 end
 $$;
 revoke all on function evpower.write_row(jsonb, boolean) from public, anon, authenticated, service_role;

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from evpower import stations, tariffs
+from evpower.cli.sync_report import facts_text
 from evpower.config import Settings
 from evpower.foundation.db import Connection, Database
 from evpower.stations import StatusReport, Touch
@@ -398,10 +399,15 @@ async def test_a_reconciliation_finds_and_repairs_what_differs(
     assert (await check(db, rpc)).differ == 0  # its tables, as long as the guard is disabled
     await switch(there, enable=True)
     differing = await check(db, rpc)
-    assert {(drift.theirs.id, drift.theirs.differs) for drift in differing.drift} == {
-        (station_id, "stations, connectors, connectors"),
-        (plan, "tariff_rules"),
-    }
+    by_title = {drift.title: drift for drift in differing.drift}
+    assert set(by_title) == {f"station {station_id}", f"tariff {plan}"}
+    station, tariff = by_title[f"station {station_id}"], by_title[f"tariff {plan}"]
+    assert station.action == "differs in an older backend's table stations, connectors"
+    there_facts = facts_text(station.theirs, station.fields)
+    assert f"stations {station_id} price per kwh 1" in there_facts
+    assert f"connectors {station_id}/2 status no row" in there_facts
+    assert f"stations {station_id} price per kwh 13.5" in facts_text(station.ours, station.fields)
+    assert facts_text(tariff.theirs, tariff.fields) == "price 1"
     repaired = await check(db, rpc, repair=True, deliver=relay.drain)
     assert (repaired.differ, repaired.closed, repaired.equal) == (2, 2, True)
     assert (await row(there, "stations", id=station_id))["price_per_kwh"] == 13.5

@@ -13,6 +13,7 @@ import pytest
 
 from evpower import payments
 from evpower.cli import doctor_supabase
+from evpower.cli.sync_report import facts_text
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
@@ -362,15 +363,29 @@ async def test_a_reconciliation_finds_and_repairs_what_differs(
     invoice = await begin(owner, client)
     await pay(owner, invoice)
     await relay.drain()
+    [bill] = await rows(there, "balance_topups", client)
     assert (await check(db, rpc)).differ == 0
     await switch(there, enable=False)
     await there.execute("update public.balance_topups set paid_amount = 5000")
     await there.execute(f"delete from public.{LEDGER}")
     await switch(there, enable=True)
     differing = await check(db, rpc)
-    assert {(drift.theirs.topic, drift.theirs.id) for drift in differing.drift} == {
-        ("payment", invoice), ("transaction", f"{client}:1"),
-    }  # fmt: skip
+    assert {
+        f"{drift.title}: {drift.action} / {facts_text(drift.ours, drift.fields)}"
+        f" / {facts_text(drift.theirs, drift.fields)}"
+        for drift in differing.drift
+    } == {
+        (
+            f"payment {invoice}: differs in an older backend's table balance_topups"
+            " / paid amount 500 / paid amount 5000"
+        ),
+        (
+            f"transaction 1 of client {client}, payment {invoice}: differs in an older backend's"
+            f" table {LEDGER} / amount 500, currency KGS, client id {client}, balance after 500,"
+            f" balance before 0, balance topup id {bill['id']}, transaction type balance_topup,"
+            " charging session id none / nothing"
+        ),
+    }
     assert (await check(db, rpc, repair=True, deliver=relay.drain)).equal
     [bill] = await rows(there, "balance_topups", client)
     [entry] = await rows(there, LEDGER, client)

@@ -250,7 +250,7 @@ def _tell_checked(result: synced.RunResult) -> None:
         )
     for drift in result.drift[:_SHOWN]:
         fields = f" ({', '.join(drift.fields)})" if drift.fields else ""
-        name = (f"{drift.topic} {drift.key}", "red")
+        name = (drift.title, "red")
         console.print(styled(name, f": {drift.action}{fields}"))
         for side, facts in (("here ", drift.ours), ("there", drift.theirs)):
             console.print(f"    {side} {facts_text(facts, drift.fields)}")

@@ -2,14 +2,14 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, is_dataclass
-from typing import Final
+from typing import Final, cast
 
 from evpower.cli.out import console, styled
 from evpower.foundation.loop_rounds import LoopRounds
 from evpower.foundation.money import to_text
 
 # Hashes and a row's origin: they help a program to compare, and no operator to decide.
-_INTERNAL: Final = frozenset({"id", "history", "moment", "written", "same"})
+_INTERNAL: Final = frozenset({"id", "topic", "history", "moment", "written", "same"})
 _MINOR: Final = "_minor"
 
 
@@ -19,7 +19,12 @@ def facts_text(facts: object | None, fields: Collection[str]) -> str:
         return "nothing"
     if not is_dataclass(facts) or isinstance(facts, type):
         return str(facts)
-    values = {name: value for name, value in asdict(facts).items() if name not in _INTERNAL}
+    values: dict[str, object] = {}
+    for name, value in asdict(facts).items():
+        if isinstance(value, dict):  # facts with names of their own
+            values |= cast("dict[str, object]", value)
+        elif name not in _INTERNAL:
+            values[name] = value
     chosen = {name: value for name, value in values.items() if name in fields} or values
     return ", ".join(_fact(name, value) for name, value in chosen.items())
 

@@ -19,6 +19,15 @@ class OldRow:
     id: str
     writes: Sequence[Write]
     of_closed_client: bool = False
+    about: str = ""  # of a transaction: the payment or session that caused it
+
+    @property
+    def title(self) -> str:
+        """Returns what an operator knows it by: the invoice, or the client and its transaction."""
+        if self.topic != "transaction":
+            return f"{self.topic} {self.id}"
+        client, _, version = self.id.partition(":")
+        return f"transaction {version} of client {client}{self.about and f', {self.about}'}"
 
     def payload(self, number: int, *, force: bool = False) -> dict[str, object]:
         """Returns the entry of evpower_apply; `number` orders it among all writes of its key."""

@@ -50,7 +50,10 @@ async def read_payment_rows(connection: Connection, ids: RowIds, now: datetime) 
 
 def _row(topic: str, key: UUID, row: Record, writes: list[Write]) -> OldRow:
     id_ = row["invoice_id"] if topic == "payment" else f"{row['client_id']}:{row['version']}"
-    return OldRow(topic, key, id_, writes, of_closed_client=row["is_closed"])
+    about = f"payment {row['invoice_id']}" if row["invoice_id"] is not None else ""
+    if topic == "transaction" and row["session_id"] is not None:
+        about = f"session {row['session_id']}"
+    return OldRow(topic, key, id_, writes, of_closed_client=row["is_closed"], about=about)
 
 
 def _top_up(row: Record, now: datetime) -> Write:

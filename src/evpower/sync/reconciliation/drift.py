@@ -65,7 +65,7 @@ _ACTIONS: Final[Mapping[DriftKind, str]] = MappingProxyType(
         "transactions": "transactions differ",
         "status": "status differs",
         "session": "differs",
-        "row": "differs in an older backend's table",
+        "row": "differs in an older backend's {where}",
         "unseen": "in Supabase, unknown here",
         "profile": "profile differs",
         "deletion": "deletion differs",
@@ -86,7 +86,8 @@ _MONEY: Final = ("balance_minor", "held_minor", "version")
 class Drift:
     """One difference: what each side has, the fields that differ, and what a repair did.
 
-    `diverged` is the first version at which both sides have different transactions.
+    `diverged` is the first version at which both sides have different transactions. Of an older
+    backend's row: `name` is what operators know it by, `where` the table.
     """
 
     topic: Part
@@ -97,6 +98,13 @@ class Drift:
     fields: tuple[str, ...] = ()
     diverged: int | None = None
     done: str = field(default="", compare=False)
+    name: str = ""
+    where: str = "table"
+
+    @property
+    def title(self) -> str:
+        """Returns what differs, as an operator may look for it."""
+        return self.name or f"{self.topic} {self.key}"
 
     @property
     def notice(self) -> bool:
@@ -111,7 +119,7 @@ class Drift:
     @property
     def action(self) -> str:
         """What differs, and what a repair did, for operators."""
-        text = _ACTIONS[self.kind].format(version=self.diverged)
+        text = _ACTIONS[self.kind].format(version=self.diverged, where=self.where)
         return f"{text.removeprefix('reported: ')}; {self.done}" if self.done else text
 
     @property

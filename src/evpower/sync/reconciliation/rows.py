@@ -22,11 +22,19 @@ _BATCH: Final = 100  # in one call: each is some milliseconds there
 
 @dataclass(frozen=True, slots=True)
 class RowDigest:
-    """What a key stands for, and the tables that differ, or why they can't be compared."""
+    """What one side has of a key, in the columns that differ."""
 
     topic: str
     id: str
-    differs: str | None = None
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What differs of one key, a mapping for each row; `reason`: why it can't be compared."""
+
+    rows: Sequence[Mapping[str, object]]
+    reason: str = ""
 
 
 async def differing(db: Database, rpc: Rpc, keys: Sequence[UUID]) -> dict[str, Drift]:
@@ -37,10 +45,10 @@ async def differing(db: Database, rpc: Rpc, keys: Sequence[UUID]) -> dict[str, D
     for start in range(0, len(rows), _BATCH):
         page = {(row.topic, str(row.key)): row for row in rows[start : start + _BATCH]}
         body = orjson.dumps({"payload": {"rows": [row.compared() for row in page.values()]}})
-        for topic, key, differs in _read(await rpc.call(_FUNCTION, body)):
-            row = page.get((topic, key))
+        for entry, answer in _read(await rpc.call(_FUNCTION, body)).items():
+            row = page.get(entry)
             if row is not None:
-                drift[key] = _drift(row, differs)
+                drift[str(row.key)] = _drift(row, answer)
     return drift
 
 
@@ -50,26 +58,55 @@ async def in_flight(db: Database, keys: Sequence[str]) -> set[str]:
         return await store_rows.pending(connection, [UUID(key) for key in keys])
 
 
-def _drift(row: OldRow, differs: str) -> Drift:
-    ours = RowDigest(row.topic, row.id)
-    theirs = RowDigest(row.topic, row.id, differs)
-    return Drift("row", str(row.key), "row", ours, theirs, ("id", "differs"))
+def _drift(row: OldRow, answer: _Answer) -> Drift:
+    """Returns the difference; of several rows each column says of which."""
+    tables = list(dict.fromkeys(str(row["table"]) for row in answer.rows))
+    ours: dict[str, object] = {}
+    theirs: dict[str, object] = {}
+    for difference in answer.rows:
+        prefix = f"{_row_name(difference)} " if len(answer.rows) > 1 else ""
+        here = cast("Mapping[str, object]", difference.get("here") or {})
+        there = cast("Mapping[str, object] | None", difference.get("there"))
+        ours |= {prefix + name: value for name, value in here.items()}
+        theirs |= {
+            prefix + name: value if there is not None else "no row"
+            for name, value in (here if there is None else there).items()
+        }
+    where = f"table {', '.join(tables)}" if tables else "table"
+    if answer.reason:
+        where = f"tables in a way that can't be compared: {answer.reason}"
+    has_row = not answer.rows or any(one["there"] is not None for one in answer.rows)
+    return Drift(
+        "row", str(row.key), "row", RowDigest(row.topic, row.id, ours),
+        RowDigest(row.topic, row.id, theirs) if has_row else None,
+        tuple(ours), name=row.title, where=where,
+    )  # fmt: skip
 
 
-def _read(raw: object) -> list[tuple[str, str, str]]:
-    """Returns topic, key and what differs, of the keys that do."""
+def _row_name(difference: Mapping[str, object]) -> str:
+    """Returns the table, and what finds the row in it."""
+    match = cast("Mapping[str, object]", difference.get("match") or {})
+    return f"{difference['table']} {'/'.join(str(value) for value in match.values())}"
+
+
+def _read(raw: object) -> dict[tuple[str, str], _Answer]:
+    """Returns what differs, by topic and key."""
     if not isinstance(raw, Mapping):
         raise TargetUnavailable(f"{_FUNCTION} returned no object")
-    keys = cast("Mapping[str, object]", raw).get("keys")
+    answer = cast("Mapping[str, object]", raw)
+    keys, differing = answer.get("keys"), answer.get("differing") or ()
     if not isinstance(keys, list):
         raise TargetUnavailable(f"{_FUNCTION} returned no keys")
+    rows: dict[tuple[str, str], list[Mapping[str, object]]] = {}
     try:
-        answers = [
-            (str(topic), str(key), outcome, str(reason))
-            for topic, key, outcome, reason in cast(
-                "list[tuple[object, object, str, object]]", keys
+        for topic, key, row in cast("Sequence[tuple[str, str, Mapping[str, object]]]", differing):
+            rows.setdefault((topic, key), []).append(row)
+        return {
+            (topic, key): _Answer(
+                rows.get((topic, key), ()), str(reason) if outcome == "refused" else ""
             )
-        ]
+            for topic, key, outcome, reason in cast("list[tuple[str, str, str, object]]", keys)
+            if outcome != "same"
+        }
     except (TypeError, ValueError) as error:
         raise TargetUnavailable(f"{_FUNCTION} returned a key in an unknown form") from error
-    return [(topic, key, reason) for topic, key, outcome, reason in answers if outcome != "same"]
