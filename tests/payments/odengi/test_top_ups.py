@@ -106,11 +106,12 @@ class TestPaid:
         await scenario.recheck(seconds=20)
         assert await scenario.balance() == 10_000
 
+    @pytest.mark.parametrize("mode", ["error", "lost"])
     async def test_both_networks_dead_between_payment_and_notice(
-        self, scenario: OdengiScenario
+        self, scenario: OdengiScenario, mode: str
     ) -> None:
         begun = await scenario.top_up(100)
-        await scenario.control(notices="none", faults={"*": {"mode": "error", "times": 3}})
+        await scenario.control(notices="none", faults={"*": {"mode": mode, "times": 3}})
         await scenario.act(begun, "approve")
         for _ in range(3):
             await scenario.recheck(minutes=5)
