@@ -45,7 +45,7 @@ def _outlive(_number: int, _frame: FrameType | None) -> None:
 
 
 def main() -> int:
-    """Serve until told to end; the role is the only argument."""
+    """Serve until a signal ends it; the role is the only argument."""
     server.build = _build_with_bench_route
     run = partial(server.serve, Settings(), cast("Role", sys.argv[1]))
     profile = os.environ.get("BENCH_PROFILE")  # where to leave what cProfile saw

@@ -16,7 +16,8 @@ import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evpower import charging, stations
-from evpower.charging import Changes, StartAnswer, StationReadings
+from evpower.charging import Changes, StationReadings
+from evpower.charging.events import StartAnswer
 from evpower.config import Settings
 from evpower.devstack.ports import LOOPBACK
 from evpower.foundation.bus import LocalBus

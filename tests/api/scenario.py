@@ -62,7 +62,7 @@ Headers = dict[str, str]
 
 @dataclass
 class Turning:
-    """A monotonic clock that stands still until it is told otherwise."""
+    """A monotonic clock that stands still until it is moved."""
 
     at_s: float = 1000.0
 

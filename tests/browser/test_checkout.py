@@ -35,7 +35,7 @@ async def both_show(driver: Driver, money: Money) -> None:
 
 
 async def all_told(driver: Driver, bill: dict[str, str], times: int) -> None:
-    """The bank told EvPower so often, and every time EvPower took it."""
+    """The bank notified EvPower so often, and every time EvPower took it."""
 
     async def is_told() -> bool:
         sent = (await driver.http.get(f"{bill['app_link']}/events")).json()

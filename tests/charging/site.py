@@ -9,7 +9,6 @@ from uuid import UUID
 from evpower import charging, stations, tariffs
 from evpower.charging import (
     Changes,
-    StartAnswer,
     StartedSession,
     StartRequest,
     StationStart,
@@ -18,6 +17,7 @@ from evpower.charging import (
     StopRequested,
     jobs,
 )
+from evpower.charging.events import StartAnswer
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from evpower import charging
 from evpower.charging import StationStart, StationTime
+from evpower.charging.events import StartAnswer
 from evpower.foundation.db import Database
 from tests.charging.site import NOON, STATION, Site
 from tests.conftest import patient_database
@@ -53,7 +54,7 @@ async def test_any_start_is_answered(dsn: str, site: Site) -> None:
     assert await site.sql.fetchval("select count(*) from charging.transactions") > 0
 
 
-async def begin(database: Database, report: StationStart) -> charging.StartAnswer:
+async def begin(database: Database, report: StationStart) -> StartAnswer:
     async with database.transaction() as connection:
         return await charging.start_transaction(connection, report, now=NOON)
 

@@ -15,7 +15,8 @@ from evpower.charging.limits import (
     reached_by_time,
     stop_due_at,
 )
-from evpower.tariffs import MeteredPeriod, Pricer, Sample, Tally, begin, next_period, read_tariff
+from evpower.tariffs import Pricer, Sample, Tally, begin, next_period, read_tariff
+from evpower.tariffs.model import MeteredPeriod
 
 NOON = datetime(2026, 3, 8, 6, tzinfo=UTC)  # noon in Bishkek
 ENERGY_ONLY = {"energy_per_kwh": {"price": "12"}}

@@ -5,7 +5,8 @@ from decimal import Decimal
 import pytest
 
 from evpower import charging
-from evpower.charging import StartAnswer, StationReadings, StationStop, StationTime
+from evpower.charging import StationReadings, StationStop, StationTime
+from evpower.charging.events import StartAnswer
 from tests.charging.place import read
 from tests.charging.site import STATION, Site
 

@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 SECRET: Final = "whsec_" + base64.b64encode(b"the secret of the tests, long enough").decode()
-_OTHERS: Final = "whsec_" + base64.b64encode(b"what somebody else would have guessed").decode()
+_OTHERS: Final = "whsec_" + base64.b64encode(b"what someone else would have guessed").decode()
 FORGERIES: Final = ("unsigned", "other secret", "other body", "other id", "stale", "hex of nothing")
 
 

@@ -22,7 +22,7 @@ async def nats_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not answer for some seconds is not lost.
 
-    What it did not say that it read is said again: heard twice, told twice in the log. A command
+    What it did not say that it read is said again: heard twice, logged twice. A command
     tries once.
     """
     for bound in ("_CONNECT_S", "_OPEN_S", "_ROUND_TRIP_S"):

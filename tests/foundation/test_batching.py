@@ -11,7 +11,7 @@ from tests.waiting import WAIT_LIMIT_S
 
 
 class Recorder:
-    """A batch function that notes its batches, waits for the gate and fails where told."""
+    """A batch function that notes its batches, waits for the gate and fails where the test says."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

@@ -246,7 +246,7 @@ async def test_an_unresponsive_server_delays_no_command(tmp_path: Path) -> None:
 
 
 class TestFiles:
-    """What a file may hold; what is wrong with it is told without a word of it."""
+    """What a file may hold; what is wrong with it is said without a word of it."""
 
     @pytest.mark.parametrize("around", ["{}", "{}\n", "\n  {}  \r\n"])
     def test_a_seed_alone(self, tmp_path: Path, around: str) -> None:

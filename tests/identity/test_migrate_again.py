@@ -1,4 +1,4 @@
-"""A corrected file is run again: what it has more is added, what contradicts is told."""
+"""A corrected file is run again: what it has more is added, what contradicts is reported."""
 
 from uuid import UUID
 

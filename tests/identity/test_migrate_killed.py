@@ -185,7 +185,7 @@ async def test_the_whole_way_of_an_operator(moving: Moving, dsn: str) -> None:
     assert (code, "no/r.csv: No such file" in err) == (1, True)
     code, out, err = await evpower(moving, dsn, "migrate", "--source", source)
     assert (code, "1 row needs a decision" in err) == (1, True)
-    assert "moved: 2 of 2" in err  # told without a terminal, too
+    assert "moved: 2 of 2" in err  # printed without a terminal, too
     async with moving.db.transaction() as connection:
         await client_migration.decide(
             connection, "c", user, actor="Aizada", reason="came with a passport"

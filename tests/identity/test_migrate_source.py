@@ -1,4 +1,4 @@
-"""A source is read strictly: what is not plainly right is told with its line."""
+"""A source is read strictly: what is not plainly right is reported with its line."""
 
 from pathlib import Path
 

@@ -23,6 +23,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.http import HttpClient
 from evpower.foundation.module import Shared
 from evpower.foundation.websocket import SocketProtocol
+from evpower.ocpp.endpoint import MESSAGE_BYTES
 from evpower.ocpp.module import Parts, Times, build
 from tests.quick_server import QuickServer
 from tests.stations.scenario import draft
@@ -184,7 +185,7 @@ async def running(
 class _Protocol(SocketProtocol):
     @staticmethod
     def message_bytes(path: str) -> int | None:
-        return None if path.startswith("/api/") else ocpp.MESSAGE_BYTES
+        return None if path.startswith("/api/") else MESSAGE_BYTES
 
 
 @contextlib.asynccontextmanager

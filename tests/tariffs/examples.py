@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from evpower.tariffs import Cost, Pricer, Sample, Tally, Tariff, begin, price, read_tariff
+from evpower.tariffs import Pricer, Sample, Tally, Tariff, begin, price, read_tariff
+from evpower.tariffs.model import Cost
 
 # Monday, 10:00 in Bishkek.
 START = datetime(2026, 1, 5, 4, tzinfo=UTC)

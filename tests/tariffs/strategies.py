@@ -5,7 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from evpower.tariffs import MeteredPeriod, Sample, Tariff, read_tariff
+from evpower.tariffs import Sample, Tariff, read_tariff
+from evpower.tariffs.model import MeteredPeriod
 
 ZONES = ("Asia/Bishkek", "Europe/Berlin", "UTC")
 # Around a turn of Berlin's clocks, the end of a week and of a year.

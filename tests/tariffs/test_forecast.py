@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evpower.tariffs import MeteredPeriod, Pricer, Tally, Tariff, forecast, read_tariff
-from evpower.tariffs.model import UseKind
+from evpower.tariffs import Pricer, Tally, Tariff, forecast, read_tariff
+from evpower.tariffs.model import MeteredPeriod, UseKind
 from tests.tariffs.strategies import periods, tariffs
 
 FAR_S = 7 * 24 * 3_600

@@ -6,16 +6,15 @@ from typing import Any
 import pytest
 
 from evpower.tariffs import (
-    MeteredPeriod,
-    PricedPeriod,
     Pricer,
     Sample,
     begin,
     next_period,
-    periods_of,
     price,
 )
 from evpower.tariffs.matching import Match, Matcher
+from evpower.tariffs.model import MeteredPeriod, PricedPeriod
+from evpower.tariffs.pricing import periods_of
 from tests.tariffs.examples import START, after, cost, fold, kinds, tariff
 
 START_S = int(START.timestamp())

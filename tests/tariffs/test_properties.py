@@ -13,9 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evpower.tariffs import (
-    Cost,
-    MeteredPeriod,
-    PricedPeriod,
     Pricer,
     Sample,
     Snapshot,
@@ -28,6 +25,7 @@ from evpower.tariffs import (
     write_snapshot,
     write_tally,
 )
+from evpower.tariffs.model import Cost, MeteredPeriod, PricedPeriod
 from tests.tariffs.strategies import STARTS, documents, periods, samples, tariffs
 
 Session = tuple[datetime, list[Sample]]

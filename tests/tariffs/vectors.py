@@ -14,8 +14,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from evpower.foundation.money import to_minor
-from evpower.tariffs import MeteredPeriod, Tariff, read_tariff
+from evpower.tariffs import Tariff, read_tariff
 from evpower.tariffs.document import scaled
+from evpower.tariffs.model import MeteredPeriod
 
 OWN_FILE = Path(__file__).parent / "vectors.jsonl"
 

@@ -178,16 +178,6 @@ async def test_a_cancelled_single_credit_leaves_its_connection_usable(
     await database.close()
 
 
-async def test_transactions_read_in_order(db: Database, scenario: Scenario) -> None:
-    client = await scenario.topped_up(500)
-    await scenario.charged(client, 200)
-    async with db.connection() as connection:
-        first, second = await wallet.get_transactions(connection, client, 0, 10)
-        assert await wallet.get_transactions(connection, client, 2, 10) == []
-    assert (first.kind, first.amount_minor, first.balance_after_minor) == ("topup", 500, 500)
-    assert (second.kind, second.amount_minor, second.version) == ("charge", -200, 2)
-
-
 async def test_a_transaction_takes_at_most_300_bytes(db: Database, scenario: Scenario) -> None:
     await scenario.sql.execute(
         """

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from evpower import wallet
 from evpower.foundation.db import Database
+from evpower.wallet.statement import statement
 from tests.wallet.scenario import NOON, Scenario
 
 
@@ -14,10 +15,10 @@ async def test_history_pages_from_the_newest(db: Database, scenario: Scenario) -
     ids = [await scenario.payment(client, 100 + n) for n in range(7)]
     async with db.connection() as connection:
         await wallet.credit_many(connection, ids)
-        first, before = await wallet.statement(connection, client, 3)
-        second, before_second = await wallet.statement(connection, client, 3, before)
-        last, end = await wallet.statement(connection, client, 3, before_second)
-        exact, exact_end = await wallet.statement(connection, client, 7)
+        first, before = await statement(connection, client, 3)
+        second, before_second = await statement(connection, client, 3, before)
+        last, end = await statement(connection, client, 3, before_second)
+        exact, exact_end = await statement(connection, client, 7)
     versions = [[row["version"] for row in json.loads(page)] for page in (first, second, last)]
     assert versions == [[7, 6, 5], [4, 3, 2], [1]]
     assert (before, before_second, end, exact_end) == (5, 2, None, None)
@@ -36,7 +37,7 @@ async def test_rows_have_the_keys_of_supabase(db: Database, scenario: Scenario) 
     invoice = await scenario.sql.fetchval("select invoice_id from payments.payments")
     session = str(await scenario.sql.fetchval("select id from charging.sessions"))
     async with db.connection() as connection:
-        page, _ = await wallet.statement(connection, client, 50)
+        page, _ = await statement(connection, client, 50)
     rows = json.loads(page)[::-1]
     assert list(rows[0]) == [
         "id", "client_id", "type", "amount", "balance_before", "balance_after", "version",
@@ -67,13 +68,13 @@ async def test_an_invoice_id_is_escaped(db: Database, scenario: Scenario) -> Non
     await scenario.sql.execute("""update payments.payments set invoice_id = 'a"\\b,c'""")
     await scenario.sql.execute("select wallet.credit($1)", payment)
     async with db.connection() as connection:
-        page, _ = await wallet.statement(connection, client, 50)
+        page, _ = await statement(connection, client, 50)
     assert json.loads(page)[0]["invoice_id"] == 'a"\\b,c'
 
 
 async def test_no_one_has_an_empty_history_and_no_balance(db: Database) -> None:
     async with db.connection() as connection:
-        assert await wallet.statement(connection, uuid4(), 50) == (b"[]", None)
+        assert await statement(connection, uuid4(), 50) == (b"[]", None)
         assert await wallet.balance(connection, uuid4()) is None
 
 

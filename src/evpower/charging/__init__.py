@@ -7,13 +7,11 @@ from evpower.charging.cost_schemas import CostPartRow
 from evpower.charging.events import (
     Changes,
     Reading,
-    StartAnswer,
     StationReadings,
     StationStart,
     StationStatus,
     StationStop,
     StationTime,
-    StopAnswer,
     TagStatus,
 )
 from evpower.charging.facts import normalized_plate
@@ -104,7 +102,6 @@ __all__ = [
     "SessionState",
     "SessionView",
     "SharedValues",
-    "StartAnswer",
     "StartRequest",
     "StartedSession",
     "StationFacts",
@@ -114,7 +111,6 @@ __all__ = [
     "StationStop",
     "StationTime",
     "StepRow",
-    "StopAnswer",
     "StopRequest",
     "StopRequested",
     "TagStatus",

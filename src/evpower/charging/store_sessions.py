@@ -254,18 +254,6 @@ async def set_starting(connection: Connection, session_id: UUID, window_ends_at:
     )
 
 
-async def set_window(connection: Connection, session_id: UUID, ends_at: datetime) -> None:
-    """Moves the end of a start window, never to an earlier time."""
-    await connection.execute(
-        """
-        update charging.sessions set start_window_ends_at = greatest(start_window_ends_at, $2)
-         where id = $1
-        """,
-        session_id,
-        ends_at,
-    )
-
-
 async def set_unstarted(
     connection: Connection, session_id: UUID, state: SessionState, failure: str
 ) -> None:

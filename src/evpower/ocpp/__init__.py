@@ -1,6 +1,5 @@
 """The stations' side of OCPP 1.6: their sockets, messages, and the commands sent to them."""
 
-from evpower.ocpp.endpoint import MESSAGE_BYTES
 from evpower.ocpp.frames import FramePage, StoredFrame, list_frames
 from evpower.ocpp.model import Direction
 from evpower.ocpp.module import build, message_log, module
@@ -9,7 +8,6 @@ from evpower.ocpp.store_forwards import ForwardedCharge
 from evpower.ocpp.switch_forward import forward_station, list_forwarded_charges
 
 __all__ = [
-    "MESSAGE_BYTES",
     "Direction",
     "ForwardedCharge",
     "FramePage",

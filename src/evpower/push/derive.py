@@ -1,7 +1,7 @@
 """Writes the messages that follow from what is stored of sessions.
 
-Each event is a fact in a row that charging wrote in its own transaction, so nothing has to be told
-to this slice: a crash at any point loses no message, and the events of a watched session, written
+Each event is a fact in a row that charging wrote in its own transaction, so this slice is
+not notified: a crash at any point loses no message, and the events of a watched session, written
 with its messages, let none be written twice.
 """
 

@@ -56,11 +56,6 @@ def match_profile(vendor: str | None, model: str | None, firmware: str | None) -
     return max(matching, key=lambda match: sum(map(len, match[:3]))).profile
 
 
-def read_profile(name: str, text: str) -> VendorProfile:
-    """Returns a profile from the text of its file. Raises InvalidProfile."""
-    return _read_file(name, text)[0]
-
-
 def override(profile: VendorProfile, members: Mapping[str, object]) -> VendorProfile:
     """Returns the profile with a station's own members. Raises InvalidProfile."""
     return replace(profile, **_read_members(profile.name, members))
@@ -116,7 +111,7 @@ def _loaded() -> tuple[Mapping[str, VendorProfile], tuple[_Match, ...]]:
         name, _, kind = entry.name.rpartition(".")
         if kind != "toml":
             continue
-        profile, own = _read_file(name, entry.read_text("utf-8"))
+        profile, own = read_profile(name, entry.read_text("utf-8"))
         profiles[name] = profile
         matches += own
     if DEFAULT_PROFILE not in profiles:
@@ -129,7 +124,8 @@ def _loaded() -> tuple[Mapping[str, VendorProfile], tuple[_Match, ...]]:
     return profiles, tuple(matches)
 
 
-def _read_file(name: str, text: str) -> tuple[VendorProfile, list[_Match]]:
+def read_profile(name: str, text: str) -> tuple[VendorProfile, list[_Match]]:
+    """Returns a profile and what it matches, from its file's text. Raises InvalidProfile."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

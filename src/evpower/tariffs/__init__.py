@@ -28,12 +28,9 @@ from evpower.tariffs.forecast import forecast
 from evpower.tariffs.model import (
     Assignment,
     ClientTariff,
-    Cost,
     Dimension,
     Flaw,
-    MeteredPeriod,
     Place,
-    PricedPeriod,
     PricedSession,
     Sample,
     Scope,
@@ -43,7 +40,7 @@ from evpower.tariffs.model import (
     TariffVersion,
 )
 from evpower.tariffs.module import module
-from evpower.tariffs.pricing import Pricer, begin, next_period, periods_of, price
+from evpower.tariffs.pricing import Pricer, begin, next_period, price
 from evpower.tariffs.quote import (
     cost_document,
     cost_parts,
@@ -60,14 +57,11 @@ from evpower.tariffs.snapshot import read_snapshot, read_tally, write_snapshot, 
 __all__ = [
     "Assignment",
     "ClientTariff",
-    "Cost",
     "Dimension",
     "Flaw",
     "InvalidTariff",
-    "MeteredPeriod",
     "NewClientTariff",
     "Place",
-    "PricedPeriod",
     "PricedSession",
     "Pricer",
     "RateCard",
@@ -102,7 +96,6 @@ __all__ = [
     "local_time",
     "module",
     "next_period",
-    "periods_of",
     "price",
     "quote_even",
     "quote_samples",

@@ -18,8 +18,8 @@ from evpower.wallet.post import (
     refund_many,
 )
 from evpower.wallet.reserve import extend_hold, hold, release_hold
-from evpower.wallet.statement import balance, statement
-from evpower.wallet.store import get_hold, get_transactions, get_wallet, get_wallets
+from evpower.wallet.statement import balance
+from evpower.wallet.store import get_hold, get_wallet, get_wallets
 from evpower.wallet.verify import Discrepancy, LedgerReport, verify
 
 # What slices above may read of the tables.
@@ -39,7 +39,6 @@ __all__ = [
     "credit_many",
     "extend_hold",
     "get_hold",
-    "get_transactions",
     "get_wallet",
     "get_wallets",
     "hold",
@@ -49,6 +48,5 @@ __all__ = [
     "refund",
     "refund_many",
     "release_hold",
-    "statement",
     "verify",
 ]

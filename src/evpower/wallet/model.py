@@ -79,21 +79,3 @@ class Hold:
     state: HoldState
     created_at: datetime
     resolved_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """One change of a wallet's balance; `amount_minor` is signed."""
-
-    id: UUID
-    client_id: UUID
-    version: int
-    kind: TransactionKind
-    amount_minor: int
-    balance_before_minor: int
-    balance_after_minor: int
-    payment_id: int | None
-    settlement_id: int | None
-    refund_id: int | None
-    event_at: datetime
-    created_at: datetime

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from evpower.foundation.db import Connection, fetch_one
 from evpower.foundation.rows import columns, read_row
-from evpower.wallet.model import Hold, Posting, Transaction, Wallet
+from evpower.wallet.model import Hold, Posting, Wallet
 
 # The JSON is built in SQL, so that Python only copies bytes. Amounts times 0.01 are exact numerics
 # with two decimals; only the invoice's id is free text and needs escaping. Fetching rows is most of
@@ -260,24 +260,6 @@ async def get_hold(connection: Connection, session_id: UUID) -> Hold | None:
         session_id,
     )
     return None if row is None else read_row(Hold, row)
-
-
-async def get_transactions(
-    connection: Connection, client_id: UUID, after_version: int, limit: int
-) -> list[Transaction]:
-    """Returns up to `limit` transactions after a version, oldest first."""
-    rows = await connection.fetch(
-        """
-        select id, client_id, version, kind::text, amount_minor, balance_before_minor,
-               balance_after_minor, payment_id, settlement_id, refund_id, event_at, created_at
-          from wallet.transactions
-         where client_id = $1 and version > $2 order by version limit $3
-        """,
-        client_id,
-        after_version,
-        limit,
-    )
-    return [read_row(Transaction, row) for row in rows]
 
 
 async def get_balance_json(connection: Connection, client_id: UUID) -> bytes | None:

@@ -30,7 +30,6 @@ PROFILE_PATH: Final = "/api/v1/profile"
 DELETE_PATH: Final = "/api/v1/auth/delete-account"
 REQUEST_PATH: Final = "/api/v1/account/delete-request"
 RESTORE_PATH: Final = "/api/v1/account/restore"
-ACCOUNT_PATHS: Final = (PROFILE_PATH, DELETE_PATH, REQUEST_PATH, RESTORE_PATH)
 _OK: Final = 200
 _CLIENTS_ONLY: Final[dict[str, Any]] = {"security": [{"supabaseToken": []}]}
 

@@ -118,7 +118,7 @@ async def _announce(
 ) -> str:
     try:
         link = await NatsLink.open(server, subject, _ignore, hello=_HELLO, files=files)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is returned
         return _reason(error)
     try:
         for message in messages:

@@ -75,7 +75,7 @@ def _drift(row: OldRow, answer: _Answer) -> Drift:
     where = f"table {', '.join(tables)}" if tables else "table"
     if answer.reason:
         where = f"tables in a way that can't be compared: {answer.reason}"
-    has_row = not answer.rows or any(one["there"] is not None for one in answer.rows)
+    has_row = not answer.rows or any(facts["there"] is not None for facts in answer.rows)
     return Drift(
         "row", str(row.key), "row", RowDigest(row.topic, row.id, ours),
         RowDigest(row.topic, row.id, theirs) if has_row else None,
