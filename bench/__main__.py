@@ -26,6 +26,7 @@ from bench.memory import memory
 from bench.meter_values import meter_values
 from bench.migrate import migrate_clients
 from bench.odengi import odengi_cpu
+from bench.odengi_balance import odengi_balance
 from bench.operator_sessions import operator_sessions
 from bench.reads import balance, history
 from bench.reconcile import reconcile
@@ -48,6 +49,7 @@ Benchmark = Callable[[Rig], Awaitable[list[Row]]]
 BENCHMARKS: Mapping[str, Benchmark] = {
     "topup_http": topup_http,
     "odengi_cpu": odengi_cpu,
+    "odengi_balance": odengi_balance,
     "history": history,
     "balance": balance,
     "charging_reads": charging_reads,

@@ -1,13 +1,8 @@
 """How long a driver waits for a station and for the bill, beside bare statements and an echo."""
 
-import asyncio
-import json
-import statistics
-import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
@@ -18,12 +13,12 @@ from bench.charging_fleet import Charge, add_fleet, charge, disconnect
 from bench.evpower_server import EvPowerServer, access_token
 from bench.harness import Bar, Measure, Row, in_turn
 from bench.meter_values import ProcessSockets, Wire
-from bench.paths_client import GAP_S, Plan
+from bench.paths import EACH, paths
+from bench.paths_client import GAP_S
 from bench.pgbench import median_ms
 from bench.recorded import RecordingDatabase, Statement, prepare
 from bench.rig import Rig
 from evpower.charging import Rules
-from evpower.devstack.ports import free_port
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.clock import utc_now
 from evpower.ocpp.process import Processor
@@ -31,7 +26,6 @@ from evpower.ocpp.router import Router
 from evpower.ocpp.socket import Identity, Registry, StationSocket
 
 _ROUNDS: Final = 5
-_EACH: Final = 40  # of a round
 _AT_ONCE: Final = {
     "EVPOWER_CHARGING_FIRST_FRAME_WAIT_S": "0",
     "EVPOWER_CHARGING_SETTLE_AFTER_CONNECT_S": "0",
@@ -40,52 +34,13 @@ _AT_ONCE: Final = {
 _COMMIT: Final = "insert into bench.commits (at) values (now());\n"
 
 
-class _Phone:
-    """The process that is phone and station."""
-
-    def __init__(self, child: asyncio.subprocess.Process) -> None:
-        self._child = child
-
-    async def line(self) -> list[float]:
-        """Returns what it prints next."""
-        return json.loads(await _line(self._child))
-
-    async def median_ms(self, step: str) -> float:
-        """Returns the median of a round's steps."""
-        if self._child.stdin is not None:
-            self._child.stdin.write(step.encode() + b"\n")
-            await self._child.stdin.drain()
-        return statistics.median(await self.line())
-
-
-async def _line(child: asyncio.subprocess.Process) -> bytes:
-    """Returns what a process prints next."""
-    line = b"" if child.stdout is None else await child.stdout.readline()
-    if not line:
-        raise RuntimeError("phone and station, or the echo, failed")
-    return line
-
-
-@asynccontextmanager
-async def _child(*argv: str) -> AsyncGenerator[asyncio.subprocess.Process]:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        yield child
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-
-
 async def stop_to_balance(rig: Rig) -> list[Row]:
     """StopTransaction on a station's socket until the new balance is on the driver's.
 
     The limit is the same statements, sent by pgbench on a copy of the database, and an echo.
     """
     dsn = await rig.new_database()
-    charges = await charge(dsn, await add_fleet(rig, dsn, _ROUNDS * _EACH))
+    charges = await charge(dsn, await add_fleet(rig, dsn, _ROUNDS * EACH))
     copies = [await rig.copy_database(dsn) for _ in range(2)]
     times = await _record_stops(copies[0], charges)
     async with rig.owner(copies[1]) as owner:
@@ -95,9 +50,9 @@ async def stop_to_balance(rig: Rig) -> list[Row]:
 
     async def statements() -> float:
         nonlocal done
-        first, done = done, done + _EACH
+        first, done = done, done + EACH
         return await median_ms(
-            rig.postgres, copies[1], script, rig.folder, times=_EACH, per_s=1 / GAP_S,
+            rig.postgres, copies[1], script, rig.folder, times=EACH, per_s=1 / GAP_S,
             variables={"n": first},
         )  # fmt: skip
 
@@ -112,7 +67,7 @@ async def stop_to_balance(rig: Rig) -> list[Row]:
 async def start_to_remote(rig: Rig) -> list[Row]:
     """The phone's start call until RemoteStartTransaction is on the station's socket."""
     dsn = await rig.new_database()
-    pairs = await add_fleet(rig, dsn, _ROUNDS * _EACH)
+    pairs = await add_fleet(rig, dsn, _ROUNDS * EACH)
     async with rig.owner(dsn) as owner:
         await owner.execute("create schema if not exists bench")
         await owner.execute(
@@ -122,7 +77,7 @@ async def start_to_remote(rig: Rig) -> list[Row]:
         await owner.execute("grant insert on bench.commits to evpower_app")
 
     async def commit() -> float:
-        return await median_ms(rig.postgres, dsn, _COMMIT, rig.folder, times=_EACH, per_s=1 / GAP_S)
+        return await median_ms(rig.postgres, dsn, _COMMIT, rig.folder, times=EACH, per_s=1 / GAP_S)
 
     return [await _measure(rig, dsn, "start", commit, Bar("<=", 6), "", waiting=pairs)]
 
@@ -144,23 +99,17 @@ async def _measure(
         await seed.settle_down(owner)
     async with AsyncExitStack() as stack:
         server = await EvPowerServer.start(rig, stack, dsn, role="all", env=_AT_ONCE)
-        echo_port = free_port()
-        echo = await stack.enter_async_context(_child("bench.echo_server", str(echo_port)))
-        await _line(echo)
-        plan = Plan(
-            server.port,
-            echo_port,
-            _EACH,
-            [
-                (access_token(supabase, charge.client), charge.station, charge.transaction)
-                for charge in charges
-            ],
-            [(access_token(supabase, client), station) for client, station in waiting],
+        phone = await stack.enter_async_context(
+            paths(
+                rig,
+                server,
+                charging=[
+                    (access_token(supabase, charge.client), charge.station, charge.transaction)
+                    for charge in charges
+                ],
+                waiting=[(access_token(supabase, client), station) for client, station in waiting],
+            )
         )
-        path = rig.folder / f"paths-{step}.json"
-        path.write_text(json.dumps(asdict(plan)))
-        phone = _Phone(await stack.enter_async_context(_child("bench.paths_client", str(path))))
-        await phone.line()
 
         async def ours() -> float:
             return await phone.median_ms(step)

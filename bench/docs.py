@@ -62,9 +62,12 @@ _BASELINES = """
   progress, written by 16 clients. Ours reads and answers each frame and updates its limits, too,
   over a socket for each of 256 stations, or given to the same code in process.
 - **the same statements and an echo**: what one StopTransaction sends to PostgreSQL, recorded on a
-  copy of the database and sent by pgbench on another one, and a text over a WebSocket and back.
+  copy of the database and sent by pgbench on another one, and a text over a WebSocket and back. For
+  `odengi_balance` it is what O!Dengi's notice sends until the credit is committed; ours is from the
+  notice to the balance on the driver's socket, less the time in which the bank answers whether the
+  bill is paid, asked by a bare client.
 - **a commit and an echo**: one row inserted by pgbench with one client, and such a text. In this
-  row and the one before, each step of either side comes a tenth of a second after the one before,
+  row and those before, each step of either side comes a tenth of a second after the one before,
   as a driver's does: after a pause caches are cold and the processor sleeps. The phone has asked
   for its session before it starts one, so that the process knows the client.
 - **the same page by primary key**: the rows that the filter found, read by their ids: the newest

@@ -16,17 +16,20 @@ from evpower.devstack.ports import LOOPBACK, free_port
 from evpower.devstack.services import ProcessService
 from evpower.foundation import standard_webhooks
 from evpower.foundation.http import HttpClient
+from evpower.payments.providers.odengi import OdengiProvider
+from evpower.payments.providers.odengi.client import Merchant
 
-_SID: Final = "4672496329"
-_PASSWORD: Final = "bench only"  # noqa: S105 - of the simulator
-_AMOUNT: Final = 10_000
+SID: Final = "4672496329"
+PASSWORD: Final = "bench only"  # noqa: S105 - of the simulator
+AMOUNT: Final = 10_000
 _ROUNDS: Final = 5
 _EACH: Final = 40  # of a round; fewer than one client may have open
-_NOTICES: Final = "/api/v1/payment/webhook/odengi"
+NOTICES: Final = "/api/v1/payment/webhook/odengi"
+COMMANDS: Final = "/api/json/json.php"
 _NO_LIMIT: Final = {"EVPOWER_RATE_MONEY_PER_MINUTE": "1000000000"}
 
 
-class _Banks:
+class Banks:
     """O!Dengi's simulator and the sandbox bank, as processes."""
 
     def __init__(self, odengi_port: int, sandbox_port: int, http: HttpClient) -> None:
@@ -35,14 +38,14 @@ class _Banks:
         self.http = http
 
     @classmethod
-    async def start(cls, rig: Rig, stack: AsyncExitStack) -> "_Banks":
+    async def start(cls, rig: Rig, stack: AsyncExitStack) -> "Banks":
         http = await stack.enter_async_context(HttpClient())
         banks = cls(free_port(), free_port(), http)
         serve = "from evpower.devstack import serve_odengi_bank as serve; serve(*{!r}, None)"
         for name, url, argv, env in (
             (
                 "odengi", banks.odengi,
-                ["-c", serve.format((_SID, _PASSWORD, int(banks.odengi.rsplit(":", 1)[1])))], {},
+                ["-c", serve.format((SID, PASSWORD, int(banks.odengi.rsplit(":", 1)[1])))], {},
             ),
             (
                 "sandbox", banks.sandbox,
@@ -70,7 +73,8 @@ class _Banks:
         return answer.json()
 
     async def pay(self, bank_ref: str) -> None:
-        await self.post(f"{self.odengi}/pay/{bank_ref}/approve", {"amount": _AMOUNT})
+        """Pays a bill."""
+        await self.post(f"{self.odengi}/pay/{bank_ref}/approve", {"amount": AMOUNT})
 
     def settings(self, provider: str) -> dict[str, str]:
         return {
@@ -78,17 +82,23 @@ class _Banks:
             "EVPOWER_PAYMENT_QR_PROVIDER": provider,
             "EVPOWER_SANDBOX_URL": self.sandbox,
             "EVPOWER_ODENGI_URL": self.odengi,
-            "EVPOWER_ODENGI_SID": _SID,
-            "EVPOWER_ODENGI_PASSWORD": _PASSWORD,
+            "EVPOWER_ODENGI_SID": SID,
+            "EVPOWER_ODENGI_PASSWORD": PASSWORD,
         }
 
+    def adapter(self) -> OdengiProvider:
+        """Returns what asks O!Dengi's simulator, in this process."""
+        merchant = Merchant(self.odengi + COMMANDS, SID, PASSWORD.encode())
+        return OdengiProvider(merchant, self.http)
 
-def _notice(order_id: str) -> dict[str, Any]:
+
+def signed_notice(order_id: str) -> dict[str, Any]:
+    """Returns the bank's notice that an order is paid."""
     members: dict[str, Any] = {
-        "trans_id": "1", "status_pay": 3, "site_id": _SID, "order_id": order_id,
-        "amount": _AMOUNT, "currency": "KGS", "mktime": str(time.time_ns()), "test": 0,
+        "trans_id": "1", "status_pay": 3, "site_id": SID, "order_id": order_id,
+        "amount": AMOUNT, "currency": "KGS", "mktime": str(time.time_ns()), "test": 0,
     }  # fmt: skip
-    return members | {"hash": sign_notice(_PASSWORD.encode(), members)}
+    return members | {"hash": sign_notice(PASSWORD.encode(), members)}
 
 
 async def odengi_cpu(rig: Rig) -> list[Row]:
@@ -102,7 +112,7 @@ async def odengi_cpu(rig: Rig) -> list[Row]:
         clients = await seed.add_clients(owner, 2 * _ROUNDS + 2)
         await seed.settle_down(owner)
     async with AsyncExitStack() as stack:
-        banks = await _Banks.start(rig, stack)
+        banks = await Banks.start(rig, stack)
         servers = {
             name: await EvPowerServer.start(rig, stack, dsn, env=banks.settings(name))
             for name in ("odengi", "sandbox")
@@ -132,7 +142,7 @@ async def odengi_cpu(rig: Rig) -> list[Row]:
     ]  # fmt: skip
 
 
-async def _top_up_once(banks: _Banks, server: EvPowerServer, name: str, token: str) -> None:
+async def _top_up_once(banks: Banks, server: EvPowerServer, name: str, token: str) -> None:
     url = f"http://{LOOPBACK}:{server.port}"
     begun = await banks.post(
         f"{url}/api/v1/balance/topup-qr", {"amount": 100}, {"Authorization": f"Bearer {token}"}
@@ -140,10 +150,10 @@ async def _top_up_once(banks: _Banks, server: EvPowerServer, name: str, token: s
     order_id = begun["order_id"]
     if name == "odengi":
         await banks.pay(begun["payment_url"].split("/pay/")[1].split("?")[0])
-        await banks.post(url + _NOTICES, _notice(order_id))
+        await banks.post(url + NOTICES, signed_notice(order_id))
         return
     event = {"order_id": order_id, "ref": order_id, "status": "approved", "currency": "KGS"}
-    raw = json.dumps({**event, "paid": _AMOUNT}).encode()
+    raw = json.dumps({**event, "paid": AMOUNT}).encode()
     key, now = standard_webhooks.key_bytes(SANDBOX_SECRET), int(time.time())
     headers = {
         "webhook-id": order_id,
@@ -154,7 +164,7 @@ async def _top_up_once(banks: _Banks, server: EvPowerServer, name: str, token: s
     await banks.http.fetch("devstack", "POST", path, content=raw, headers=headers, timeout_s=10)
 
 
-async def _outgoing_ms(banks: _Banks) -> float:
+async def _outgoing_ms(banks: Banks) -> float:
     """CPU of one outgoing call, measured in this process."""
     url, count = f"{banks.odengi}/health", 200
     used = time.process_time()

@@ -3,6 +3,8 @@
 For each line on stdin it does one thing so often, and prints the milliseconds of each time:
 `stop`: from a StopTransaction on the station's socket to the new balance on the phone's;
 `start`: from the phone's HTTP call to the RemoteStartTransaction on the station's socket;
+`pay`: from a bank's notice to the new balance on the phone's socket;
+`ask`: a question to the bank and its answer;
 `echo`: a text to an echoing server and back.
 """
 
@@ -35,13 +37,16 @@ Step = Callable[[], Awaitable[float]]  # takes one step; returns its millisecond
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where to connect; drivers with their tokens, stations, and transactions that run."""
+    """Where to connect; drivers with their tokens, stations, transactions that run, paid bills."""
 
     port: int
     echo_port: int
     each: int  # steps of a run
     charging: list[tuple[str, str, int]]  # token, station, transaction
     waiting: list[tuple[str, str]]  # token, station
+    paying: list[tuple[str, str]]  # token, the bank's request with its notice
+    bank_port: int
+    questions: list[str]  # a request to the bank about each bill
 
 
 @asynccontextmanager
@@ -144,6 +149,68 @@ def _is_remote_start(message: list[Any]) -> bool:
     return message[0] == 2 and message[2] == "RemoteStartTransaction"
 
 
+@asynccontextmanager
+async def _paying(plan: Plan, number: int) -> AsyncGenerator[Step]:
+    """A phone that is signed in, and a bank that is connected: a step sends its notice."""
+    token, notice = plan.paying[number]
+    live = connect(f"ws://{LOOPBACK}:{plan.port}/api/v1/ws", compression=None, ping_interval=None)
+    async with live as phone, _connection(plan.port) as bank:
+        await bank.call(f"GET /healthz HTTP/1.1\r\nHost: {LOOPBACK}\r\n\r\n".encode())
+        await phone.send(json.dumps({"type": "auth", "token": token}))
+        before = await _until(phone, _is_balance)
+
+        async def pay() -> float:
+            began_s = time.perf_counter()
+            answer = asyncio.ensure_future(bank.call(notice.encode()))
+            await _until(
+                phone, lambda sent: _is_balance(sent) and sent["balance"] != before["balance"]
+            )
+            took_ms = (time.perf_counter() - began_s) * 1000
+            await answer
+            return took_ms
+
+        yield pay
+
+
+@asynccontextmanager
+async def _asking(plan: Plan, number: int) -> AsyncGenerator[Step]:
+    """A connection to the bank: a step asks it about a bill, as the server did."""
+    async with _connection(plan.bank_port) as bank:
+
+        async def ask() -> float:
+            began_s = time.perf_counter()
+            await bank.call(plan.questions[number].encode())
+            return (time.perf_counter() - began_s) * 1000
+
+        yield ask
+
+
+class _Connection:
+    """An HTTP connection that stays open."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def call(self, request: bytes) -> None:
+        """Sends a request and reads its answer. Raises RuntimeError when it is not 200."""
+        self._writer.write(request)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        size = re.search(rb"(?i)content-length: *(\d+)", head)
+        if size is None or b" 200 " not in head.split(b"\r\n", 1)[0]:
+            raise RuntimeError(f"refused: {head!r:.200}")
+        await self._reader.readexactly(int(size[1]))
+
+
+@asynccontextmanager
+async def _connection(port: int) -> AsyncGenerator[_Connection]:
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    try:
+        yield _Connection(reader, writer)
+    finally:
+        writer.close()
+
+
 async def _run(plan: Plan) -> None:
     loop = asyncio.get_running_loop()
     async with connect(
@@ -160,7 +227,9 @@ async def _run(plan: Plan) -> None:
 
             yield send
 
-        kinds = {"stop": _stopping, "start": _starting, "echo": echoing}
+        kinds = {
+            "stop": _stopping, "start": _starting, "pay": _paying, "ask": _asking, "echo": echoing,
+        }  # fmt: skip
         done = dict.fromkeys(kinds, 0)
         print("[]", flush=True)
         while name := (await loop.run_in_executor(None, sys.stdin.readline)).strip():

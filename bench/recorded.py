@@ -1,4 +1,4 @@
-"""Records the statements of a database's transactions, and lets pgbench send them on a copy.
+"""Records the statements that a database is sent, and lets pgbench send them on a copy.
 
 The text of a statement is the same each time; its values become variables of pgbench, read from a
 table by the number of the time.
@@ -6,45 +6,62 @@ table by the number of the time.
 
 import json
 import re
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import asynccontextmanager
-from datetime import date, datetime
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Final, cast
+from types import TracebackType
+from typing import Any, Final, cast
 from uuid import UUID
 
 from asyncpg.connection import LoggedQuery
 
-from evpower.foundation.db import Connection, Database
+from evpower.foundation.db import Borrowed, Connection, Database
 
 Statement = tuple[str, tuple[object, ...]]
 # What asyncpg asks once of a connection, about types.
 _OF_THE_DRIVER: Final = ("typeinfo_tree", "current_setting('jit')")
+_WAIT_LIMIT_S: Final = 5.0
 _PARAMETER: Final = re.compile(r"\$(\d+)")
 
 
 class RecordingDatabase(Database):
-    """A database whose transactions leave their statements in `statements`."""
+    """A database with one connection that leaves its statements in `statements`."""
 
     def __init__(self, dsn: str) -> None:
         super().__init__(dsn, size=1)
         self.statements: list[Statement] = []
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[Connection]:
-        """Yields one transaction, and records it."""
+    def connection(self) -> Borrowed:
+        """Returns the connection, and records what it sends."""
+        return _Recorded(self, self.pool)
 
-        def record(query: LoggedQuery) -> None:
-            if not any(text in query.query for text in _OF_THE_DRIVER):
-                self.statements.append((query.query, tuple(query.args)))
+    def record(self, query: LoggedQuery) -> None:
+        """Records a statement."""
+        if not any(text in query.query for text in _OF_THE_DRIVER):
+            self.statements.append((query.query, tuple(query.args)))
 
-        async with self.connection() as connection:
-            connection.add_query_logger(record)
-            try:
-                async with connection.transaction():
-                    yield connection
-            finally:
-                connection.remove_query_logger(record)
+
+class _Recorded(Borrowed):
+    __slots__ = ("_recording",)
+
+    def __init__(self, database: RecordingDatabase, pool: Any) -> None:  # noqa: ANN401 - asyncpg's
+        super().__init__(database, pool, _WAIT_LIMIT_S)
+        self._recording = database
+
+    async def __aenter__(self) -> Connection:
+        connection = await super().__aenter__()
+        connection.add_query_logger(self._recording.record)
+        return connection
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._connection is not None:
+            self._connection.remove_query_logger(self._recording.record)
+        await super().__aexit__(kind, error, trace)
 
 
 async def prepare(owner: Connection, times: Sequence[Sequence[Statement]]) -> str:
@@ -97,8 +114,8 @@ def _text(value: object) -> str | None:
         return None
     if isinstance(value, bytes):
         return "\\x" + value.hex()
-    if isinstance(value, datetime | date):
-        return value.isoformat()
+    if isinstance(value, datetime | date | timedelta):
+        return f"{value.total_seconds()} s" if isinstance(value, timedelta) else value.isoformat()
     if isinstance(value, list | tuple):
         values = list(cast("Iterable[object]", value))
         is_json = any(isinstance(item, dict) for item in values)
