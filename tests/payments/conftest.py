@@ -40,7 +40,7 @@ from tests.contracts.answers import check_answer
 from tests.quick_server import QuickServer
 from tests.waiting import WAIT_LIMIT_S, patient_http, until
 
-SECRET = "the bank and the merchant know it, 32+"
+SECRET = "the bank and the merchant know it: 32+"
 JWT_SECRET = "a secret of the local Supabase, 32 bytes and more"
 ISSUER = "http://supabase.test/auth/v1"
 

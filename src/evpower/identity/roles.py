@@ -25,6 +25,7 @@ Right = Literal[
     "tariff.change",
     "session.bill",
     "payment.decide",
+    "payment.refund",
     "operator.change",
 ]
 
@@ -80,6 +81,7 @@ RIGHTS: Final[Mapping[Right, Grant]] = MappingProxyType({
     "payment.decide": Grant(
         _MONEY, "reconcile with a payment provider, and decide about what differs"
     ),
+    "payment.refund": Grant(_MONEY, "return a payment to the driver's bank"),
     "operator.change": Grant(frozenset({"admin"}), "give and take roles"),
 })  # fmt: skip
 

@@ -31,6 +31,7 @@ def module(
     """Returns the module of payments."""
     from evpower.payments.endpoints import OLD_PATHS, Notices, fast_paths, router
     from evpower.payments.reconciliation.operator_endpoints import reconciliation_router
+    from evpower.payments.refund_endpoints import refund_router
 
     db, clock = shared.db, shared.clock
     desk = RefundDesk(db, shared.bus, providers, confirmer, clock)
@@ -44,7 +45,11 @@ def module(
     calls = OperatorCalls(access, db, shared.bus, clock)
     return Module(
         "payments",
-        routers=[router(notices), reconciliation_router(calls, providers, confirmer)],
+        routers=[
+            router(notices),
+            reconciliation_router(calls, providers, confirmer),
+            refund_router(calls, desk),
+        ],
         fast_paths=fast_paths(notices),
         jobs=[
             Job(lambda: recheck_loop(db, providers, confirmer, clock)),

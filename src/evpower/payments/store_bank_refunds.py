@@ -69,6 +69,23 @@ async def list_open(
     return [read_row(BankRefund, row) for row in rows]
 
 
+async def list_newest(
+    connection: Connection, state: str, before_id: int | None, limit: int
+) -> list[BankRefund]:
+    """Returns orders before `before_id`, newest first; state "open", "ended" or "all"."""
+    rows = await connection.fetch(
+        f"""
+        select {_COLUMNS} from payments.bank_refunds
+        where ($1 = 'all' or (ended_at is null) = ($1 = 'open'))
+          and ($2::bigint is null or id < $2) order by id desc limit $3
+        """,
+        state,
+        before_id,
+        limit,
+    )
+    return [read_row(BankRefund, row) for row in rows]
+
+
 async def end(connection: Connection, refund_id: int, state: str, now: datetime) -> bool:
     """Stores an outcome, and ends the payment's review of it; False: it has one already."""
     ended = await connection.fetchval(
