@@ -1,6 +1,7 @@
 """POST /api/v1/balance/topup-qr: as the apps send it, and with wrong input."""
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -278,6 +279,18 @@ class TestUnpaid:
             orders[0],
         )
         assert (await scenario.top_up(100))["success"], "one was closed"
+
+    async def test_sixty_at_once_begin_no_more(self, scenario: Scenario, owner: Connection) -> None:
+        await self.begin(owner, scenario.client_id, MAX_OPEN - 5, timedelta(hours=1))
+        answers = await asyncio.gather(
+            *(
+                scenario.request("POST", "/balance/topup-qr", json={"amount": 100})
+                for _ in range(60)
+            )
+        )
+        statuses = Counter(answer.status_code for answer in answers)
+        assert statuses == {200: 5, 429: 55}
+        assert await owner.fetchval("select count(*) from payments.payments") == MAX_OPEN
 
     async def test_those_of_others_and_of_the_day_before_do_not_count(
         self, scenario: Scenario, owner: Connection

@@ -16,6 +16,11 @@ select {columns(Confirmation)}
   from payments.confirm_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 
+_EXPIRE_SHOWN_QR: Final = """
+update payments.payments set expires_at = $2, updated_at = $2
+where client_id = $1 and status = 'processing' and method = 'qr' and expires_at > $2
+"""
+
 
 def to_payment(row: Record) -> Payment:
     """Returns the payment of a row of COLUMNS."""
@@ -41,37 +46,42 @@ async def confirm_many(connection: Connection, events: Sequence[Event]) -> list[
     return [read_row(Confirmation, row) for row in rows]
 
 
-async def lock_balance(connection: Connection, client_id: UUID, since: datetime) -> tuple[int, int]:
-    """Returns the balance (tyiyn) and the number of open payments created since then.
+async def lock_balance(connection: Connection, client_id: UUID) -> int:
+    """Returns the balance (tyiyn). Other top-ups of the client wait until the transaction ends.
 
-    Only the client's newest 200 payments are counted. Other top-ups of the client wait until the
-    transaction ends: each finds the QR codes of those before it.
+    What they began is seen by the next statement, not by this one.
     """
     row = await fetch_one(
         connection,
         """
-        select balance_minor, (select count(*) from (
-          select closed_at, created_at from payments.payments where client_id = $1
-           order by id desc limit 200) newest
-         where closed_at is null and created_at > $2) as open,
+        select balance_minor,
          pg_advisory_xact_lock(hashtextextended('payments.top_up ' || client_id, 0))::text as locked
         from wallet.balances where client_id = $1
         """,
         client_id,
-        since,
     )
-    return row["balance_minor"], row["open"]
+    return row["balance_minor"]
 
 
 async def expire_shown_qr(connection: Connection, client_id: UUID, now: datetime) -> None:
     """Stops showing the client's earlier QR codes; each stays payable and is still rechecked."""
-    await connection.execute(
-        """
-        update payments.payments set expires_at = $2, updated_at = $2
-        where client_id = $1 and status = 'processing' and method = 'qr' and expires_at > $2
+    await connection.execute(_EXPIRE_SHOWN_QR, client_id, now)
+
+
+async def expire_shown_qr_and_count(
+    connection: Connection, client_id: UUID, now: datetime, since: datetime
+) -> int:
+    """Does the same; returns how many payments created since then are open, of the newest 200."""
+    return await connection.fetchval(
+        f"""
+        with expired as ({_EXPIRE_SHOWN_QR}) select count(*) from (
+          select closed_at, created_at from payments.payments where client_id = $1
+           order by id desc limit 200) newest
+        where closed_at is null and created_at > $3
         """,
         client_id,
         now,
+        since,
     )
 
 

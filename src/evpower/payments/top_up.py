@@ -95,16 +95,15 @@ async def top_up(
             await require_active(connection, client_id)
         except NotFound:
             return TopUpFailure("client_not_found", None, None)
-        since = now - OPEN_WITHIN
-        balance_minor, open_count = await store.lock_balance(connection, client_id, since)
+        balance_minor = await store.lock_balance(connection, client_id)
         if provider is None:
             return TopUpFailure("payment_provider_error", None, balance_minor)
         request = _Request(client_id, amount_minor, description, key)
         payment = await _resume(connection, request, now)
         is_new = payment is None
         if payment is None:
-            _demand_few(open_count)
-            await store.expire_shown_qr(connection, client_id, now)
+            since = now - OPEN_WITHIN
+            _demand_few(await store.expire_shown_qr_and_count(connection, client_id, now, since))
             payment = await _begin(connection, request, provider, now)
     is_known, invoice = await _invoice(db, provider, confirmer, payment, clock, is_new=is_new)
     result = "payment_provider_error" if invoice is None else "ok"
