@@ -110,11 +110,20 @@ begin
                  and o.provider_ref = e.reference and o.id <> e.payment_id)
       or exists (select from (select o.id, o.provider from payments.payments o
                     where o.credited_ref = e.reference and o.credited_ref is not null offset 0) o
-                  where o.provider = e.provider and o.id <> e.payment_id) as is_of_another
+                  where o.provider = e.provider and o.id <> e.payment_id) as is_of_another,
+      -- A canceled attempt that is later than the credited one may be the return of its money, which no order explains.
+      coalesce(credited and status = 'canceled' and without_money and paid_minor is null and old_refunded = 0
+        and provider_ref <> credited_ref
+        and exists (select from (select x.provider_ref, x.status, x.occurred_at from payments.events x
+                                  where x.payment_id = e.payment_id offset 0) s
+                     where s.provider_ref = credited_ref and s.status = 'approved' and s.occurred_at < e.occurred_at)
+        and not exists (select from payments.bank_refunds b where b.payment_id = e.payment_id and b.ended_at is null),
+        false) as is_return
       from e
   ), w as materialized (
     select r.*, case -- the reason for a review; null: none
         when doubt is not null then doubt
+        when is_return then 'contradictory'
         when credited and provider_ref is distinct from credited_ref then case
           when provider_ref is null then 'reference_missing'
           when returned > 0 then 'second_payment_returned'
@@ -158,7 +167,7 @@ begin
           case old_status when 'processing' then 'canceled' else 'ignored' end
         -- An older "nothing was paid" may arrive late. A cancellation without an amount may be a reversal.
         when status = 'canceled' and without_money
-             and (paid_minor = 0 or provider_ref <> credited_ref) then 'ignored'
+             and (paid_minor = 0 or provider_ref <> credited_ref) and not is_return then 'ignored'
         -- Some providers only say that it was returned, not how much.
         when status = 'canceled' and without_money and provider_ref = credited_ref and is_own_currency
              and old_refunded = due then 'ignored'

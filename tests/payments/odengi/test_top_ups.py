@@ -9,7 +9,7 @@ import pytest
 
 from evpower.devstack.bank.odengi import create_odengi_bank
 from evpower.foundation.db import Connection, Database
-from evpower.payments import Providers
+from evpower.payments import Providers, RefundDesk, refund_at_bank
 from evpower.payments.providers.odengi import OdengiProvider
 from evpower.payments.providers.odengi.client import Merchant
 from evpower.payments.recheck import recheck_due
@@ -150,17 +150,57 @@ class TestPaid:
         await scenario.until_balance(10_000)
         assert (await scenario.status(begun["invoice_id"]))["status"] == 1
 
-    async def test_a_return_in_the_cabinet_as_an_attempt_of_its_own_changes_nothing(
+    @pytest.mark.parametrize("known", ["before", "with it"])
+    async def test_a_return_in_the_cabinet_as_an_attempt_of_its_own_is_reviewed(
+        self, scenario: OdengiScenario, owner: Connection, known: str
+    ) -> None:
+        if known == "with it":
+            await scenario.control(notices="none")
+        begun = await scenario.top_up(100)
+        paid = await scenario.act(begun, "approve")
+        if known == "before":
+            await scenario.until_balance(10_000)
+        await scenario.control(void="new_attempt", notices="none", clock_ahead_s=2)
+        await scenario.act(begun, "refund", trans_id=paid["trans_id"])
+        await scenario.recheck(hours=1)
+        # An operator sees in the cabinet whether the payer has it back, or another attempt ended.
+        assert await reviews(owner) == ["contradictory"]
+        assert await scenario.balance() == 10_000
+
+    async def test_an_attempt_that_ended_before_the_credit_is_no_return(
         self, scenario: OdengiScenario, owner: Connection
     ) -> None:
         begun = await scenario.top_up(100)
-        paid = await scenario.act(begun, "approve")
-        await scenario.until_balance(10_000)
-        await scenario.control(void="new_attempt", notices="none")
-        await scenario.act(begun, "refund", trans_id=paid["trans_id"])
+        await scenario.control(notices="none")
+        await scenario.act(begun, "cancel")
+        await scenario.control(clock_ahead_s=2)
+        await scenario.act(begun, "approve")
         await scenario.recheck(hours=1)
-        assert await reviews(owner) == [None]  # the day's comparison with the bank's list finds it
+        await scenario.recheck(hours=1)
+        assert await reviews(owner) == [None]
         assert await scenario.balance() == 10_000
+
+    async def test_a_return_by_command_is_known_in_any_form(
+        self, scenario: OdengiScenario, owner: Connection
+    ) -> None:
+        begun = await scenario.top_up(100)
+        await scenario.act(begun, "approve")
+        await scenario.until_balance(10_000)
+        await scenario.control(void="new_attempt", notices="none", clock_ahead_s=2)
+        done = await refund_at_bank(
+            RefundDesk(
+                scenario.db, scenario.bus, scenario.providers, scenario.confirmer, scenario.clock
+            ),
+            invoice_id=begun["invoice_id"],
+            amount_minor=10_000,
+            operator="Aida",
+            reason="asked",
+            key="request-1",
+        )
+        assert done.state == "returned"
+        await scenario.recheck(hours=1)
+        assert await reviews(owner) == [None]
+        assert await scenario.balance() == 0
 
     async def test_two_attempts_are_two_credits(
         self, scenario: OdengiScenario, owner: Connection

@@ -263,12 +263,15 @@ def _questions(order_id: str, provider_ref: str | None, bills: int) -> list[dict
 
 
 def _events(order_id: str, state: BillState, *, is_test: bool) -> list[Event]:
-    """Returns what is decided about a bill. While an attempt runs, canceled ones say nothing."""
+    """Returns what is decided about a bill. While an attempt runs, canceled ones say nothing.
+
+    What was paid comes first: a canceled attempt means something else after it.
+    """
     states = {attempt.state for attempt in state.attempts}
     undecided = {"processing", "canceled"} if "processing" in states else {"processing"}
     events = [
         _attempt_event(order_id, attempt, is_test=is_test)
-        for attempt in state.attempts
+        for attempt in sorted(state.attempts, key=lambda attempt: attempt.state == "canceled")
         if attempt.state not in undecided
     ]
     if state.is_approved and "approved" not in states:
