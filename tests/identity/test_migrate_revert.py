@@ -46,6 +46,21 @@ async def test_users_it_made_are_gone_and_those_it_linked_only_lose_the_old_id(
     assert (await status(moving, linked), await status(moving, made)) == ("active", "closed")
 
 
+async def test_a_reverted_user_s_sign_ins_end(moving: Moving) -> None:
+    await moving.run(moving.csv(someone("a")))
+    made = (await moving.named())["a"]
+    await moving.owner.execute(
+        "insert into identity.refresh_tokens"
+        " (family, token_sha256, user_id, kind, phone, created_at, expires_at)"
+        " values ($1, sha256('t'), $1, 'client', '', now(), now() + interval '90 days')",
+        made,
+    )
+    await revert(moving)
+    # Another run opens the client again; who had this token must not be signed in by that.
+    revoked = "select revoked_by from identity.refresh_tokens where user_id = $1"
+    assert await moving.owner.fetchval(revoked, made) == "deletion"
+
+
 async def test_what_is_in_use_stays_and_says_so(moving: Moving) -> None:
     rows = [someone("signed-in"), someone("paid", balance="5"), someone("idle")]
     await moving.run(moving.csv(*rows))

@@ -23,6 +23,7 @@ from evpower.identity.clients import (
     request_deletion,
     require_active,
     set_ban,
+    set_client_status,
     set_unmapped_status,
     sync_profile,
     unblock_client,
@@ -82,7 +83,6 @@ from evpower.identity.sign_in.refresh import log_out, refresh
 from evpower.identity.sign_in.send import send_code
 from evpower.identity.sign_in.store_accounts import PhoneReview
 from evpower.identity.store import clients_by_id, count_clients, list_clients
-from evpower.identity.store import set_status as set_client_status
 from evpower.identity.store_aliases import (
     IdTag,
     NewAlias,

@@ -1,6 +1,6 @@
 """The life of a client: created at the first request, active, blocked, closed; never deleted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, cast
 from uuid import UUID
@@ -13,7 +13,7 @@ from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Forbidden, NotFound, Unavailable
 from evpower.identity import metrics, store
 from evpower.identity.audit import record_act
-from evpower.identity.model import Claims, Client, Contact, Origin, Profile, Standing
+from evpower.identity.model import Claims, Client, ClientStatus, Contact, Origin, Profile, Standing
 from evpower.identity.sign_in import store_refresh
 
 _TRIES: Final = 5
@@ -247,11 +247,28 @@ async def close_client(
 
     Its refresh tokens end in the same transaction. Raises NotFound("client_not_found").
     """
-    changed = await store.set_status(
-        connection, client_id, "closed", ["active", "blocked", "closed"]
+    changed = await set_client_status(
+        connection, client_id, "closed", ["active", "blocked", "closed"], clock=clock
     )
-    await store_refresh.revoke_users(connection, [client_id], clock(), "deletion")
     return await _audited(connection, client_id, changed, "client.close", actor, reason, details)
+
+
+async def set_client_status(
+    connection: Connection,
+    client_id: UUID,
+    status: ClientStatus,
+    allowed_from: Sequence[ClientStatus],
+    *,
+    clock: Clock = utc_now,
+) -> Client | None:
+    """Changes the status if it is one of `allowed_from`; None: it is not, or no such client.
+
+    The refresh tokens of a client that is closed end in the same transaction.
+    """
+    changed = await store.set_status(connection, client_id, status, allowed_from)
+    if status == "closed" and changed is not None:
+        await store_refresh.revoke_users(connection, [client_id], clock(), "deletion")
+    return changed
 
 
 async def _audited(
