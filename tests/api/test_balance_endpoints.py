@@ -8,6 +8,7 @@ from evpower.foundation.db import Connection
 from tests.api.scenario import Api, bearer
 from tests.charging.money import top_up
 from tests.contracts.answers import code_of
+from tests.old_api.golden_answers import assert_golden
 from tests.old_api.revisions import assert_taken
 
 ENDPOINTS = ["/api/v1/balance/{}", "/api/v1/balance/history/{}"]
@@ -45,6 +46,23 @@ class TestWho:
     async def test_an_id_that_is_none(self, api: Api, endpoint: str) -> None:
         response = await api.get(endpoint.format("1%20or%201=1"), api.operator)
         assert response.status_code == 422
+
+
+class TestOwnBalance:
+    """`/balance/get`, which a later version of the old backend had."""
+
+    async def test_is_that_of_the_token(self, api: Api, owner: Connection, client_id: UUID) -> None:
+        await top_up(owner, client_id, 12_345)
+        own = await api.get("/api/v1/balance/get", bearer(client_id))
+        named = await api.get(f"/api/v1/balance/{client_id}", bearer(client_id))
+        assert own.json() == named.json()
+        assert_golden("v1/balance/get/balance", own)
+
+    async def test_is_refused_without_a_client_s_token(self, api: Api) -> None:
+        anonymous = await api.get("/api/v1/balance/get")
+        assert_golden("v1/balance/get/ru_refused_missing_token", anonymous)
+        operator = await api.get("/api/v1/balance/get", api.operator)
+        assert_golden("v1/balance/get/ru_refused_forbidden", operator)
 
 
 class TestBalance:

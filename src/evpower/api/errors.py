@@ -91,6 +91,9 @@ def render(
     status = error.http_status
     sentence = messages.text(error.code, status, language, params)
     members = _MEMBERS[form](error, sentence)
+    is_limited = status == HTTPStatus.TOO_MANY_REQUESTS
+    if is_limited and form != "problem" and error.retry_after_s is not None:
+        members["retry_after_seconds"] = error.retry_after_s  # of which the apps count down
     body = orjson.dumps({**members, **(extra or {})})
     shown = status
     if form == "code" and status < _SERVER_FAULT and status not in _KEPT_STATUSES:

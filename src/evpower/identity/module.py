@@ -20,6 +20,7 @@ _CONVERGE_S: Final = 5.0
 _CONFIRMATIONS_S: Final = 10.0
 _PURGE_S: Final = 600.0
 _HOUR_S: Final = 3600.0
+_MINUTE_S: Final = 60.0
 
 
 def configured_admin(settings: Settings, shared: Shared) -> SupabaseAdmin:
@@ -46,6 +47,7 @@ def module(settings: Settings, shared: Shared, *, access: Access, admin: Supabas
     from evpower.identity import endpoints
     from evpower.identity.operator_endpoints import operator_router
     from evpower.identity.phone_review_endpoints import phone_reviews_router
+    from evpower.identity.sign_in.published_keys import JWKS_PATH, published_keys_router
     from evpower.identity.staff_endpoints import staff_router
 
     db, bus, clock = shared.db, shared.bus, shared.clock
@@ -63,6 +65,7 @@ def module(settings: Settings, shared: Shared, *, access: Access, admin: Supabas
             operator_router(access, db, bus),
             staff_router(OperatorCalls(access, db, bus, clock)),
             phone_reviews_router(OperatorCalls(access, db, bus, clock), admin),
+            published_keys_router(db, clock),
         ],
         jobs=[
             Job(lambda: every(_CONVERGE_S, "converge_registrations", converge)),
@@ -82,7 +85,8 @@ def module(settings: Settings, shared: Shared, *, access: Access, admin: Supabas
             Limit(
                 "register", "instead", (endpoints.REGISTER_PATH,),
                 settings.rate_register_per_hour, _HOUR_S,
-            )
+            ),
+            Limit("keys", "instead", (JWKS_PATH,), settings.rate_per_minute, _MINUTE_S),
         ],
         topics=[CLIENT_CHANGED],
         start=access.prefetch,

@@ -79,6 +79,18 @@ def router(access: Access, db: Database, reader: BalanceReader | None = None) ->
     routes = APIRouter(prefix="/api/v1/balance", tags=["balance"], route_class=SegmentRoute)
 
     @routes.get(
+        "/get",
+        summary="The caller's own balance",
+        responses={200: {"model": Balance, "description": "The balance now"}, **_REFUSALS},
+        response_class=Response,
+    )
+    async def own_balance(  # pyright: ignore[reportUnusedFunction]
+        caller: Annotated[Principal, Depends(access.require_client)],
+    ) -> Response:
+        assert caller.client_id is not None  # noqa: S101 - of a client
+        return await _balance_response(access, db, caller, caller.client_id)
+
+    @routes.get(
         "/{client_id}",
         summary="A client's balance",
         responses={200: {"model": Balance, "description": "The balance now"}, **_REFUSALS},

@@ -12,11 +12,12 @@ from evpower import payments
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
 from evpower.identity.operators import add_operator
+from evpower.identity.sign_in.keys import rotate_signing_key
 from evpower.identity.sign_in.operate import set_operator_phone
 from tests.api.scenario import bearer
 from tests.charging.money import top_up
 from tests.identity.sign_in.app import Phone, running_phone
-from tests.identity.sign_in.conftest import OLD_SECRET, new_phone
+from tests.identity.sign_in.conftest import OLD_SECRET, SECRET, new_phone
 
 
 @pytest.fixture
@@ -101,6 +102,50 @@ async def test_a_code_asked_for_too_soon_says_when(app: Phone) -> None:
     assert refused.status_code == 429
     assert 50 <= refused.json()["retry_after_seconds"] <= 60
     assert refused.headers["retry-after"] == str(refused.json()["retry_after_seconds"])
+
+
+async def test_the_addresses_own_limit_says_when_too(app: Phone) -> None:
+    wrong = {"phone": new_phone(), "code": "000000"}
+    for _ in range(200):
+        refused = await app.post("auth/verify-otp", wrong)
+        if refused.status_code == 429:
+            break
+    assert refused.json()["retry_after_seconds"] == int(refused.headers["retry-after"]) >= 1
+
+
+async def test_another_system_verifies_a_token_with_the_published_keys(
+    app: Phone, db: Database
+) -> None:
+    path = "/.well-known/jwks.json"
+    assert (await app.http.get(path)).json() == {"keys": []}
+
+    async def verified(token: str) -> str:
+        """Verifies as a stranger does, who knows the address of the keys alone."""
+        answer = await app.http.get(path)
+        assert answer.headers["cache-control"] == "public, max-age=60"
+        assert "private" not in answer.text
+        assert '"d"' not in answer.text
+        kid = jwt.get_unverified_header(token)["kid"]
+        key = next(key for key in jwt.PyJWKSet.from_json(answer.text).keys if key.key_id == kid)
+        claims = jwt.decode(
+            token, key.key, algorithms=["ES256"], audience="evpower-app", issuer="evpower"
+        )
+        return claims["sub"]
+
+    first = await app.sign_in(new_phone())
+    assert await verified(first["access_token"]) == first["user"]["id"]
+    async with db.transaction() as connection:
+        await rotate_signing_key(connection, SECRET, actor="cli", now=app.clock())
+    second = await app.sign_in(new_phone())
+    for signed_in in (first, second):
+        assert await verified(signed_in["access_token"]) == signed_in["user"]["id"]
+    async with db.transaction() as connection:
+        await rotate_signing_key(
+            connection, SECRET, actor="cli", now=app.clock(), revoke_older=True
+        )
+    [newest] = (await app.http.get(path)).json()["keys"]
+    assert newest["kid"] not in {jwt.get_unverified_header(s["access_token"])["kid"]
+                                 for s in (first, second)}  # fmt: skip
 
 
 async def test_known_and_unknown_phones_get_the_same_answer(app: Phone) -> None:

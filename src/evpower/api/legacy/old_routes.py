@@ -87,6 +87,7 @@ OLD_ROUTES: Final[tuple[TableRow, ...]] = (
     _v1("GET", "/locations/{location_id}", _NONE),
     _v1("POST", "/locations/{location_id}/refresh-status", _NONE),
     _v1("GET", "/balance/{client_id}", "R1, R2, R5 to HEAD"),
+    _v1("GET", "/balance/get", _NONE),
     _v1("POST", "/balance/topup-qr", "R1 to HEAD"),
     _v1("GET", "/payment/status/{invoice_id}", "R1 to HEAD"),
     _v1("GET", "/favorites", "HEAD"),
