@@ -229,6 +229,34 @@ async def test_if_the_database_stays_away_the_station_keeps_what_it_said(
     assert await drive.bills() == [(5000, 50_00)]
 
 
+@pytest.mark.parametrize("code", ["40P01", "40001"])
+async def test_a_deadlock_is_tried_again_and_not_answered_with_an_error(
+    drive: Driving, owner: Connection, code: str
+) -> None:
+    """Edge case 22b: whichever transaction PostgreSQL ends, the station need not know."""
+    async with drive.central.open() as station:
+        await station.boot()
+        await drive.request()
+        tag = (await accept(station, "RemoteStartTransaction"))["idTag"]
+        await owner.execute(
+            f"""
+            create sequence public.tries;
+            create function public.end_twice() returns trigger language plpgsql security definer
+              set search_path = '' as $$ begin
+                if nextval('public.tries') <= 2 then raise sqlstate '{code}'; end if;
+                return new;
+              end $$;
+            create trigger ends_twice before insert on charging.transactions
+              for each row execute function public.end_twice();
+            """
+        )
+        answer = await drive.begin(station, tag)
+        assert answer["idTagInfo"] == {"status": "Accepted"}
+        assert await drive.value("select last_value from public.tries") == 3
+        assert await drive.value("select count(*) from charging.transactions") == 1
+        assert await drive.value("select count(*) from alerts.alerts") == 0
+
+
 async def test_a_request_that_fails_here_is_stored_and_answered(
     drive: Driving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
