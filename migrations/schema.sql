@@ -1963,6 +1963,7 @@ CREATE FUNCTION wallet.extend_hold(for_session uuid, total_minor bigint, partly 
     AS $$
 declare
   existing wallet.holds;
+  may_spend boolean;
   more bigint;
   outcome text;
   w wallet.wallets;
@@ -1976,6 +1977,9 @@ begin
   end if;
   select * into strict w from wallet.wallets where client_id = existing.client_id for no key update;
   select * into strict existing from wallet.holds where session_id = for_session order by attempt desc limit 1;
+  select c.status = 'active' and c.deletion_requested_at is null and c.unmapped_status is null
+         and coalesce(c.banned_until <= now(), true) into strict may_spend
+    from identity.clients c where c.id = existing.client_id;
   more := total_minor - existing.amount_minor;
   if partly then
     more := least(more, greatest(w.balance_minor - w.held_minor, 1));
@@ -1984,6 +1988,8 @@ begin
     outcome := 'resolved';
   elsif existing.amount_minor >= total_minor then
     outcome := 'repeated';
+  elsif not may_spend then
+    outcome := 'closed';
   elsif w.balance_minor - w.held_minor < more then
     outcome := 'insufficient';
   else

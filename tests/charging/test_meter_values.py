@@ -3,6 +3,8 @@
 from datetime import timedelta
 from decimal import Decimal
 
+import pytest
+
 from tests.charging.place import NOON, ChargingPlace, read
 
 
@@ -215,6 +217,28 @@ class TestHold:
         await place.values(transaction, 13_400)  # 160.80 som
         assert await place.held(client) == 260
         assert place.changes.clients == {client}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "status = 'blocked'",
+            "deletion_requested_at = now()",
+            "unmapped_status = 'frozen'",
+            "banned_until = now() + interval '1 day'",
+        ],
+    )
+    async def test_of_a_client_who_may_not_spend_any_more_it_does_not_grow(
+        self, place: ChargingPlace, change: str
+    ) -> None:
+        client = await place.driver(som=500)
+        session, transaction = await place.charging(client)
+        place.later(14)
+        await place.owner.execute(f"update identity.clients set {change} where id = $1", client)
+        await place.values(transaction, 13_400)
+        assert await place.held(client) == 200
+        place.later(1)
+        await place.stop(transaction, 13_500)
+        assert await place.bill(session) == ("settled", 13_500, 162)
 
     async def test_it_stops_when_the_wallet_has_no_more(self, place: ChargingPlace) -> None:
         client = await place.driver(som=200)

@@ -163,6 +163,8 @@ class Ledger:
             return "resolved"
         if session.hold >= total:
             return "repeated"
+        if account.status != "active":
+            return "closed"
         if account.free < total - session.hold:
             return "insufficient"
         account.held += total - session.hold

@@ -106,6 +106,7 @@ BODIES: Final = {
     "wallet.correct -> charging.sessions": MONEY,
     "wallet.correct -> charging.settlements": MONEY,
     "wallet.credit_many -> payments.payments": MONEY,
+    "wallet.extend_hold -> identity.clients": A_CLIENT,
     "wallet.guard_refund -> charging.settlements": MONEY,
     "wallet.guard_refund -> payments.payments": MONEY,
     "wallet.hold -> charging.sessions": MONEY,

@@ -32,7 +32,7 @@ async def extend_hold(
     """Raises the open hold to a new total, or with `partly` as far as the free balance goes.
 
     A lower total changes nothing. Raises NotFound("hold_not_found"),
-    Conflict("insufficient_balance" | "hold_resolved").
+    Conflict("insufficient_balance" | "hold_refused" | "hold_resolved").
     """
     posting = await store.extend_hold(connection, session_id, total_minor, partly=partly)
     return errors.raise_if_refused(count("extend", posting), errors.EXTEND)
