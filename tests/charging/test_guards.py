@@ -28,12 +28,17 @@ values ($1, $2, 'energy_limit', 0, now(), $3)
 FORGERIES = """
 insert into charging.sessions (id, client_id, station_id, connector_id, state, source, started_by,
                                id_tag, start_window_ends_at)
-select gen_random_uuid(), client_id, station_id, 2, 'requested', 'evpower', 'app', '0123456789AB',
+select gen_random_uuid(), client_id, station_id, 3, 'requested', 'evpower', 'app', '0123456789AB',
        now() from charging.sessions where state = 'requested';
 insert into charging.sessions (id, client_id, station_id, connector_id, state, source, started_by,
                                id_tag, start_window_ends_at)
 select gen_random_uuid(), (select client_id from charging.sessions where state = 'settled'),
-       station_id, 2, 'requested', 'evpower', 'app', id_tag, now()
+       station_id, 3, 'requested', 'evpower', 'app', id_tag, now()
+  from charging.sessions where state = 'requested';
+insert into charging.sessions (id, client_id, station_id, connector_id, state, source, started_by,
+                               id_tag, start_window_ends_at)
+select gen_random_uuid(), (select client_id from charging.sessions where state = 'settled'),
+       station_id, connector_id, 'requested', 'evpower', 'app', '0123456789AB', now()
   from charging.sessions where state = 'requested';
 insert into charging.transactions (station_id, connector, id_tag, purpose, started_at, received_at,
                                    start_key)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from evpower.alerts import list_alerts
 from evpower.foundation.db import Connection, Database
+from evpower.ocpp import store
 from evpower.ocpp.module import keep_frame_days
 
 NOW = datetime(2026, 12, 1, 6, tzinfo=UTC)
@@ -31,3 +32,16 @@ async def test_frames_without_a_partition_are_an_alert_until_the_next_round(
     assert await partition_alerts(db, NOW) == [("ocpp.frames", {"days": ["2026-12-09"]})]
     assert await owner.fetchval("select count(*) from ocpp.frames") == 1
     assert await partition_alerts(db, NOW) == []
+
+
+async def test_an_answer_is_known_for_30_days(db: Database, owner: Connection) -> None:
+    """A station repeats for days what it got no answer to, and no longer."""
+    for number, days in enumerate((29, 31)):
+        await owner.execute(
+            "insert into ocpp.answers (key, answer, received_at) values ($1, '{}', $2)",
+            bytes([number] * 16),
+            NOW - timedelta(days=days),
+        )
+    async with db.transaction() as connection:
+        assert await store.delete_answers(connection, NOW, 100) == 1
+    assert await owner.fetchval("select key from ocpp.answers") == bytes(16)
