@@ -87,6 +87,7 @@ delete from charging.stop_steps;
 truncate charging.stop_steps;
 
 update charging.free_periods set ended_at = null, ended_by = null where ended_at is not null;
+update charging.free_periods set ended_at = ended_at - interval '1 s' where ended_at is not null;
 update charging.free_periods set ends_at = ends_at + interval '1 h' where ended_at is null;
 update charging.free_periods set ended_at = ends_at + interval '1 s', ended_by = 'x'
  where ended_at is null;

@@ -211,6 +211,8 @@ async def test_a_stop_is_final_and_an_estimate_is_not(site: Site) -> None:
     end = "update charging.transactions set ended_at = started_at, end_kind = '{}'"
     await site.sql.execute("alter table charging.sessions disable trigger user")
     await site.sql.execute(end.format("estimated"))
+    with pytest.raises(asyncpg.RestrictViolationError):
+        await site.sql.execute("update charging.transactions set ended_at = null, end_kind = null")
     await site.sql.execute(end.format("stop"))
     await site.sql.execute("update charging.transactions set meter_stop_wh = 5000")  # came later
     for change in (end.format("estimated"), "update charging.transactions set meter_stop_wh = 1"):
