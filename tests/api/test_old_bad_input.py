@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 from pydantic import SecretStr
@@ -22,6 +23,7 @@ from evpower.foundation.module import Shared
 from tests.api.charging_scenario import STATION, Ride
 from tests.api.scenario import ISSUER, SECRET, Api, bearer, running_api
 from tests.api.stations_scenario import Site
+from tests.conftest import Server, as_owner, patient_database
 
 SUPABASE: Final = ISSUER.removesuffix("/auth/v1")
 OF_FAMILIES: Final = [row for row in OLD_ROUTES if row.family is not None]
@@ -81,8 +83,8 @@ def assert_refused(response: httpx.Response, family: Family, status: int | None 
         assert answer["detail"]
 
 
-async def traces(owner: Connection) -> tuple[Any, ...]:
-    counted = await owner.fetchrow(
+async def traces(ride: Ride) -> tuple[Any, ...]:
+    counted = await ride.owner.fetchrow(
         """
         select (select count(*) from charging.sessions), (select count(*) from wallet.holds),
                (select count(*) from payments.payments), (select count(*) from stations.commands),
@@ -91,6 +93,31 @@ async def traces(owner: Connection) -> tuple[Any, ...]:
     )
     assert counted is not None
     return tuple(counted)
+
+
+@pytest.fixture(scope="module")
+async def dsn_of_module(server: Server) -> str:
+    """For calls that change nothing: one database and one application for all of them."""
+    return await server.new_database()
+
+
+@pytest.fixture(scope="module")
+async def db_of_module(dsn_of_module: str) -> AsyncIterator[Database]:
+    db = patient_database(dsn_of_module)
+    await db.start()
+    yield db
+    await db.close()
+
+
+@pytest.fixture(scope="module")
+async def still(dsn_of_module: str, db_of_module: Database) -> AsyncIterator[Ride]:
+    """A driver at a station, who is refused."""
+    owner: Connection = await asyncpg.connect(as_owner(dsn_of_module))
+    async with running_api(db_of_module, rate_money_per_minute=100_000) as api:
+        ride = Ride(api, owner, Site(db_of_module, api.clock), await api.new_client())
+        await ride.open()
+        yield ride
+    await owner.close()
 
 
 @pytest.fixture
@@ -104,49 +131,49 @@ async def ride(api: Api, db: Database, owner: Connection, client_id: Any) -> Rid
 class TestBodies:
     @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: f"{wrong.tail} {wrong.name}")
     async def test_a_wrong_member_is_422_and_changes_nothing(
-        self, ride: Ride, owner: Connection, family: Family, prefix: str, wrong: Wrong
+        self, still: Ride, family: Family, prefix: str, wrong: Wrong
     ) -> None:
-        before = await traces(owner)
-        headers = {**bearer(ride.client), "Idempotency-Key": "bad"}
+        before = await traces(still)
+        headers = {**bearer(still.client), "Idempotency-Key": "bad"}
         body = {**wrong.right, wrong.name: wrong.value}
-        response = await ride.api.post(f"{prefix}{wrong.tail}", headers, json=body)
+        response = await still.api.post(f"{prefix}{wrong.tail}", headers, json=body)
         assert_refused(response, family, 422)
-        assert await traces(owner) == before
+        assert await traces(still) == before
 
     @pytest.mark.parametrize("tail", BODIES)
     @pytest.mark.parametrize("body", SHAPES)
     async def test_a_body_that_is_no_object_is_422(
-        self, ride: Ride, owner: Connection, family: Family, prefix: str, tail: str, body: bytes
+        self, still: Ride, family: Family, prefix: str, tail: str, body: bytes
     ) -> None:
-        before = await traces(owner)
-        response = await ride.api.post(f"{prefix}{tail}", bearer(ride.client), content=body)
+        before = await traces(still)
+        response = await still.api.post(f"{prefix}{tail}", bearer(still.client), content=body)
         assert_refused(response, family, 422)
-        assert await traces(owner) == before
+        assert await traces(still) == before
 
     @pytest.mark.parametrize("tail", BODIES)
     @pytest.mark.parametrize("size", [20_000, 300_000])
     async def test_a_huge_body_is_413(
-        self, ride: Ride, owner: Connection, family: Family, prefix: str, tail: str, size: int
+        self, still: Ride, family: Family, prefix: str, tail: str, size: int
     ) -> None:
-        before = await traces(owner)
+        before = await traces(still)
         body = {"station_id": "x" * size, "session_id": "x", "amount": 1}
-        response = await ride.api.post(f"{prefix}{tail}", bearer(ride.client), json=body)
+        response = await still.api.post(f"{prefix}{tail}", bearer(still.client), json=body)
         assert_refused(response, family, 413)
-        assert await traces(owner) == before
+        assert await traces(still) == before
 
     @pytest.mark.parametrize(("tail", "right"), [(BODIES[0], _START), (BODIES[2], _TOP_UP)])
     @pytest.mark.parametrize(
         "client", [1, True, [], {}, "x", "5e0c2f0a-6e3a-4d0b-9a41-7a1d6f0f5c11"]
     )
     async def test_another_client_s_id_is_403(
-        self, ride: Ride, owner: Connection, family: Family, prefix: str, tail: str,
+        self, still: Ride, family: Family, prefix: str, tail: str,
         right: dict[str, Any], client: Any,
     ) -> None:  # fmt: skip
-        before = await traces(owner)
+        before = await traces(still)
         body = {**right, "client_id": client}
-        response = await ride.api.post(f"{prefix}{tail}", bearer(ride.client), json=body)
+        response = await still.api.post(f"{prefix}{tail}", bearer(still.client), json=body)
         assert_refused(response, family, 403)
-        assert await traces(owner) == before
+        assert await traces(still) == before
 
     async def test_unknown_members_and_nulls_are_passed_over(
         self, ride: Ride, family: Family, prefix: str
@@ -160,17 +187,17 @@ class TestBodies:
         assert response.json()["success"] is True
 
 
-@pytest.fixture
-async def whole(db: Database) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture(scope="module")
+async def whole(db_of_module: Database) -> AsyncIterator[httpx.AsyncClient]:
     """The application with every slice, without its loops."""
     settings = Settings(
-        _env_file=None, env="development", rate_per_minute=100_000, supabase_url=SUPABASE,
-        supabase_jwt_secret=SecretStr(SECRET),
+        _env_file=None, env="development", rate_per_minute=100_000, rate_money_per_minute=100_000,
+        supabase_url=SUPABASE, supabase_jwt_secret=SecretStr(SECRET),
     )  # fmt: skip
     async with HttpClient() as outside:
-        shared = Shared(db=db, http=outside, bus=LocalBus(), clock=utc_now)
+        shared = Shared(db=db_of_module, http=outside, bus=LocalBus(), clock=utc_now)
         parts = assemble(settings, shared=shared)
-        app = create_app(parts.modules, db, parts.access.principal, settings, version="0")
+        app = create_app(parts.modules, db_of_module, parts.access.principal, settings, version="0")
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://api"
         ) as http:
