@@ -1,6 +1,7 @@
 """Real PostgreSQL for every test: one server a worker, one freshly cloned database a test."""
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.foundation.db import LOGIN_DEFAULTS, Connection, Database
 from evpower.foundation.migrations import migrate, set_login_defaults
 from tests.folders import server_folder
+from tests.quick_apps import share_authorities, share_validators
 from tests.waiting import WAIT_LIMIT_S, until
 
 # A shell that speaks to a running stack has its settings; no test may meet that stack.
@@ -27,6 +29,10 @@ for _name in [variable for variable in os.environ if variable.startswith("EVPOWE
 # every test anew: 1.5 s of a core each.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+share_validators()
+share_authorities()
+# No PostgreSQL of the tests has TLS: every connection would ask for it first.
+os.environ.setdefault("PGSSLMODE", "disable")
 
 TEMPLATE = "template_evpower"
 PATIENT_DEFAULTS = {
@@ -37,6 +43,7 @@ SERVER_SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "autovacuum": "off",
+    "shared_preload_libraries": "plpgsql",  # each connection would load it, 1 ms
     "scram_iterations": "1",  # both sides of each connection would hash the password 4096 times
 }
 
@@ -52,6 +59,12 @@ _SEARCH: dict[str, Any] = {
 settings.register_profile("quick", max_examples=120, derandomize=True, **_SEARCH)
 settings.register_profile("thorough", max_examples=3000, **_SEARCH)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_collection_finish() -> None:
+    """Tests make a million objects, which each collection of garbage would look at again."""
+    gc.collect()
+    gc.freeze()
 
 
 def patient_database(dsn: str, **how: Any) -> Database:

@@ -1,0 +1,49 @@
+"""What a worker would make many times over although it is always the same."""
+
+import functools
+from typing import Any
+
+import httpx
+from fastapi._compat import v2
+from httpx._transports import default
+from pydantic import TypeAdapter
+
+_compiled: dict[tuple[Any, ...], tuple[Any, TypeAdapter[Any]]] = {}
+
+
+def share_validators() -> None:
+    """Let every application of this process use a validator that an earlier one compiled.
+
+    FastAPI compiles one for each parameter, body and answer of each route of each application,
+    20 ms for ours. It depends on its type and constraints alone, and is never changed.
+    """
+    v2.TypeAdapter = _shared
+
+
+def share_authorities() -> None:
+    """Let every HTTP client of this process use the authorities of the web that one has read.
+
+    To read them takes 25 ms. What has authorities of its own makes its own context.
+    """
+    create = httpx.create_ssl_context
+    usual = functools.cache(create)
+
+    def shared(verify: Any = True, cert: Any = None, trust_env: bool = True) -> Any:  # noqa: FBT001, FBT002 - as httpx has it
+        if verify is True and cert is None and not trust_env:
+            return usual(trust_env=False)
+        return create(verify=verify, cert=cert, trust_env=trust_env)
+
+    httpx.create_ssl_context = default.create_ssl_context = shared
+
+
+def _shared(annotated: Any, *, config: Any = None) -> TypeAdapter[Any]:
+    """As TypeAdapter; the type itself is kept, so that no other gets its address in a text."""
+    key = (annotated.__origin__, repr(annotated.__metadata__), repr(config))
+    try:
+        return _compiled[key][1]
+    except KeyError:
+        made: TypeAdapter[Any] = TypeAdapter(annotated, config=config)
+        _compiled[key] = (annotated, made)
+        return made
+    except TypeError:  # a type that has no hash
+        return TypeAdapter(annotated, config=config)
