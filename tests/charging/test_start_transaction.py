@@ -4,7 +4,9 @@ from decimal import Decimal
 
 import pytest
 
+from evpower import charging, stations
 from tests.charging.site import STATION, Site
+from tests.stations.scenario import draft
 
 CARD = "04A1B2C3D4E5F6"
 
@@ -238,6 +240,22 @@ class TestAuthorize:
         assert await site.authorize(tag.lower() + "Q") == "accepted"
         await site.stop(started.session_id, client)
         assert await site.authorize(tag) == "expired"
+
+    async def test_a_card_is_accepted_where_its_client_charges(self, site: Site) -> None:
+        """Its holder ends the charge with it; all the money may be on hold for it."""
+        async with site.db.transaction() as connection:
+            other = draft("EVP-002", no_auth=True)
+            await stations.add_station(connection, other, now=site.now, actor="aida")
+        await site.open_to_cards()
+        client = await site.driver(200)
+        await site.card(client, CARD)
+        assert (await site.start(client)).available_minor == 0
+        async with site.db.transaction() as connection:
+            answers = [
+                await charging.authorize(connection, name, CARD, now=site.now)
+                for name in (STATION, "EVP-002")
+            ]
+        assert answers == ["accepted", "blocked"]
 
     async def test_an_unknown_one_is_invalid_where_all_pay(self, site: Site) -> None:
         assert await site.authorize("DEADBEEF") == "invalid"
