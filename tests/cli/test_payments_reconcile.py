@@ -80,7 +80,7 @@ async def test_a_report_is_compared_listed_and_decided(
     reviewed = await run("decide", numbers["t1"], "review", *why)
     assert "events: review" in reviewed
     assert "reported" in await run("review")
-    unknown = await run("decide", numbers["=2+2"], "review", *why)
+    unknown = await run("decide", numbers["=2+2"], "review", *why, fails=True)
     assert "no payment of ours has this order" in unknown
     explained = await run("decide", numbers["=2+2"], "explained", *why, "--json")
     assert json.loads(explained.splitlines()[0])["difference"]["decision"] == "explained"

@@ -301,8 +301,11 @@ async def test_a_line_of_no_order_of_ours_moves_nothing(
     bank.items = [item("of-another-shop", "t9")]
     await owner_of_it.run()
     [difference] = await owner_of_it.listed()
-    decided = await owner_of_it.decide(difference.id, "review")
-    assert (decided.outcomes, decided.difference.decision) == (("unknown_payment",), None)
+    for decision in ("review", "ask"):
+        with pytest.raises(Conflict) as refused:
+            await owner_of_it.decide(difference.id, decision)
+        assert refused.value.code == "order_unknown"
+    assert [row.decision for row in await owner_of_it.listed()] == [None]
     explained = await owner_of_it.decide(
         difference.id, "explained", "another shop's: the bank mends it"
     )

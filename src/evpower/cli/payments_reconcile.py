@@ -151,8 +151,6 @@ def decide(
     if decision != "explained":
         console.print(f"events: {', '.join(decided.outcomes) or 'none'}")
     console.print(_line(decided.difference))
-    if "unknown_payment" in decided.outcomes:
-        console.print("no payment of ours has this order: enter it as cash, if a client is known")
 
 
 def register(group: typer.Typer) -> None:

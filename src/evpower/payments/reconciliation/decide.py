@@ -79,6 +79,8 @@ async def decide(
     outcomes: tuple[str, ...] = ()
     if event is not None:
         outcomes = ((await confirmer.confirm(event)).outcome,)
+        if outcomes == ("unknown_payment",):
+            raise Conflict("order_unknown", "no payment of ours has this order to be reviewed")
     async with db.transaction() as connection:
         current = await store.lock_difference(connection, difference.id) or difference
         if _REVIEWED & set(outcomes) and current.decision is None and current.closed_at is None:
