@@ -2,10 +2,14 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import pytest
 
-from evpower.foundation.db import Connection
+from evpower.foundation.bus import LocalBus
+from evpower.foundation.clock import utc_now
+from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, EvPowerError
 from evpower.payments.bank_refund import (
     RefundDesk,
@@ -13,10 +17,13 @@ from evpower.payments.bank_refund import (
     refund_at_bank,
     settle_open,
 )
+from evpower.payments.confirm import Confirmer
 from evpower.payments.errors import ProviderRefused
 from evpower.payments.model import BankRefund
+from evpower.payments.providers.registry import Providers
 from evpower.payments.recheck import recheck_due
-from tests.payments.conftest import Scenario
+from tests.payments.conftest import Scenario, payment
+from tests.payments.listed_provider import StatusProvider
 from tests.waiting import until
 
 
@@ -241,8 +248,98 @@ async def test_orders_of_a_crashed_process_are_looked_after(
         " from payments.payments"
     )
     assert await settle_open(desk(scenario)) == 0  # its call may be under way
+    assert (await refund(scenario, paid, 3_000)).state == "requested"
+    assert (await facts(owner))[2] is None
     scenario.clock.forward(minutes=3)
     assert await settle_open(desk(scenario)) == 1
     assert (await facts(owner))[2] == "refund_unknown"
     assert (await refund(scenario, paid, 3_000)).state == "unknown"
     assert await at_bank(scenario, owner) == 0
+
+
+async def test_orders_that_wait_for_an_operator_keep_no_later_one_from_being_looked_after(
+    db: Database, owner: Connection, client_id: UUID
+) -> None:
+    bank = StatusProvider("sandbox")
+    bank.statuses = {await payment(owner, client_id): () for _ in range(21)}
+    await owner.execute(
+        "insert into payments.bank_refunds (payment_id, key, amount_minor, refunded_before_minor,"
+        " actor, reason, state, requested_at) select id, id, 5, 0, 'Aida', 'asked',"
+        " case when id < max(id) over () then 'unknown' else 'requested' end,"
+        " now() - interval '1 hour' from payments.payments order by id"
+    )
+    bus = LocalBus()
+    confirmer = Confirmer(db, bus)
+    work = RefundDesk(db, bus, Providers([bank]), confirmer, utc_now)
+    assert await settle_open(work) == 21
+    await confirmer.close()
+    newest = "select state from payments.bank_refunds order by id desc limit 1"
+    assert await owner.fetchval(newest) == "unknown"
+    assert len(bank.asked_about) == 21
+
+
+class TestOverpaid:
+    """The bank has more of the payment than was credited, and an operator must decide about it."""
+
+    @pytest.fixture
+    async def overpaid(self, scenario: Scenario) -> dict[str, Any]:
+        begun = await scenario.top_up(100)
+        await scenario.pay(begun, amount=120)
+        await scenario.until_approved(begun)
+        return begun
+
+    async def test_the_credited_part_is_returned_as_a_part_of_what_was_paid(
+        self, scenario: Scenario, overpaid: dict[str, Any]
+    ) -> None:
+        amounts: list[tuple[int, int]] = []
+
+        async def record(*, amount_minor: int, paid_minor: int, **_: Any) -> None:
+            amounts.append((amount_minor, paid_minor))
+
+        scenario.provider.refund = record  # type: ignore[method-assign]
+        assert (await refund(scenario, overpaid, 10_000)).state == "returned"
+        assert amounts == [(10_000, 12_000)]
+
+    async def test_a_refund_leaves_the_decision_about_it_open(
+        self, scenario: Scenario, owner: Connection, overpaid: dict[str, Any]
+    ) -> None:
+        await scenario.faults(refund={"mode": "error"})
+        assert (await refund(scenario, overpaid, 3_000)).state == "unknown"
+        assert await facts(owner) == ("approved", 0, "overpaid", 10_000)
+        await decide_refund(
+            desk(scenario), key="request-1", decision="refused", operator="Bek", reason="none there"
+        )
+        assert await facts(owner) == ("approved", 0, "overpaid", 10_000)
+
+
+async def test_an_order_at_the_bank_stays_as_it_was_given_and_ends_once(
+    owner: Connection, client_id: UUID
+) -> None:
+    await payment(owner, client_id)
+    order = (
+        "insert into payments.bank_refunds (payment_id, key, amount_minor, refunded_before_minor,"
+        " actor, reason, requested_at) select id, $1, 5, 0, 'Aida', 'asked', now()"
+        " from payments.payments"
+    )
+    await owner.execute(order, "request-1")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await owner.execute(order, "request-2")  # while the first has no outcome
+    facts = (
+        "payment_id = payment_id + 1", "key = 'another'", "amount_minor = 6",
+        "refunded_before_minor = 1", "actor = 'Bek'", "reason = 'other'",
+        "requested_at = requested_at - interval '1 s'",
+    )  # fmt: skip
+    await owner.execute("update payments.bank_refunds set state = 'unknown'")
+    for change in (*facts, "state = 'requested'"):
+        with pytest.raises(asyncpg.RestrictViolationError):
+            await owner.execute(f"update payments.bank_refunds set {change}")
+    await owner.execute("update payments.bank_refunds set state = 'refused', ended_at = now()")
+    for act in (
+        "update payments.bank_refunds set state = 'returned'",
+        "update payments.bank_refunds set state = 'unknown', ended_at = null",
+        "delete from payments.bank_refunds",
+        "truncate payments.bank_refunds",
+    ):
+        with pytest.raises(asyncpg.RestrictViolationError):
+            await owner.execute(act)
+    await owner.execute(order, "request-2")

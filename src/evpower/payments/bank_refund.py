@@ -118,14 +118,21 @@ async def decide_refund(
 
 async def settle_open(desk: RefundDesk) -> int:
     """Looks after refunds whose process crashed or heard no answer; returns how many are open."""
-    async with desk.db.connection() as connection:
-        orders = await store_bank_refunds.list_open(connection, desk.clock() - CALL_IS_OVER, _BATCH)
-        payments = [await _find(connection, order.invoice_id) for order in orders]
-    for order, payment in zip(orders, payments, strict=True):
-        provider = desk.providers.get(payment.provider)
-        if provider is not None:
-            await _look(desk, provider, payment, order)
-    return len(orders)
+    requested_before, count, after = desk.clock() - CALL_IS_OVER, 0, 0
+    while True:  # all: those that wait for an operator must not keep a later one from it
+        async with desk.db.connection() as connection:
+            orders = await store_bank_refunds.list_open(
+                connection, requested_before, _BATCH, after_id=after
+            )
+            payments = [await _find(connection, order.invoice_id) for order in orders]
+        for order, payment in zip(orders, payments, strict=True):
+            provider = desk.providers.get(payment.provider)
+            if provider is not None:
+                await _look(desk, provider, payment, order)
+        count += len(orders)
+        if len(orders) < _BATCH:
+            return count
+        after = orders[-1].id
 
 
 async def _order(

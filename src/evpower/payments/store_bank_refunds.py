@@ -55,16 +55,17 @@ async def find(connection: Connection, key: str) -> BankRefund | None:
 
 
 async def list_open(
-    connection: Connection, requested_before: datetime, limit: int
+    connection: Connection, requested_before: datetime, limit: int, *, after_id: int = 0
 ) -> list[BankRefund]:
-    """Returns orders without an outcome that were given before then, oldest first."""
+    """Returns orders without an outcome that were given before then, by id, after one of them."""
     rows = await connection.fetch(
         f"""
         select {_COLUMNS} from payments.bank_refunds
-        where ended_at is null and requested_at < $1 order by id limit $2
+        where ended_at is null and requested_at < $1 and id > $3 order by id limit $2
         """,
         requested_before,
         limit,
+        after_id,
     )
     return [read_row(BankRefund, row) for row in rows]
 
