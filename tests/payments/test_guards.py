@@ -63,6 +63,7 @@ async def test_cash_has_a_receipt_and_no_provider_s_reference(
         "amount_minor = 1",
         "provider = 'odengi'",
         "client_id = gen_random_uuid()",
+        "attempt_of = id",
     ],
 )
 @pytest.mark.parametrize("is_credited", [True, False])

@@ -344,6 +344,20 @@ async def test_a_decision_ends_when_the_facts_are_others(
     assert again.id != difference.id
 
 
+async def test_a_decision_ends_when_only_the_status_is_another(
+    owner_of_it: Owner, bank: ListedProvider, owner: Connection, client_id: UUID
+) -> None:
+    order = await payment(owner, client_id)
+    reference = await owner_of_it.credit(order)
+    bank.items = [item(order, reference, status="processing")]
+    await owner_of_it.run()
+    [difference] = await owner_of_it.listed()
+    await owner_of_it.decide(difference.id, "explained", "the bank is slow")
+    assert await owner_of_it.kinds() == {}
+    bank.items = [item(order, reference, status="canceled")]
+    assert await owner_of_it.kinds() == {reference: "status_differs"}
+
+
 async def test_a_stored_difference_stays_as_it_is(
     owner_of_it: Owner, bank: ListedProvider, owner: Connection
 ) -> None:
@@ -360,6 +374,43 @@ async def test_a_stored_difference_stays_as_it_is(
     await owner_of_it.decide(difference.id, "explained")
     with pytest.raises(asyncpg.RestrictViolationError):
         await owner.execute("update payments.differences set reason = 'other'")
+    bank.items = []
+    await owner_of_it.run()
+    for act in ("closed_at = null", "last_run = last_run + 1", "decision = 'review'"):
+        with pytest.raises(asyncpg.RestrictViolationError):
+            await owner.execute(f"update payments.differences set {act}")
+
+
+async def test_a_run_is_of_one_provider_and_one_period(
+    db: Database, owner_of_it: Owner, bank: ListedProvider, owner: Connection, client_id: UUID
+) -> None:
+    reference = await owner_of_it.credit(await payment(owner, client_id))
+    another = ListedProvider("another")
+    work = Reconciler(db, Providers([another]), owner_of_it.clock)
+    since = utc_now() - HOUR / 2
+    another.items = [item("x", reference, at=since)]
+
+    async def run(begin: datetime, end: datetime) -> int:
+        return (await work.run("another", begin, end, actor="aida")).difference_count
+
+    assert await run(since - HOUR, since + HOUR) == 1  # the same id there means other money
+    bank.items = [item("y", "t1")]
+    assert (await owner_of_it.run()).difference_count == 1
+    another.items = []
+    assert await run(since - 2 * HOUR, since) == 0  # the period before
+    subjects = {(row.provider, row.subject) for row in await owner_of_it.listed()}
+    assert subjects == {("another", reference), ("sandbox", "t1")}
+    assert await run(since, since + HOUR) == 0
+    assert [row.provider for row in await owner_of_it.listed()] == ["sandbox"]
+
+
+async def test_a_line_that_stands_twice_is_a_difference_of_its_own_period(
+    owner_of_it: Owner, bank: ListedProvider
+) -> None:
+    bank.items = [item("x", "t1", at=utc_now() - 3 * HOUR)] * 2
+    assert await owner_of_it.kinds() == {}
+    bank.items = [item("x", "t1")] * 2
+    assert await owner_of_it.kinds() == {"t1": "missing_at_ours", "t1#2": "twice_at_theirs"}
 
 
 async def test_each_day_is_reconciled_once_and_again_while_it_differs(

@@ -238,3 +238,41 @@ async def test_a_session_cancelled_meanwhile_is_not_left_with_a_hold(
     with pytest.raises(Conflict):
         await holding
     assert await scenario.money(client) == (1000, 0, 0)
+
+
+async def test_a_hold_that_grew_meanwhile_grows_no_further_than_its_total(
+    db: Database, scenario: Scenario
+) -> None:
+    client = await scenario.topped_up(1000)
+    session = await scenario.session(client)
+    await scenario.sql.execute("select wallet.hold($1, 100)", session)
+
+    async def extend() -> wallet.Posting:
+        async with db.transaction() as connection:
+            return await wallet.extend_hold(connection, session, 500)
+
+    async with scenario.sql.transaction():
+        await scenario.sql.execute("select wallet.extend_hold($1, 400)", session)
+        extending = asyncio.create_task(extend())
+        await until(scenario.is_lock_awaited)
+    assert (await extending).held_minor == 500
+    assert await scenario.money(client) == (1000, 500, 0)
+
+
+async def test_a_hold_that_was_released_meanwhile_is_not_released_again(
+    db: Database, scenario: Scenario
+) -> None:
+    client = await scenario.topped_up(1000)
+    session = await scenario.session(client)
+    await scenario.sql.execute("select wallet.hold($1, 100)", session)
+
+    async def release() -> wallet.Posting:
+        async with db.transaction() as connection:
+            return await wallet.release_hold(connection, session)
+
+    async with scenario.sql.transaction():
+        await scenario.sql.execute("select wallet.release_hold($1)", session)
+        releasing = asyncio.create_task(release())
+        await until(scenario.is_lock_awaited)
+    assert not (await releasing).new
+    assert await scenario.money(client) == (1000, 0, 0)
