@@ -1,6 +1,8 @@
 """Refunds to the driver's bank: it is called once, and the ledger follows what it returned."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +27,12 @@ from evpower.payments.recheck import recheck_due
 from tests.payments.conftest import Scenario, payment
 from tests.payments.listed_provider import StatusProvider
 from tests.waiting import until
+
+ORDERED = (
+    "insert into payments.bank_refunds (payment_id, key, amount_minor, refunded_before_minor,"
+    " actor, reason, requested_at) select id, $1, 5, 0, 'Aida', 'asked', now()"
+    " from payments.payments"
+)
 
 
 @pytest.fixture
@@ -278,6 +286,29 @@ async def test_orders_that_wait_for_an_operator_keep_no_later_one_from_being_loo
     assert len(bank.asked_about) == 21
 
 
+@pytest.mark.parametrize("bank", ["is away", "knows no such bill", "is configured no more"])
+async def test_an_operator_may_decide_where_the_bank_says_nothing(
+    db: Database, owner: Connection, client_id: UUID, bank: str
+) -> None:
+    await payment(owner, client_id)
+    await owner.execute(ORDERED, "request-1")
+    provider = StatusProvider("sandbox", is_down=bank == "is away")
+    bus = LocalBus()
+    confirmer = Confirmer(db, bus)
+    providers = Providers([] if bank == "is configured no more" else [provider])
+    work = RefundDesk(db, bus, providers, confirmer, utc_now)
+    assert await settle_open(work) == 0  # its call may be under way
+    later = replace(work, clock=lambda: utc_now() + timedelta(minutes=3))
+    assert await settle_open(later) == 1
+    assert await owner.fetchval("select review from payments.payments") == "refund_unknown"
+    done = await decide_refund(
+        later, key="request-1", decision="refused", operator="Bek", reason="none there"
+    )
+    assert done.state == "refused"
+    assert await owner.fetchval("select review from payments.payments") is None
+    await confirmer.close()
+
+
 class TestOverpaid:
     """The bank has more of the payment than was credited, and an operator must decide about it."""
 
@@ -316,14 +347,9 @@ async def test_an_order_at_the_bank_stays_as_it_was_given_and_ends_once(
     owner: Connection, client_id: UUID
 ) -> None:
     await payment(owner, client_id)
-    order = (
-        "insert into payments.bank_refunds (payment_id, key, amount_minor, refunded_before_minor,"
-        " actor, reason, requested_at) select id, $1, 5, 0, 'Aida', 'asked', now()"
-        " from payments.payments"
-    )
-    await owner.execute(order, "request-1")
+    await owner.execute(ORDERED, "request-1")
     with pytest.raises(asyncpg.UniqueViolationError):
-        await owner.execute(order, "request-2")  # while the first has no outcome
+        await owner.execute(ORDERED, "request-2")  # while the first has no outcome
     facts = (
         "payment_id = payment_id + 1", "key = 'another'", "amount_minor = 6",
         "refunded_before_minor = 1", "actor = 'Bek'", "reason = 'other'",
@@ -342,4 +368,4 @@ async def test_an_order_at_the_bank_stays_as_it_was_given_and_ends_once(
     ):
         with pytest.raises(asyncpg.RestrictViolationError):
             await owner.execute(act)
-    await owner.execute(order, "request-2")
+    await owner.execute(ORDERED, "request-2")

@@ -4,6 +4,7 @@ The bank is called once for an order, and outside any database transaction. What
 answer is found by its status, or decided by an operator: the call is never repeated.
 """
 
+import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
@@ -126,9 +127,7 @@ async def settle_open(desk: RefundDesk) -> int:
             )
             payments = [await _find(connection, order.invoice_id) for order in orders]
         for order, payment in zip(orders, payments, strict=True):
-            provider = desk.providers.get(payment.provider)
-            if provider is not None:
-                await _look(desk, provider, payment, order)
+            await _look(desk, desk.providers.get(payment.provider), payment, order)
         count += len(orders)
         if len(orders) < _BATCH:
             return count
@@ -198,13 +197,15 @@ async def _call(
 
 
 async def _look(
-    desk: RefundDesk, provider: Provider, payment: Payment, order: BankRefund
+    desk: RefundDesk, provider: Provider | None, payment: Payment, order: BankRefund
 ) -> BankRefund:
-    """Asks the bank what it returned; an order whose call is over and not seen there is unknown."""
-    try:
-        await _ask(desk, provider, payment)
-    except Unavailable:
-        return order
+    """Asks the bank what it returned; an order whose call is over and not seen there is unknown.
+
+    So is one about which the bank says nothing: an operator may decide.
+    """
+    if provider is not None:
+        with contextlib.suppress(Unavailable):
+            await _ask(desk, provider, payment)
     now = desk.clock()
     async with desk.db.transaction() as connection:
         current = await store.lock_by_invoice(connection, payment.invoice_id) or payment
