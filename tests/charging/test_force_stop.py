@@ -43,7 +43,11 @@ async def test_a_station_that_is_there_is_asked_first(place: ChargingPlace) -> N
         await end(place, session)
     assert refused.value.code == "station_online"
     await place.ask_to_stop(session)
-    place.later(1)
+    place.later(0.9)
+    await place.frame()
+    with pytest.raises(EvPowerError, match="station is there"):  # it has a minute
+        await end(place, session)
+    place.later(0.1)
     await place.frame()
     assert await end(place, session) == "settled"
 

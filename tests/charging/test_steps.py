@@ -199,9 +199,19 @@ class TestOthersAtTheStation:
         await place.answer()
         return transaction
 
-    async def test_a_restart_waits_for_no_one_else(self, place: ChargingPlace) -> None:
+    @pytest.mark.parametrize("other", ["charges", "begins", "is plugged in"])
+    async def test_a_restart_waits_for_no_one_else(self, place: ChargingPlace, other: str) -> None:
         transaction = await self.up_to_the_lock(place)
-        await place.begin(None, connector=2, meter_wh=0, tag="STRANGER")
+        if other == "charges":
+            await place.begin(None, connector=2, meter_wh=0, tag="STRANGER")
+        elif other == "begins":
+            await place.start(await place.driver(), connector=2)
+        else:
+            await place.owner.execute(
+                "update stations.connectors set reported_status = 'occupied', reported_at = $1"
+                " where number = 2",
+                place.now,
+            )
         await place.answer()
         await goes_on(place, transaction, 2_000, 2_100)
         assert "reset" not in await place.answer()
@@ -299,10 +309,12 @@ class TestAfterTheEnd:
     async def test_without_a_stop_it_is_billed_a_day_later(self, place: ChargingPlace) -> None:
         session, transaction = await self.closed(place)
         await goes_on(place, transaction, 5_500, 6_000)
+        last_value_at = place.now
         await place.answer()
         place.later(24 * 60)
         await place.watch()
         assert await place.bills(session) == [(5_000, 60), (6_000, 72)]
+        assert await place.value("ended_at", session) == last_value_at
 
     async def test_q58_energy_after_the_stations_own_stop_is_tail(
         self, place: ChargingPlace

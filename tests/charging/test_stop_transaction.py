@@ -22,6 +22,24 @@ async def test_the_stop_is_the_bill(place: ChargingPlace) -> None:
     assert answer.changes.sessions == {session}
 
 
+@pytest.mark.parametrize("is_asked_to_stop", [True, False])
+async def test_the_end_is_newer_than_all_that_was_shown(
+    place: ChargingPlace,
+    is_asked_to_stop: bool,  # noqa: FBT001
+) -> None:
+    """A session is shown with the sum of its revision and that of its progress."""
+    session, transaction = await place.charging(await place.driver())
+    for wh in (1_000, 2_000, 3_000, 4_000):
+        place.later(1)
+        await place.values(transaction, wh)
+        if wh == 3_000 and is_asked_to_stop:
+            await place.ask_to_stop(session)
+    progress = await place.progress(transaction)
+    shown = await place.value("revision", session) + progress["revision"]
+    await place.stop(transaction, 4_000)
+    assert await place.value("revision", session) > shown
+
+
 async def test_a_bill_has_its_record(place: ChargingPlace) -> None:
     session, transaction = await place.charging(await place.driver())
     place.later(10)

@@ -130,6 +130,23 @@ class TestNew:
         due_at = (await place.progress(transaction))["stop_due_at"]
         assert due_at == started_at + timedelta(minutes=30)
 
+    async def test_what_the_wallet_still_has_counts_before_a_stop_by_time(
+        self, place: ChargingPlace
+    ) -> None:
+        client = await place.driver()
+        session, transaction = await place.charging(client)
+        for wh in (1_000, 2_000):
+            place.later(1)
+            await place.values(transaction, wh)
+        due_at = (await place.progress(transaction))["stop_due_at"]
+        assert (await place.held(client), due_at) == (200, place.now + timedelta(seconds=880))
+        place.now = due_at
+        await place.frame()
+        assert await place.watch() == ["stop"]
+        assert await place.value("state", session) == "charging"
+        assert await place.held(client) > 200
+        assert (await place.progress(transaction))["stop_due_at"] > due_at
+
 
 class TestOtherEnds:
     async def test_edge_5_no_frame_for_12_hours(self, place: ChargingPlace) -> None:

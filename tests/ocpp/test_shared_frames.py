@@ -214,6 +214,21 @@ async def test_a_hold_that_grew_with_the_balance_counts_at_once(sharing: Sharing
     assert due_at == [place.now + timedelta(minutes=23)] * 2
 
 
+async def test_a_station_that_is_back_is_seen_beside_others(sharing: Sharing) -> None:
+    """That it was away stands in the session alone."""
+    place = sharing.place
+    limit = {"energy_wh": 60_000}  # an hour away
+    fleet = {name: (await sharing.charging(name, **limit))[1] for name in ("A0", "A1", "A2")}
+    lost = "select count(*) from charging.sessions where station_lost_notified_at is not null"
+    for minutes, wh in ((1, 100), (31, 200)):
+        place.later(minutes)
+        if minutes > 1:
+            assert await place.watch() == ["lost"] * 3
+            assert await place.owner.fetchval(lost) == 3
+        await sharing.take(*(sharing.frame(name, number, wh) for name, number in fleet.items()))
+    assert await place.owner.fetchval(lost) == 0
+
+
 async def test_an_id_of_two_transactions_means_the_one_on_the_connector(sharing: Sharing) -> None:
     """Alfen's: both connectors under one id."""
     place = sharing.place

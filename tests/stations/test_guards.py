@@ -198,6 +198,21 @@ async def test_evse_ids_are_unique_over_stations(owner: Connection) -> None:
         await owner.execute(evse.format("B"))
 
 
+async def test_a_password_is_activated_once_and_ended_once(owner: Connection) -> None:
+    await owner.execute("update stations.credentials set ended_at = now() where ended_at is null")
+    await owner.execute(CREDENTIAL.format(HASH))
+    newest = "(select max(id) from stations.credentials)"
+    change = f"update stations.credentials set {{}} where id = {newest}"
+    await owner.execute(change.format("activated_at = now()"))
+    for again in ("activated_at = null", "activated_at = now() - interval '1 s'"):
+        with pytest.raises(asyncpg.RestrictViolationError):
+            await owner.execute(change.format(again))
+    await owner.execute(change.format("ended_at = now()"))
+    for again in ("ended_at = null", "ended_at = now() + interval '1 s'"):
+        with pytest.raises(asyncpg.RestrictViolationError):
+            await owner.execute(change.format(again))
+
+
 async def test_a_closed_connection_stays_closed(owner: Connection) -> None:
     close = "update stations.connections set closed_at = now(), close_reason = 'lost'"
     await owner.execute(close)
