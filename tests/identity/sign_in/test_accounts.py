@@ -269,6 +269,21 @@ async def test_a_claim_of_before_its_time_was_stored_counts(
     assert refused.code == "phone_needs_review"
 
 
+async def test_the_newest_decision_about_a_phone_counts(db: Database, owner: Connection) -> None:
+    phone = new_phone()
+    claimant = await a_claimant(owner, phone)
+    for owner_id in (None, claimant, None):
+        async with db.transaction() as connection:
+            now = await connection.fetchval("select now()")
+            known = [claimant]
+            await store_accounts.put_review(connection, phone, "claim_with_money", known, now)
+            assert not await store_accounts.is_cleared(connection, phone)  # it waits
+            review = await store_accounts.lock_open_review(connection, phone)
+            assert review is not None
+            await store_accounts.decide_review(connection, review.id, "aida", owner_id, now)
+            assert await store_accounts.is_cleared(connection, phone) == (owner_id is None)
+
+
 async def test_an_operator_may_give_the_phone_to_the_claimant(
     phones: Phones,
     owner: Connection,
@@ -291,6 +306,48 @@ async def test_an_operator_may_give_the_phone_to_the_claimant(
     )  # fmt: skip
     assert (await phones.type(phone, code)).account.user_id == claimant
     assert [user["id"] for user in await users_with(supabase, http, phone)] == [str(claimant)]
+    act = await owner.fetchrow("select actor, action, subject, reason from identity.audit")
+    assert act is not None
+    assert tuple(act) == ("aida", "phone_review.decide", phone, "receipts shown")
+
+
+async def test_a_closed_claimant_gets_the_phone_in_neither_system(
+    phones: Phones,
+    owner: Connection,
+    admin: SupabaseAdmin,
+    supabase: LocalSupabase,
+    http: httpx.AsyncClient,
+) -> None:
+    phone = new_phone()
+    claimant = await a_claimant(owner, phone)
+    await admin.import_user(
+        ImportedUser(claimant, f"{claimant}@example.kg", True, None, False, None, None)
+    )
+    phones.rich[claimant] = None
+    await phones.ask(phone)
+    await refusal_of(phones.type(phone, phones.inbox.code(phone)))
+    await owner.execute("update identity.clients set status = 'closed' where id = $1", claimant)
+    decided = decide_review(
+        phones.calls.db, admin, phone, owner_id=claimant,
+        actor="aida", reason="receipts shown", clock=phones.clock,
+    )  # fmt: skip
+    assert (await refusal_of(decided)).code == "client_closed"
+    assert await users_with(supabase, http, phone) == []
+    assert len(await store_accounts.open_reviews(owner, 10)) == 1
+
+
+async def test_a_phone_that_a_client_verified_meanwhile_waits_for_no_operator(
+    phones: Phones, owner: Connection
+) -> None:
+    phone = new_phone()
+    claimant = await a_claimant(owner, phone)
+    phones.rich[claimant] = None
+    await phones.ask(phone)
+    await refusal_of(phones.type(phone, phones.inbox.code(phone)))
+    await owner.execute("update identity.clients set phone_verified = true where id = $1", claimant)
+    assert await store_accounts.open_reviews(owner, 10) == []
+    await owner.execute("update identity.clients set status = 'closed' where id = $1", claimant)
+    assert len(await store_accounts.open_reviews(owner, 10)) == 1
 
 
 async def test_a_phone_of_another_login_needs_an_operator(

@@ -3,6 +3,7 @@
 import asyncio
 
 from evpower.foundation.db import Connection
+from evpower.foundation.errors import EvPowerError
 from evpower.identity.sign_in import limits
 from evpower.identity.sign_in.codes import ATTEMPTS
 from evpower.identity.sign_in.send import SentCode
@@ -140,6 +141,24 @@ async def test_a_code_asked_for_at_home_signs_in_from_anywhere(phones: Phones) -
     await phones.sign_in(phone, HOME)
     await phones.ask(phone, HOME)
     await phones.type(phone, phones.inbox.code(phone), AWAY)
+
+
+async def test_a_strangers_code_lets_its_owner_wait_for_nothing(phones: Phones) -> None:
+    phone = new_phone()
+    await phones.sign_in(phone, HOME)
+    await phones.ask(phone, AWAY)
+    strangers = phones.inbox.code(phone)
+    await phones.ask(phone, HOME)  # at the same moment
+    await phones.type(phone, phones.inbox.code(phone), HOME)
+    assert await guess(phones, phone, strangers, AWAY) == "invalid_code"  # ended with the sign-in
+
+
+async def test_codes_asked_for_at_once_are_one(phones: Phones) -> None:
+    phone = new_phone()
+    results = await asyncio.gather(*(phones.ask(phone) for _ in range(4)), return_exceptions=True)
+    codes = [result.code for result in results if isinstance(result, EvPowerError)]
+    assert codes == ["too_many_requests"] * 3
+    await phones.type(phone, phones.inbox.code(phone))
 
 
 async def test_a_message_that_did_not_go_out_costs_no_waiting(phones: Phones) -> None:

@@ -136,19 +136,25 @@ async def test_the_sign_ins_of_the_same_users_client_go_on(phones: Phones, db: D
 
 
 async def test_an_operator_who_comes_back_needs_a_phone_and_a_sign_in_anew(
-    phones: Phones, db: Database
+    phones: Phones, db: Database, owner: Connection
 ) -> None:
     phone, user = new_phone(), uuid4()
     await an_operator(db, user, phone)
     token = (await phones.sign_in(phone)).tokens.refresh
     async with db.transaction() as connection:
         await remove_operator(connection, user_id=user, actor="cli")
+    with pytest.raises(NotFound):  # a phone is given to operators only
+        await give_phone(db, user, phone)
     await an_operator(db, uuid4(), phone)
     await an_operator(db, user)
     async with db.connection() as connection:
         returned = await get_operator(connection, user)
     assert returned is not None
     assert returned[1] == ""
+    acts = await owner.fetch(
+        "select details ->> 'phone' as phone from identity.audit where action = 'operator.phone'"
+    )
+    assert [act["phone"] for act in acts] == [phone, phone]
     assert (await refusal_of(refresh(phones.refreshes, token))).http_status == 401
 
 

@@ -2,14 +2,16 @@
 
 from uuid import UUID
 
+import httpx
 import pytest
 
+from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
 from evpower.identity import clients, store
 from evpower.identity.model import AuthUser, ImportedUser, Profile
 from evpower.identity.sign_in import store_accounts
 from evpower.identity.supabase_admin import SupabaseAdmin
-from tests.identity.sign_in.conftest import Phones, new_phone
+from tests.identity.sign_in.conftest import Phones, new_phone, refusal_of
 
 
 class Stopped(Exception):
@@ -67,6 +69,27 @@ async def test_a_beginning_ends_when_its_client_signs_in(
     await pull(db, client_id, phone)
     assert (await phones.type(phone, code)).account.user_id == client_id
     assert await begun(owner, phone) is None
+
+
+async def test_a_user_banned_after_a_beginning_gets_no_account(
+    phones: Phones,
+    admin: SupabaseAdmin,
+    owner: Connection,
+    supabase: LocalSupabase,
+    http: httpx.AsyncClient,
+) -> None:
+    phone = new_phone()
+    code = await stop_half_way(phones, admin, phone)
+    client_id = await begun(owner, phone)
+    answer = await http.put(
+        f"{supabase.url}/auth/v1/admin/users/{client_id}",
+        headers={"apikey": supabase.secret_key},
+        json={"ban_duration": "24h"},
+    )
+    assert answer.status_code == 200, answer.text
+    refused = await refusal_of(phones.type(phone, code))
+    assert (refused.code, refused.http_status) == ("client_blocked", 403)
+    assert await owner.fetchval("select count(*) from identity.clients") == 0
 
 
 @pytest.mark.parametrize("pulled", ["pulled", "not pulled"])
