@@ -23,6 +23,7 @@ import pytest
 
 from evpower.devstack.children import alive, children_of
 from evpower.devstack.ports import free_port
+from tests.push.scenario import PRIVATE_KEY
 from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
 
 Findings = dict[str, tuple[bool, str]]
@@ -95,7 +96,14 @@ def test_commands_use_the_settings_file_it_writes(folder: Path) -> None:
         assert done.stdout.endswith("equal\n")
 
 
-def test_a_driver_pays_through_the_bank_that_was_chosen(folder: Path) -> None:
+def test_a_driver_pays_through_the_bank_that_was_chosen(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what the environment says goes on to EvPower."""
+    monkeypatch.setenv("EVPOWER_SIGN_IN_SENDER", "console")  # its secret is dev's own
+    monkeypatch.setenv("EVPOWER_WITHOUT_TOKEN_MOBILE", "read")
+    monkeypatch.setenv("EVPOWER_PUSH_VAPID_PRIVATE_KEY", PRIVATE_KEY)
+    monkeypatch.setenv("EVPOWER_PUSH_CONTACT", "mailto:support@example.kg")
     driver = {"email": "two@example.kg", "password": "a good password", "phone": "+996555000002"}
     with (
         dev(folder / "data", "--bank=odengi") as (_, ready),
@@ -120,6 +128,13 @@ def test_a_driver_pays_through_the_bank_that_was_chosen(folder: Path) -> None:
             return http.get(f"{ready['api']}/api/v1/balance/{client_id}").json()["balance"]
 
         asyncio.run(until(lambda: balance() == 150))
+        key = http.get(f"{ready['api']}/api/v1/notifications/vapid-public-key")
+        assert key.json()["success"] is True
+        del http.headers["Authorization"]
+        session = f"{ready['api']}/api/charging/status/{client_id}"
+        assert http.get(session).json()["error"] == "session_not_found"  # not 401
+        code = http.post(f"{ready['api']}/api/v1/auth/send-otp", json={"phone": driver["phone"]})
+        assert code.json()["success"] is True
 
 
 def test_a_second_start_on_the_same_data_carries_on(folder: Path) -> None:

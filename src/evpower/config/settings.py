@@ -132,7 +132,8 @@ class Settings(BaseSettings):
     odengi_test: bool = False  # test bills: no real money moves, never in production
     odengi_report_hosts: str = ""  # comma-separated, host[:port]: of files of history
     sandbox_url: str = ""  # devstack only
-    sandbox_secret: SecretStr = SecretStr("")  # devstack only
+    # Of the devstack only; of several, separated by commas, each is accepted and the first signs.
+    sandbox_secret: SecretStr = SecretStr("")
 
     charging_first_frame_wait_s: float = Field(default=20.0, ge=0)  # before a first call
     charging_settle_after_connect_s: float = Field(default=10.0, ge=0)

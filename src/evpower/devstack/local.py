@@ -250,9 +250,7 @@ class LocalEvPower:
         return path.read_text().strip()
 
     def _phone_settings(self) -> dict[str, str]:
-        """Codes of sign-in by phone go to EvPower's log, unless the environment has a sender."""
-        if os.environ.get("EVPOWER_SIGN_IN_SENDER"):
-            return {}
+        """Codes of sign-in by phone go to EvPower's log; the environment's settings go before."""
         path = self.stack.data / "sign-in-secret"
         if not path.exists():
             write_private(path, secrets.token_urlsafe(32))

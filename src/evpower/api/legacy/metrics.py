@@ -13,4 +13,7 @@ WITHOUT_TOKEN: Final = Counter(
     "Calls of the old API without a token; not_listed: the switch is on, the client is not listed",
     ["family", "operation", "outcome"],
 )
-PUSHED: Final = Counter("evpower_old_pushed_total", "Location frames written to sockets")
+PUSHED: Final = Counter(
+    "evpower_old_pushed_total",
+    "Messages written to the sockets, of locations and of drivers' own sessions",
+)
