@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from evpower import payments
 from evpower.api.legacy.old_routes import CARD_PATHS
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.standard_webhooks import sign
@@ -193,6 +194,34 @@ class TestPayments:
         )
         await walk.golden("approved", "GET", tail, client, route=route)
         await walk.guarded("GET", tail, route)
+        await walk.ride.owner.execute(
+            "select wallet.credit(id) from payments.payments where invoice_id = $1",
+            qr["invoice_id"],
+        )
+        h2h = "/payment/h2h-status"
+        for part, state in ((4_000, "partial_refund"), (6_000, "refunded")):
+            async with walk.api.db.transaction() as connection:
+                await payments.refund_payment(
+                    connection, invoice_id=qr["invoice_id"], amount_minor=part, operator="aida",
+                    reason="asked for it", reference=f"R-{part}",
+                )  # fmt: skip
+            await walk.golden(state, "GET", tail, client, route=route)
+            await walk.golden(state, "GET", f"{h2h}/{qr['invoice_id']}", client, route=h2h)
+
+    async def test_a_check_and_a_cancellation_that_come_too_late(self, walk: Walk) -> None:
+        client = await walk.driver()
+        invoice = (await walk.call("POST", TOP_UP, client, json={"amount": 100})).json()
+        walk.ride.forward(minutes=6)
+        check = f"/payment/status-check/{invoice['invoice_id']}"
+        await walk.golden("refused_expired", "POST", check, client, route="/payment/status-check")
+        await walk.ride.owner.execute(
+            "update payments.payments set status = 'approved', paid_minor = amount_minor,"
+            " confirmed_at = now(), credited_ref = order_id where invoice_id = $1",
+            invoice["invoice_id"],
+        )
+        await walk.golden("refused_paid", "POST", check, client, route="/payment/status-check")
+        cancel = f"/payment/cancel/{invoice['invoice_id']}"
+        await walk.golden("refused_paid", "POST", cancel, client, route="/payment/cancel")
 
     async def test_what_is_not_there(self, walk: Walk) -> None:
         client = await walk.driver()
@@ -279,3 +308,7 @@ async def test_a_payment_that_is_asked_about_and_canceled(walk: Walk) -> None:
         await walk.guarded("POST", tail, route)
         await walk.golden(done, "POST", tail, client, route=route)
     await walk.golden("refused_again", "POST", tail, client, route=route)
+    for name in ("status", "h2h-status"):
+        route = f"/payment/{name}"
+        tail = f"{route}/{qr['invoice_id']}"
+        await walk.golden("canceled", "GET", tail, client, route=route)

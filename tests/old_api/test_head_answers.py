@@ -106,6 +106,30 @@ async def test_a_code(
         await phones.golden(f"refused_{state}", "POST", verify, json=body)
 
 
+@pytest.mark.parametrize(("send", "verify"), CODES, ids=["otp last", "otp first"])
+async def test_a_right_code_of_who_may_not_sign_in(
+    phones: Walk, capsys: pytest.CaptureFixture[str], send: str, verify: str
+) -> None:
+    client = await driver_with_phone(phones)
+    capsys.readouterr()
+    await phones.call("POST", send, json={"phone": PHONE})
+    match = re.search(r"SMS to \S+: .*?(\d{6})", capsys.readouterr().err)
+    assert match is not None
+    body = {"phone": PHONE, "code": match[1]}
+    for state, change in {
+        "needs_review": "phone_verified = false, phone_since = null",
+        "blocked": "phone_verified = true, banned_until = now() + interval '1 day'",
+    }.items():
+        await phones.ride.owner.execute(
+            f"update identity.clients set {change} where id = $1", client
+        )
+        await phones.golden(f"refused_{state}", "POST", verify, json=body)
+    wrong = {**body, "code": "000000" if match[1] != "000000" else "111111"}
+    for _ in range(5):
+        await phones.call("POST", verify, json=wrong)
+    await phones.golden("refused_void_code", "POST", verify, json=body)
+
+
 async def signed_in(walk: Walk, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     await driver_with_phone(walk)
     capsys.readouterr()

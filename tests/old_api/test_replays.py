@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from evpower.devstack.ports import free_port
 from evpower.simulator import SimulatedStation
 from tests.flows.charging_site import Site, cost_minor, minor, running_site
 from tests.folders import server_folder
@@ -20,7 +21,9 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("old_api"), pytest.mark.timeout(900)]
 LIMIT_SOM = 100
+OLD_PORT = free_port()  # as 9210 stays for stations that were set up for the older backend
 SETTINGS = {
+    "EVPOWER_ALSO_LISTEN": f"127.0.0.1:{OLD_PORT}",
     "EVPOWER_WITHOUT_TOKEN_V1": "read,stop,start,top-up",
     "EVPOWER_RATE_WITHOUT_TOKEN_PER_MINUTE": "100000",  # these tests do not wait 15 s to poll
     "EVPOWER_SIGN_IN_SENDER": "console",
@@ -35,11 +38,11 @@ async def site() -> AsyncIterator[Site]:
             yield site
 
 
-async def free_station(site: Site, station_id: str) -> SimulatedStation:
-    """A station with a price, at a place on the map."""
+async def free_station(site: Site, station_id: str, url: str = "") -> SimulatedStation:
+    """A station with a price, at a place on the map; it connects to `url`, where one is given."""
     await site.add_station(station_id)
     await site.rows("update stations.locations set latitude = 42.87, longitude = 74.56")
-    return site.station(station_id)
+    return site.station(station_id, url=url)
 
 
 async def look_around(phone: OldPhone, station_id: str) -> None:
@@ -102,7 +105,9 @@ async def test_an_evening_with_a_supabase_account(site: Site, revision: Revision
     phone = await supabase_phone(revision, site)
     if revision == "R1":
         await allow_without_token(phone)
-    station = await free_station(site, f"OLD-{revision}")
+    # R1's station is one that knows the older backend's port and path.
+    url = f"ws://127.0.0.1:{OLD_PORT}/ws" if revision == "R1" else ""
+    station = await free_station(site, f"OLD-{revision}", url)
     async with station.running():
         await has_balance(phone, 0)
         await look_around(phone, station.config.id)
