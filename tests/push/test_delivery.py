@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from evpower.foundation.loops import Round
-from evpower.push import web_push
+from evpower.push import store_messages, web_push
 from evpower.push.upkeep import keep_up
 from tests.push.scenario import Browser, Push, PushService, claims_of, running_service
 from tests.waiting import until
@@ -36,6 +36,31 @@ async def test_a_bill_reaches_the_browser_and_only_it_can_read_it(
     assert (message["data"]["energy_kwh"], message["data"]["cost"]) == (10.0, 120.0)
     assert await push.rows() == [("stopped", "sent")]
     assert await push.send() == 0
+
+
+async def test_only_the_worker_whose_lease_runs_begins_a_request(
+    push: Push, service: PushService
+) -> None:
+    await charged(push, Browser(service.endpoint()))
+
+    async def claimed() -> tuple[int, int]:
+        async with push.db.transaction() as connection:
+            [message] = await store_messages.claim(
+                connection, "web", push.now(), lease=timedelta(minutes=1), busy=(), limit=10
+            )
+        return message.number, message.attempts
+
+    async def begins(number: int, attempt: int) -> bool:
+        async with push.db.transaction() as connection:
+            return await store_messages.begin(connection, number, attempt, push.now())
+
+    first = await claimed()
+    push.later(minutes=1)
+    assert not await begins(*first)  # its lease is over
+    second = await claimed()
+    assert not await begins(*first)  # another worker has it
+    assert await begins(*second)
+    assert not await begins(*second)
 
 
 async def test_a_push_service_knows_who_sends(push: Push, service: PushService) -> None:

@@ -120,11 +120,11 @@ async def test_a_device_made_while_charging_gets_what_comes_from_then_on(
 
 
 async def test_a_device_made_after_the_end_gets_nothing(push: Push, service: PushService) -> None:
+    push.place.now = await push.sql.fetchval("select now()")  # as the rows' own times are
     client = await push.place.driver()
     _, transaction = await push.place.charging(client)
     await push.place.stop(transaction, 500)
-    # The row's own time is the database's.
-    push.place.now = await push.sql.fetchval("select now() + interval '1 minute'")
+    push.later(minutes=1)
     await push.register(client, Browser(service.endpoint()))
     assert await push.write() == 0
 

@@ -135,6 +135,15 @@ async def test_a_top_up_and_what_moves_the_balance_are_shown(
     assert (bill["requested_amount"], bill["paid_amount"]) == (500, None)
     assert (bill["payment_provider"], bill["order_id"]) == ("ODENGI", f"qr_topup_{invoice}")
     assert await rows(there, LEDGER, client) == []
+    links = ["https://bank.example/qr.png", "https://bank.example/app"]
+    await owner.execute(  # as the bank's answer about the bill does
+        "update payments.payments set qr_code_url = $2, app_link = $3 where invoice_id = $1",
+        invoice,
+        *links,
+    )
+    assert (await relay.drain()).refused == 0
+    [bill] = await rows(there, "balance_topups", client)
+    assert [bill["qr_code_url"], bill["app_link"]] == links
 
     await pay(owner, invoice)
     session = await scenario.session(client, station="CHR-BGK-001", cost_minor=12_345)
@@ -180,7 +189,7 @@ async def test_a_call_that_is_repeated_writes_no_second_row(
 
 
 async def test_a_hold_and_an_opening_balance_make_no_row(
-    relay: Relay, scenario: Scenario, owner: Connection, there: Connection
+    relay: Relay, scenario: Scenario, owner: Connection, there: Connection, db: Database
 ) -> None:
     client = await scenario.client()
     await owner.execute(
@@ -198,6 +207,15 @@ async def test_a_hold_and_an_opening_balance_make_no_row(
     assert (await relay.drain()).refused == 0
     assert await rows(there, LEDGER, client) == []
     assert await rows(there, "balance_topups", client) == []
+    invoice = await owner.fetchval("select invoice_id from payments.payments")
+    async with db.transaction() as connection:
+        await payments.refund_payment(
+            connection, invoice_id=invoice, amount_minor=200, operator="aida",
+            reason="paid out", reference="r1",
+        )  # fmt: skip
+    assert (await relay.drain()).refused == 0
+    [entry] = await rows(there, LEDGER, client)  # what leaves it is shown
+    assert (entry["amount"], entry["balance_before"], entry["balance_after"]) == (-2, 7, 5)
 
 
 async def test_an_unpaid_top_up_is_canceled_after_its_qr_expired(
@@ -291,10 +309,14 @@ async def test_tables_that_are_new_are_filled_once(
 ) -> None:  # fmt: skip
     client = await scenario.client()
     await pay(owner, await begin(owner, client))
+    closed = await scenario.client()
+    await pay(owner, await begin(owner, closed))
+    await owner.execute("update identity.clients set status = 'closed' where id = $1", closed)
     assert await owner.fetchval("select count(*) from sync.row_keys") == 0
     relay = Relay(db, rpc_to(http, project), settings, utc_now)
     await relay.drain()
     assert len(await rows(there, LEDGER, client)) == 1
+    assert await rows(there, "balance_topups", closed) == []
     assert await scenario.pending() == 0
     other = Relay(db, rpc_to(http, project), settings, utc_now)
     second = await scenario.client()
