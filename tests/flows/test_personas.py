@@ -24,6 +24,13 @@ EARLY_COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "wallbox-boot-loop": ("get_configuration",),
 }
 # What is counted of each; nothing of the others.
+# What stations in the field do; each has a persona.
+KNOWN: Final = {
+    "abb-boot-loop", "aefa-bad-json", "alfen-2e63", "alfen-currentmax", "en-plus-stale-tx",
+    "foxess-probe", "go-e-minus-1", "grizzle-no-register", "growatt-two-registers",
+    "heidelberg-blank", "huawei-minus-1", "huawei-object", "jigu-no-redial", "ocular-21-char-tag",
+    "sigen-repeat-stop", "teison-10wh", "wallbox-boot-loop", "webasto-replay",
+}  # fmt: skip
 KINDS: Final[Mapping[str, set[str]]] = {
     "aefa-bad-json": {"json_repaired", "schema", "time_without_zone"},
     "alfen-2e63": {"transaction_id_large"},
@@ -138,6 +145,10 @@ async def charges(site: Site) -> Mapping[str, Charged | BaseException]:
         *(charge(site, persona, sign_up) for persona in PERSONAS), return_exceptions=True
     )
     return dict(zip(PERSONAS, results, strict=True))
+
+
+def test_what_stations_in_the_field_do_has_a_persona() -> None:
+    assert KNOWN - set(PERSONAS) == set()
 
 
 @pytest.mark.parametrize("persona", PERSONAS)

@@ -489,6 +489,8 @@ async def test_q72_a_limit_has_the_form_that_most_makes_take(drive: Driving) -> 
         await command(drive, "set_charging_profile", **limited)
         profile = (await accept(station, "SetChargingProfile"))["csChargingProfiles"]
         assert (profile["chargingProfileKind"], profile["stackLevel"]) == ("Relative", 0)
+        periods = profile["chargingSchedule"]["chargingSchedulePeriod"]
+        assert len(periods) == 1, "Delta says that it can do 20, and hangs at them"
         await change(drive, members={"stack_level": "3"})
         await command(drive, "set_charging_profile", **limited)
         profile = (await accept(station, "SetChargingProfile"))["csChargingProfiles"]
@@ -597,6 +599,15 @@ async def test_q12_a_make_that_takes_no_ping_gets_none(drive: Driving) -> None:
         await change(drive, members={"ping": "false"})
         assert not await drive.central.socket().answers_ping(0.2)
         assert (await station.boot())["interval"] == 30, "heartbeats show that it is there"
+
+
+async def test_q15_a_make_has_a_time_of_its_own_to_settle(drive: Driving) -> None:
+    await change(drive, members={"settle_s": "45"})
+    async with drive.central.open() as station:
+        await station.boot()
+        socket = drive.central.socket()
+        await until(lambda: socket.had_first_frame)
+        assert socket.ready_at >= socket.opened_at + timedelta(seconds=45)
 
 
 async def test_q5_a_make_may_be_pinned_to_a_version(drive: Driving) -> None:

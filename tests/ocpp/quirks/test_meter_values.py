@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from evpower import charging
 from tests.ocpp.driving import Driving, Members, accept
 from tests.ocpp.scenario import Station
 
@@ -190,6 +191,9 @@ async def test_q37_energy_after_the_stop_is_tail(drive: Driving) -> None:
         await station.call("MeterValues", {"connectorId": 1, "meterValue": [entry]})
     assert await drive.bills() == [(4988, 49_88)]
     assert float((await progress(drive))["tail_wh"]) == pytest.approx(4.1)
+    async with drive.central.db.connection() as connection:
+        _, facts = await charging.list_meters(connection, "EVP-001")
+    assert float(facts.tail_wh) == pytest.approx(4.1), "the sum of the station"
 
 
 @pytest.mark.parametrize(
