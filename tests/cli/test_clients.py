@@ -2,7 +2,9 @@
 
 import json
 import subprocess
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -46,15 +48,48 @@ async def test_block_and_find_show_the_client_with_the_money(
     assert json.loads(again.stdout)["status"] == "active"
 
 
-async def test_an_operator_who_is_a_client_is_warned_about(
+class Auth(BaseHTTPRequestHandler):
+    """Supabase Auth, which has one user."""
+
+    known: UUID
+
+    def do_GET(self) -> None:
+        user = {"id": str(self.known), "app_metadata": {}, "user_metadata": {}}
+        is_known = self.path.endswith(str(self.known))
+        body = json.dumps(user if is_known else {"code": 404, "error_code": "user_not_found"})
+        self.send_response(200 if is_known else 404)
+        self.send_header("content-type", "application/json")
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Writes nothing."""
+
+
+async def test_an_operator_who_is_a_client_or_no_user_is_warned_about(
     tmp_path: Path, dsn: str, client_id: UUID
 ) -> None:
-    env = {**GOOD, "EVPOWER_DATABASE_URL": dsn}
-    for user, is_warned in ((client_id, True), (uuid4(), False)):
-        done = evpower(tmp_path, "operators", "add", str(user), "Aida", env=env)
-        assert done.returncode == 0
-        assert ("warning: this user is a client too" in done.stderr) is is_warned
-        assert (f"evpower operators remove {user}" in done.stderr) is is_warned
+    Auth.known = client_id
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Auth)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    env = {
+        **GOOD,
+        "EVPOWER_DATABASE_URL": dsn,
+        "EVPOWER_SUPABASE_URL": f"http://127.0.0.1:{server.server_port}",
+    }
+    try:
+        for user, is_client in ((client_id, True), (uuid4(), False)):
+            done = evpower(tmp_path, "operators", "add", str(user), "Aida", env=env)
+            assert done.returncode == 0
+            assert ("warning: this user is a client too" in done.stderr) is is_client
+            assert ("warning: Supabase has no user with this id" in done.stderr) is not is_client
+            assert f"evpower operators remove {user}" in done.stderr
+    finally:
+        server.shutdown()
+        server.server_close()
+    env["EVPOWER_SUPABASE_URL"] = f"http://127.0.0.1:{server.server_port}"  # it is away
+    done = evpower(tmp_path, "operators", "add", str(uuid4()), "Bek", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 async def test_closing_wants_to_be_confirmed(run: Run, owner: Connection, client_id: UUID) -> None:

@@ -109,7 +109,7 @@ def _check(request: EstimateRequest, now: datetime) -> None:
     if request.starts_at is not None and not (
         now - _CLOCK_SKEW <= request.starts_at <= now + _MOST_AHEAD
     ):
-        raise Invalid("invalid_time", "the start is from now on, within a year")
+        raise Invalid("invalid_time", "start_time is in the past, or more than a year ahead")
 
 
 def _duration(

@@ -108,7 +108,10 @@ class EstimateAnswer(BaseModel):
     limited_by: Annotated[
         Literal["energy", "amount", "time"], Field(description="What ends the charge")
     ]
-    total: Annotated[float, Field(description="som, taxes included")]
+    total: Annotated[
+        float,
+        Field(description="som, taxes included; at most `amount_som` where that is the limit"),
+    ]
     before_tax: Annotated[float, Field(description="som")]
     currency: str
     cost_parts: Annotated[list[CostPartRow], Field(description="They add up to the total")]
@@ -119,7 +122,10 @@ class EstimateAnswer(BaseModel):
     rate_per_minute: float
     parking_fee_per_minute: float
     session_fee: float
-    discount_percent: Annotated[float, Field(description="The client's own")] = 0
+    discount_percent: Annotated[
+        float,
+        Field(description="The client's own, off `energy` and `time` unless it names other parts"),
+    ] = 0
     parking_grace_minutes: int = 0
     parking_maximum: float = 0
 

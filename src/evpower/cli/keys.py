@@ -1,20 +1,23 @@
 """`evpower keys` and `evpower operators`: who else may call the API."""
 
+import asyncio
 import json
+from typing import Final
 from uuid import UUID
 
 import typer
 
 from evpower import identity
 from evpower.cli.out import console, errors, fail
-from evpower.cli.settings import with_database
+from evpower.cli.settings import load, outgoing_http, with_database
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.errors import NotFound
+from evpower.foundation.errors import EvPowerError, NotFound
 
 keys = typer.Typer(help="Service keys: machines that may call.", no_args_is_help=True)
 operators = typer.Typer(help="People of the operator.", no_args_is_help=True)
 _JSON = typer.Option(False, "--json", help="One JSON line.")
 _ACTOR = typer.Option("cli", "--actor", help="Who does this, for the audit.")
+_SUPABASE_S: Final = 5.0  # for its answer whether a user exists
 
 
 @keys.command("create")
@@ -100,6 +103,30 @@ def add(
             "warning: this user is a client too, and as an operator can no longer top up or charge:"
             f" give the operator a user of its own, then evpower operators remove {user_id}"
         )
+    if asyncio.run(_is_unknown(user_id)):
+        errors.print(
+            "warning: Supabase has no user with this id, so this operator signs in only by a phone"
+            f" (evpower operators phone); is the id wrong: evpower operators remove {user_id}"
+        )
+
+
+async def _is_unknown(user_id: UUID) -> bool:
+    """Returns whether Supabase says that it has no such user; unreachable, it says nothing."""
+    settings = load()
+    if not settings.supabase_url or not settings.supabase_secret_key.get_secret_value():
+        return False
+    async with outgoing_http(settings) as http:
+        admin = identity.SupabaseAdmin(
+            http=http,
+            url=settings.supabase_url,
+            secret_key=settings.supabase_secret_key,
+            publishable_key=settings.supabase_publishable_key,
+        )
+        try:
+            async with asyncio.timeout(_SUPABASE_S):
+                return await admin.get_user(user_id) is None
+        except (EvPowerError, TimeoutError):
+            return False
 
 
 async def _is_client(connection: Connection, user_id: UUID) -> bool:

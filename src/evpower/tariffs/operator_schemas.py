@@ -166,7 +166,9 @@ class OperatedClientTariff(BaseModel):
     id: int
     client_id: UUID
     plan: Annotated[str | None, Field(description="Null: the tariff of the place")]
-    discount_percent: Annotated[str | None, Field(description="Null: none")]
+    discount_percent: Annotated[
+        str | None, Field(description="Of the price of what `discount_on` names; null: none")
+    ]
     discount_on: list[str]
     valid_from: datetime
     valid_until: Annotated[datetime | None, Field(description="Null: until it is ended")]
@@ -195,7 +197,12 @@ class NewTariffOfClient(BaseModel):
     valid_until: UtcTime | None = None
     plan: Annotated[str | None, Field(min_length=1, max_length=64)] = None
     discount_percent: Annotated[
-        str | None, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,4})?$", max_length=8)
+        str | None,
+        Field(
+            pattern=r"^[0-9]{1,3}(\.[0-9]{1,4})?$",
+            max_length=8,
+            description="Of the price of what `discount_on` names",
+        ),
     ] = None
     discount_on: Annotated[
         list[Literal["energy", "time", "parking", "flat"]], Field(min_length=1, max_length=4)

@@ -69,7 +69,10 @@ class Pricing(BaseModel):
     time_based: bool
     tariff_plan_id: Annotated[str, Field(description="The plan's code")]
     tariff_version: int
-    discount_percent: Annotated[float, Field(description="The client's own")] = 0
+    discount_percent: Annotated[
+        float,
+        Field(description="The client's own, off `energy` and `time` unless it names other parts"),
+    ] = 0
     parking_grace_minutes: Annotated[
         int, Field(description="How long the car may stay free of charge when it is done")
     ] = 0
@@ -170,7 +173,10 @@ class _Flat(BaseModel):
     current_cost: _Money
     current_amount: _Money
     final_amount_som: _Money
-    amount_charged_som: _Money
+    amount_charged_som: Annotated[
+        float,
+        Field(description="som: the cost so far; once the bill is there what the wallet paid"),
+    ]
     limit_type: _LimitType
     limit_value: float
     limit_reached: bool

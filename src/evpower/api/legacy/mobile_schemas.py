@@ -87,7 +87,10 @@ class MobileStatus(BaseModel):
     current_energy: _Energy
     cost: _Money
     final_amount_som: _Money
-    amount_charged_som: _Money
+    amount_charged_som: Annotated[
+        float,
+        Field(description="som: the cost so far; once the bill is there what the wallet paid"),
+    ]
     current_amount: _Money
     limit_type: Literal["energy", "amount", "none"]
     limit_value: float

@@ -120,7 +120,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "invalid_request": "The request is not valid. Check what was sent.",
     "invalid_signature": "The signature is not valid.",
     "invalid_soc": "The state of charge is 1 to 100 percent.",
-    "invalid_time": "The time is not valid: a date with its time zone, not in the future.",
+    "invalid_time": "The time is not valid: it needs a date with its time zone, within the time allowed here.",
     "invalid_token": "The sign-in is not valid. Please sign in again.",
     "invalid_webhook": "The webhook is not valid.",
     "location_ambiguous": "Several locations have this name. Name one by its id.",
