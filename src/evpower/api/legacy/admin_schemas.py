@@ -31,7 +31,7 @@ class StationCounts(BaseModel):
     error: int
 
 
-class SessionCounts(BaseModel):
+class AdminSessionCounts(BaseModel):
     """How many sessions are open, and began today."""
 
     active: int
@@ -56,7 +56,7 @@ class Stats(BaseModel):
     """The figures."""
 
     stations: StationCounts
-    sessions: SessionCounts
+    sessions: AdminSessionCounts
     today: Brought
     period: PeriodBrought
 
@@ -97,7 +97,7 @@ class AdminStation(BaseModel):
     updated_at: _Time
 
 
-class StationPage(BaseModel):
+class AdminStationPage(BaseModel):
     """A page of stations."""
 
     stations: list[AdminStation]
@@ -106,7 +106,7 @@ class StationPage(BaseModel):
     offset: int
 
 
-class ChangedStation(BaseModel):
+class AdminChangedStation(BaseModel):
     """A station after a change."""
 
     id: str
@@ -139,7 +139,7 @@ class AdminSession(BaseModel):
     created_at: _Time
 
 
-class SessionPage(BaseModel):
+class AdminSessionPage(BaseModel):
     """A page of sessions."""
 
     sessions: list[AdminSession]
@@ -207,7 +207,7 @@ class StatsAnswer(AdminAnswer):
 class StationsAnswer(AdminAnswer):
     """A page of stations."""
 
-    data: StationPage
+    data: AdminStationPage
 
 
 class StationAnswer(AdminAnswer):
@@ -219,13 +219,13 @@ class StationAnswer(AdminAnswer):
 class StationChangeAnswer(AdminAnswer):
     """A changed station."""
 
-    data: ChangedStation
+    data: AdminChangedStation
 
 
 class SessionsAnswer(AdminAnswer):
     """A page of sessions."""
 
-    data: SessionPage
+    data: AdminSessionPage
 
 
 class SessionAnswer(AdminAnswer):
