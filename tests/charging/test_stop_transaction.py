@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from evpower import tariffs
 from evpower.charging.operate import OperatorBill, correct_session
-from tests.charging.place import NOON, ChargingPlace, read
+from tests.charging.place import NOON, PRICE, ChargingPlace, read
 
 
 async def test_the_stop_is_the_bill(place: ChargingPlace) -> None:
@@ -51,6 +52,25 @@ async def test_a_bill_has_its_record(place: ChargingPlace) -> None:
     assert record["ended_at"] == place.now
     assert '"price": 12.0' in record["parts"]
     assert '"energy_kwh": "7.5"' in record["periods"]
+
+
+async def test_a_bill_has_the_owners_of_its_station_and_its_tariff(place: ChargingPlace) -> None:
+    """Of the tariff that was frozen, whoever's a later version is."""
+    await place.owner.execute("update stations.stations set owner = 'Mall LLC'")
+    document = dict(PRICE)
+    for owner in ("Grid LLC", "Another LLC"):
+        async with place.db.transaction() as connection:
+            await tariffs.save(
+                connection, plan="t", document=document | {"owner": owner}, valid_from=place.now,
+                now=place.now, actor="test",
+            )  # fmt: skip
+        if owner == "Grid LLC":
+            _, transaction = await place.charging(await place.driver())
+            place.later(10)
+    await place.stop(transaction, 7_500)
+    record = await place.owner.fetchrow("select station_owner, tariff_owner from charging.cdrs")
+    assert record is not None
+    assert tuple(record) == ("Mall LLC", "Grid LLC")
 
 
 async def test_edge_6_the_same_stop_again_changes_nothing(place: ChargingPlace) -> None:
