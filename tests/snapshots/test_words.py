@@ -63,6 +63,8 @@ def type_names(path: Path) -> Iterator[str]:
         if isinstance(node, ast.ClassDef):
             yield node.name
     for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
+            yield ast.unparse(node.target)
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             if name[0].isupper() and not name.isupper() and "_" not in name:

@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Forbidden, NotFound
+from evpower.foundation.language import ChooseLanguage, Sentence
 from evpower.foundation.openapi import Responses, json_response, problem
 from evpower.identity import Access, Principal
 from evpower.push.devices import (
@@ -23,7 +24,7 @@ from evpower.push.devices import (
     remove_device,
 )
 from evpower.push.keys import PushSettings
-from evpower.push.model import ChooseLanguage, NewDevice, PushLanguage, Sentence
+from evpower.push.model import NewDevice, PushLanguage
 from evpower.push.schemas import (
     Done,
     PhoneBody,

@@ -1,9 +1,9 @@
 """Types of the push messages."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from evpower.charging import SessionState
@@ -12,10 +12,6 @@ DeviceKind = Literal["fcm", "web"]
 Platform = Literal["android", "ios", "web"]
 PushLanguage = Literal["ru", "ky", "en"]
 PushEvent = Literal["started", "start_failed", "limit_near", "hold_near", "stopped", "station_lost"]
-# Returns the sentence of the first code that has one, in a language.
-Sentence: TypeAlias = Callable[[Sequence[str], str], str]
-# Returns the language of ours that an Accept-Language header likes best.
-ChooseLanguage: TypeAlias = Callable[[str], str]
 
 
 class SubscriptionKeys(NamedTuple):

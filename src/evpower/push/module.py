@@ -6,13 +6,14 @@ from typing import Final, get_args
 from evpower.config import Settings
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
+from evpower.foundation.language import ChooseLanguage, Sentence
 from evpower.foundation.module import Job, Module, Shared
 from evpower.identity import Access
 from evpower.push import metrics
 from evpower.push.delivery import PushDelivery
 from evpower.push.derive import MessageWriter
 from evpower.push.keys import PushSettings, push_settings
-from evpower.push.model import ChooseLanguage, DeviceKind, Sentence
+from evpower.push.model import DeviceKind
 from evpower.push.store_devices import push_states
 from evpower.push.upkeep import upkeep_loop
 

@@ -5,8 +5,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from evpower.foundation.language import Sentence
 from evpower.foundation.money import to_text
-from evpower.push.model import PushEvent, PushLanguage, PushMessage, Sentence
+from evpower.push.model import PushEvent, PushLanguage, PushMessage
 
 _WH_PER_KWH: Final = 1000
 _SHOWN_KWH: Final = Decimal("0.01")

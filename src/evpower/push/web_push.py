@@ -15,9 +15,10 @@ from evpower.foundation.cache import TtlCache
 from evpower.foundation.clock import Clock, to_z
 from evpower.foundation.errors import Invalid
 from evpower.foundation.http import HttpClient, HttpError, HttpResponse, RequestNotSent
+from evpower.foundation.language import Sentence
 from evpower.foundation.money import to_som
 from evpower.push.keys import PushSettings, to_base64url
-from evpower.push.model import DeviceKind, PushEvent, PushMessage, PushOutcome, Sentence
+from evpower.push.model import DeviceKind, PushEvent, PushMessage, PushOutcome
 from evpower.push.texts import text_of
 
 TIMEOUT_S: Final = 10.0  # of one call

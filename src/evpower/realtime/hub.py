@@ -28,6 +28,7 @@ from evpower.config import Settings
 from evpower.foundation.bus import EVERYTHING, Bus, Topic
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
+from evpower.foundation.language import ChooseLanguage, Sentence
 from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round, Wakeup
 from evpower.identity import CLIENT_CHANGED, Claims, ensure_client
 from evpower.realtime import metrics, store
@@ -37,8 +38,6 @@ from evpower.realtime.model import (
     SUPERSEDED,
     TRY_LATER,
     BalanceState,
-    ChooseLanguage,
-    Sentence,
 )
 from evpower.realtime.timers import Timers
 from evpower.realtime.watched import Watched

@@ -1,15 +1,9 @@
 """Types of live updates: amounts in minor units (tyiyn), energy in Wh, aware UTC."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Final
 from uuid import UUID
-
-# Returns the sentence, in a language, of the first code that has one.
-Sentence: TypeAlias = Callable[[Sequence[str], str], str]
-# Returns the language of ours that an Accept-Language header likes best.
-ChooseLanguage: TypeAlias = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """Builds the slice: its route and jobs."""
 
 from evpower.config import Settings
+from evpower.foundation.language import ChooseLanguage, Sentence
 from evpower.foundation.module import Job, Module, Shared
 from evpower.foundation.roles import SERVING
 from evpower.identity import Access
 from evpower.realtime.hub import Hub
-from evpower.realtime.model import ChooseLanguage, Sentence
 
 
 def module(

@@ -6,10 +6,11 @@ from typing import Final
 from uuid import UUID
 
 from evpower.charging import SessionView
+from evpower.foundation.language import Sentence
 from evpower.identity import Claims
 from evpower.realtime import metrics, protocol
 from evpower.realtime.connection import Socket
-from evpower.realtime.model import BalanceState, Sentence
+from evpower.realtime.model import BalanceState
 
 _MAX_SESSIONS: Final = 8  # of a client: those the sweep compares, and some more
 _RECENT: Final = timedelta(hours=1)  # sessions that ended within it are sent to a new socket

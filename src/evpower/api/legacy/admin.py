@@ -51,7 +51,7 @@ class SummedDays(Protocol):
         ...
 
 
-PeriodTotals: TypeAlias = Callable[[Database, int, datetime], Awaitable[SummedDays]]
+SumDays: TypeAlias = Callable[[Database, int, datetime], Awaitable[SummedDays]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class AdminCalls:
     bus: Bus
     access: Access
     board: StationBoard
-    period_totals: PeriodTotals
+    period_totals: SumDays
     clock: Clock
 
 

@@ -25,7 +25,7 @@ _PERIOD_S: Final = 5.0  # a station that falls silent announces nothing
 _AT_MOST_EVERY_S: Final = 0.5
 _W_PER_KW: Final = 1000
 
-_State: TypeAlias = dict[str, Any]
+_ShownState: TypeAlias = dict[str, Any]
 
 
 class LocationChanges:
@@ -37,7 +37,7 @@ class LocationChanges:
         self._bus = bus
         self._clock = clock
         self._wakeup = Wakeup()
-        self._sent: dict[tuple[str, ...], _State] | None = None  # None: no socket was open
+        self._sent: dict[tuple[str, ...], _ShownState] | None = None  # None: no socket was open
         feed.joined = self._on_join
 
     def loop(self) -> Loop:
@@ -84,7 +84,7 @@ class LocationChanges:
             if known.get(key) != state:
                 self._push(state, now)
 
-    def _push(self, state: _State, now: datetime) -> None:
+    def _push(self, state: _ShownState, now: datetime) -> None:
         """Sends one message, with its members also under `data`, as the old server wrote it."""
         facts = {**state["facts"], "timestamp": to_z(now)}
         message = {"type": state["type"], **facts, "data": facts}
@@ -95,9 +95,9 @@ class LocationChanges:
         self._feed.push_once((ALL, *state["channels"]), message, old_message)
 
 
-def _states(board: Board) -> dict[tuple[str, ...], _State]:
+def _states(board: Board) -> dict[tuple[str, ...], _ShownState]:
     """Returns the message of every location, station and connector, without its time."""
-    states: dict[tuple[str, ...], _State] = {}
+    states: dict[tuple[str, ...], _ShownState] = {}
     for view, stations in board.shown:
         place = view.location
         for station in stations:
@@ -108,7 +108,7 @@ def _states(board: Board) -> dict[tuple[str, ...], _State]:
     return states
 
 
-def _location_state(place: Location, stations: Sequence[ShownStation]) -> _State:
+def _location_state(place: Location, stations: Sequence[ShownStation]) -> _ShownState:
     words: list[StationWord] = [station.word for station in stations]
     connectors = [
         connector_word(status, on_map=True)
@@ -133,7 +133,7 @@ def _location_state(place: Location, stations: Sequence[ShownStation]) -> _State
     }
 
 
-def _station_state(place: Location, station: ShownStation) -> _State:
+def _station_state(place: Location, station: ShownStation) -> _ShownState:
     words = [(connector, connector_word(status)) for connector, status in station.connectors]
     names = [word for _, word in words]
     return {
@@ -164,7 +164,9 @@ def _station_state(place: Location, station: ShownStation) -> _State:
     }
 
 
-def _connector_states(place: Location, station: ShownStation) -> Mapping[tuple[str, ...], _State]:
+def _connector_states(
+    place: Location, station: ShownStation
+) -> Mapping[tuple[str, ...], _ShownState]:
     station_id = station.view.station.id
     return {
         (place.id, station_id, str(connector.number)): {

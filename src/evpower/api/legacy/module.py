@@ -4,7 +4,7 @@ from typing import Final
 
 from evpower import __version__
 from evpower.api.legacy.account import account_router
-from evpower.api.legacy.admin import AdminCalls, PeriodTotals
+from evpower.api.legacy.admin import AdminCalls, SumDays
 from evpower.api.legacy.admin_clients import clients_routes
 from evpower.api.legacy.admin_sessions import sessions_routes
 from evpower.api.legacy.admin_stations import stations_routes
@@ -109,7 +109,7 @@ def module(  # noqa: PLR0913 - what the groups of old routes need of other slice
     confirmer: Confirmer,
     phones: PhoneSignIn,
     deletion: AccountDeletion,
-    period_totals: PeriodTotals,
+    period_totals: SumDays,
     callers: OldCallers | None = None,
     carrier: Carrier | None = None,
 ) -> Module:
