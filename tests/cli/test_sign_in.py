@@ -7,13 +7,20 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from pydantic import SecretStr
 
+from evpower.cli.doctor_sign_in import look_at_sign_in
+from evpower.config import Settings
 from evpower.foundation.db import Connection
 from tests.cli.test_commands import GOOD, evpower
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SECRET = "a sign-in secret of the tests, 32 bytes and more"
 PHONE = "+996555123456"
+WAITING = """
+insert into identity.phone_reviews (phone, reason, claimants, opened_at, last_at)
+values ($1, 'claim_with_money', $2, now(), now())
+"""
 
 
 @pytest.fixture
@@ -29,12 +36,7 @@ def run(tmp_path: Path, dsn: str) -> Run:
 @pytest.fixture
 async def claimant(owner: Connection, client_id: UUID) -> UUID:
     """A client that claims the phone, which waits for a decision."""
-    await owner.execute(
-        "insert into identity.phone_reviews (phone, reason, claimants, opened_at, last_at)"
-        " values ($1, 'claim_with_money', $2, now(), now())",
-        PHONE,
-        [client_id],
-    )
+    await owner.execute(WAITING, PHONE, [client_id])
     return client_id
 
 
@@ -113,3 +115,36 @@ async def test_production_does_not_start_without_what_sign_in_needs(
     done = run("serve", **settings)
     assert done.returncode == 1
     assert text in done.stderr
+
+
+async def test_each_line_of_doctor_is_bad_by_its_own_fault_alone(
+    run: Run, owner: Connection, client_id: UUID, dsn: str
+) -> None:
+    def settings(secret: str = SECRET, sender: str = "console") -> Settings:
+        return Settings.model_construct(
+            database_url=SecretStr(dsn), sign_in_sender=sender, sign_in_secret=SecretStr(secret)
+        )
+
+    async def bad(of: Settings) -> dict[str, str]:
+        lines = await look_at_sign_in(of)
+        assert [line.name for line in lines] == ["signing key", "phones to decide"]
+        return {line.name: line.detail + line.fix for line in lines if line.ok is not True}
+
+    assert await look_at_sign_in(settings(sender="")) == []
+    assert await bad(settings()) == {}  # no key yet
+    assert run("sign-in-keys", "rotate").returncode == 0
+    assert await bad(settings()) == {}
+    other = await bad(settings("another secret of the tests, of 32 bytes and more"))
+    assert list(other) == ["signing key"]
+    assert "encrypted with another EVPOWER_SIGN_IN_SECRET" in other["signing key"]
+    await owner.execute("update identity.signing_keys set created_at = now() - interval '366 days'")
+    old = await bad(settings())
+    assert list(old) == ["signing key"]
+    assert "366 days old" in old["signing key"]
+    assert "evpower sign-in-keys rotate" in old["signing key"]
+    await owner.execute("update identity.signing_keys set created_at = now()")
+    await owner.execute(WAITING, PHONE, [client_id])
+    waiting = await bad(settings())
+    assert list(waiting) == ["phones to decide"]
+    assert "1 phone" in waiting["phones to decide"]
+    assert "evpower sign-in decide" in waiting["phones to decide"]
