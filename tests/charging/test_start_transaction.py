@@ -287,13 +287,17 @@ class TestLateStarts:
         assert await site.holds(session_id) == [(1, 200, "released"), (2, 200, "open")]
         assert await site.commands() == [("remote_start", "accepted")]
 
-    async def test_with_less_money_what_is_free_is_held(self, given_up: tuple[str, Site]) -> None:
+    @pytest.mark.parametrize("som", [50, 1])
+    async def test_with_less_money_what_is_free_is_held(
+        self, given_up: tuple[str, Site], som: int
+    ) -> None:
+        """Also less than a start by app needs: the car charges already."""
         tag, site = given_up
         client = await site.sql.fetchval("select client_id from charging.sessions")
-        await site.scenario.charged(client, 95_000)
+        await site.scenario.charged(client, 100_000 - som * 100)
         answer = await site.begin(tag)
         session_id = await site.session_of(answer.transaction_id)
-        assert await site.holds(session_id) == [(1, 200, "released"), (2, 50, "open")]
+        assert await site.holds(session_id) == [(1, 200, "released"), (2, som, "open")]
 
     async def test_with_none_it_is_stopped(self, given_up: tuple[str, Site]) -> None:
         tag, site = given_up
