@@ -16,7 +16,8 @@ async def learn_clock(
 ) -> None:
     """Stores the newest stamp of a station, and how far its clock is off if it came at its pace.
 
-    Two frames came live if as much time passed between them here as there, give or take `pace_s`.
+    Two frames came live if as much time passed between them here as there, give or take `pace_s`,
+    and half of it at most: values that were taken each few seconds are replayed all at once.
     """
     await connection.execute(
         """
@@ -24,7 +25,8 @@ async def learn_clock(
         on conflict (station_id) do update set stamp = $2, received_at = $3,
           skew_s = case
             when extract(epoch from $2 - k.stamp) >= $5
-                 and abs(extract(epoch from ($3 - k.received_at) - ($2 - k.stamp))) <= $4
+                 and abs(extract(epoch from ($3 - k.received_at) - ($2 - k.stamp)))
+                     <= least($4, extract(epoch from $2 - k.stamp) / 2)
               then greatest(least(extract(epoch from $3 - $2), 2147483647), -2147483648)::int
             else k.skew_s end
         """,
