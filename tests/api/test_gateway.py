@@ -191,6 +191,8 @@ class TestHeaders:
             headers = (await api.get(path)).headers
             assert headers["x-content-type-options"] == "nosniff"
             assert headers["x-frame-options"] == "DENY"
+            assert headers["referrer-policy"] == "no-referrer"
+            assert "geolocation=()" in headers["permissions-policy"]
             assert headers["content-security-policy"].startswith("default-src 'none'")
             assert headers["cache-control"] == "no-store"
             assert "strict-transport-security" not in headers
@@ -203,7 +205,8 @@ class TestHeaders:
     async def test_a_known_origin_may_read(self, api: Api) -> None:
         response = await api.get("/nowhere", {"Origin": "https://app.evpower.kg"})
         assert response.headers["access-control-allow-origin"] == "https://app.evpower.kg"
-        assert "X-Request-ID" in response.headers["access-control-expose-headers"]
+        exposed = set(response.headers["access-control-expose-headers"].split(", "))
+        assert {"X-Request-ID", "X-Correlation-ID", "Retry-After", "Sunset"} <= exposed
         assert "Origin" in response.headers["vary"]
 
     async def test_a_strange_origin_may_not(self, api: Api) -> None:

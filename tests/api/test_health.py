@@ -15,6 +15,7 @@ from evpower.api.legacy import CODED_ERRORS, PLAIN_ERRORS
 from evpower.foundation.db import Connection, Database
 from tests.api.scenario import Api, bearer, running_api
 from tests.api.stations_scenario import Site
+from tests.old_api.golden_answers import assert_golden, folder_of
 from tests.waiting import WAIT_LIMIT_S
 
 
@@ -140,6 +141,7 @@ class TestOldHealth:
             response = await api.get(path)
             assert (response.status_code, response.json()["status"]) == (200, "unhealthy")
             assert response.json()["error"] == "database_unavailable"
+            assert_golden(f"{folder_of(path)}/unhealthy", response)
             assert "postgres" not in response.text
 
     async def test_it_is_asked_anew_once_in_a_second_at_most(

@@ -267,3 +267,10 @@ async def test_a_flood_of_card_calls_is_limited_by_address(db: Database) -> None
     async with running_api(db, rate_per_minute=5) as api:
         answers = [await api.post(CARD_PATHS[0], json={"card_pan": "4111"}) for _ in range(7)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
+        newer = await api.post(next(path for path in CARD_PATHS if path.startswith("/api/v1/")))
+    for answer, family in ((answers[-1], "mobile"), (newer, "v1")):
+        body = answer.json()
+        assert answer.status_code == 429
+        assert (body["success"], body["error_code"]) == (False, "too_many_requests")
+        assert body["error"] == (body["error_code"] if family == "mobile" else body["message"])
+        assert body["retry_after_seconds"] == int(answer.headers["retry-after"])

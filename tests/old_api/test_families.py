@@ -242,6 +242,12 @@ class TestPayments:
             await walk.golden(f"refused_{state}", "POST", TOP_UP, client, json=body)
         body = {"amount": 100, "client_id": UNKNOWN}
         await walk.golden("refused_of_another_client", "POST", TOP_UP, client, json=body)
+        for status, state in (("blocked", "client_blocked"), ("closed", "client_deleted")):
+            barred = await walk.driver()
+            await walk.ride.owner.execute(
+                "update identity.clients set status = $2 where id = $1", barred, status
+            )
+            await walk.golden(f"refused_{state}", "POST", TOP_UP, barred, json={"amount": 100})
         await walk.golden("refused_no_json", "POST", TOP_UP, client, content=b"[]")
         await walk.golden("refused_huge", "POST", TOP_UP, client, content=b" " * 300_000)
         await walk.guarded("POST", TOP_UP, TOP_UP, json={"amount": 100})
