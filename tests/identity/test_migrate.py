@@ -1,8 +1,10 @@
 """Old clients get one id: linked where it is proven, created otherwise, each once."""
 
 import asyncio
+import re
 import time
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -318,6 +320,32 @@ class TestPostgresSource:
         assert await resolve_id_tag(owner, "bb") == client
         stored = await owner.fetchrow("select email, phone from identity.clients")
         assert tuple(stored or ()) == ("a@example.kg", "+996555112233")
+
+    async def test_a_phone_whose_code_the_old_backend_verified_is_verified(
+        self, moving: Moving, dsn: str, owner: Connection
+    ) -> None:
+        """By the query of the page."""
+        page = (Path(__file__).parents[2] / "docs" / "migrate-ids.md").read_text("utf-8")
+        query = re.search(r'--query "(select c\.\*.* clients c)"', page)
+        assert query is not None
+        await owner.execute(
+            'create schema "old"; create table old.clients (id text primary key, phone text);'
+            " create table old.otp_codes (phone text, verified_at timestamptz);"
+            " insert into old.clients values ('typed', '+996555000001'), ('asked',"
+            " '+996555000002'), ('never', '+996555000003');"
+            " insert into old.otp_codes values ('+996555000001', null),"
+            " ('+996555000001', '2025-12-11 10:00+00'), ('+996555000002', null)"
+        )
+        text = re.sub(r" (clients c|otp_codes o)\b", r" old.\1", query[1])
+        await moving.run(
+            client_migration.PostgresSource(as_owner(dsn), query=f"{text} order by c.id")
+        )
+        verified = await owner.fetch("select phone from identity.clients where phone_verified")
+        assert [row["phone"] for row in verified] == ["+996555000001"]
+        named = await moving.named()
+        user = await moving.admin.get_user(named["typed"])
+        assert user is not None
+        assert (user.phone, user.phone_confirmed) == ("+996555000001", True)
 
     async def test_a_query_can_only_read(self, moving: Moving, dsn: str) -> None:
         source = client_migration.PostgresSource(

@@ -215,7 +215,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("change", "code"),
         [
-            ("status = 'closed'", "client_closed"),
+            ("status = 'closed'", "client_deleted"),
             ("status = 'blocked'", "client_blocked"),
             ("deletion_requested_at = now()", "client_deleted"),
         ],

@@ -281,7 +281,7 @@ START_RESPONSES: Final[Responses] = {
     401: _TOKEN,
     402: problem("`insufficient_balance` (also with a debt), `zero_balance`, "
                  "`amount_exceeds_balance`"),
-    403: problem("`forbidden`, `client_blocked`, `client_closed`, `client_deleted`"),
+    403: problem("`forbidden`, `client_blocked`, `client_deleted`"),
     404: problem("`station_not_found`, `connector_not_found`, `client_not_found`"),
     409: problem(
         "`station_offline`, `station_unavailable`, `station_free`, `connector_occupied`, "

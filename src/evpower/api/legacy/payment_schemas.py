@@ -91,7 +91,7 @@ TOP_UP_BODY: Final[dict[str, Any]] = {
 TOP_UP_RESPONSES: Final[Responses] = {
     200: json_response("The invoice", TopUpBegun),
     401: problem("`missing_token`, `invalid_token`, `token_expired`"),
-    403: problem("`forbidden`, `client_blocked`, `client_closed`, `client_deleted`"),
+    403: problem("`forbidden`, `client_blocked`, `client_deleted`"),
     404: problem("`client_not_found`"),
     409: problem("`payment_provider_error`: the provider refused; `idempotency_conflict`"),
     413: problem("`too_large`"),

@@ -80,16 +80,21 @@ async def _top_up(
 ) -> Response:
     principal = await calls.callers.client(request, family, "top-up", wanted.client)
     client_id = _client_of(principal)
-    begun = await payments.top_up(
-        calls.db,
-        calls.providers.qr,
-        calls.confirmer,
-        client_id=client_id,
-        amount_minor=wanted.amount_minor,
-        description=wanted.description,
-        clock=calls.clock,
-        key=idempotency.key_of(request.scope.setdefault("state", {})),
-    )
+    try:
+        begun = await payments.top_up(
+            calls.db,
+            calls.providers.qr,
+            calls.confirmer,
+            client_id=client_id,
+            amount_minor=wanted.amount_minor,
+            description=wanted.description,
+            clock=calls.clock,
+            key=idempotency.key_of(request.scope.setdefault("state", {})),
+        )
+    except Forbidden as error:
+        if error.code != "client_closed":
+            raise
+        raise Forbidden("client_deleted", "the client is closed") from error  # the word of a start
     if isinstance(begun, payments.TopUpFailure):
         return _not_begun(begun, client_id, request, family)
     answer = payment_answers.topping_up(begun)
