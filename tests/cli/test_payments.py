@@ -12,7 +12,7 @@ from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
 from evpower.payments.confirm import Confirmer
 from tests.cli.test_commands import GOOD, evpower
-from tests.payments.conftest import payment
+from tests.payments.conftest import SECRET, Scenario, payment
 from tests.payments.test_confirm import balance, event
 
 Run = Callable[..., Awaitable[str]]
@@ -22,8 +22,8 @@ Run = Callable[..., Awaitable[str]]
 def run(dsn: str, tmp_path: Path) -> Run:
     """A command against this test's database; returns what it printed, errors after."""
 
-    async def run(*words: str, fails: bool = False) -> str:
-        env = {**GOOD, "EVPOWER_DATABASE_URL": dsn}
+    async def run(*words: str, fails: bool = False, **settings: str) -> str:
+        env = {**GOOD, "EVPOWER_DATABASE_URL": dsn, **settings}
         done = await asyncio.to_thread(evpower, tmp_path, "payments", *words, env=env)
         assert done.returncode == int(fails), done.stderr
         assert "Traceback" not in done.stderr
@@ -114,3 +114,27 @@ async def test_a_refund_needs_a_provider_of_the_settings(
     refused = await run("refund", *about, "--amount", "25", "--key", "k", fails=True)
     assert "no provider's money was credited" in refused
     assert "it is approved" in await run("cancel", *about, fails=True)
+
+
+async def test_a_bank_returns_money_and_ends_a_bill_by_command(
+    db: Database, client_id: UUID, run: Run, tmp_path: Path
+) -> None:
+    scenario = Scenario(db, client_id, tmp_path / "bank")
+    await scenario.start()
+    bank = {
+        "EVPOWER_ENV": "development", "EVPOWER_SANDBOX_URL": scenario.bank.url,
+        "EVPOWER_SANDBOX_SECRET": SECRET,
+    }  # fmt: skip
+    try:
+        paid = await scenario.top_up(100)
+        await scenario.pay(paid)
+        await scenario.until_approved(paid)
+        about = ("--invoice", paid["invoice_id"], "--reason", "asked")
+        shown = await run("refund", *about, "--amount", "30.50", "--key", "request-88", **bank)
+        assert f"refund request-88: 30.50 som of {paid['invoice_id']} returned" in shown
+        assert await scenario.balance() == 6_950
+        begun = await scenario.top_up(100)
+        about = ("--invoice", begun["invoice_id"], "--reason", "asked")
+        assert f"{begun['invoice_id']} is canceled" in await run("cancel", *about, **bank)
+    finally:
+        await scenario.stop()

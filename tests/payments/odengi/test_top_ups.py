@@ -180,13 +180,16 @@ class TestPaid:
         assert await reviews(owner) == [None]
         assert await scenario.balance() == 10_000
 
+    @pytest.mark.parametrize("answer", ["heard", "lost"])
     async def test_a_return_by_command_is_known_in_any_form(
-        self, scenario: OdengiScenario, owner: Connection
+        self, scenario: OdengiScenario, owner: Connection, answer: str
     ) -> None:
         begun = await scenario.top_up(100)
         await scenario.act(begun, "approve")
         await scenario.until_balance(10_000)
         await scenario.control(void="new_attempt", notices="none", clock_ahead_s=2)
+        if answer == "lost":
+            await scenario.fault("voidPayment", "lost")
         done = await refund_at_bank(
             RefundDesk(
                 scenario.db, scenario.bus, scenario.providers, scenario.confirmer, scenario.clock
@@ -197,10 +200,10 @@ class TestPaid:
             reason="asked",
             key="request-1",
         )
-        assert done.state == "returned"
+        assert done.state == ("returned" if answer == "heard" else "unknown")
         await scenario.recheck(hours=1)
-        assert await reviews(owner) == [None]
-        assert await scenario.balance() == 0
+        assert await reviews(owner) == [None if answer == "heard" else "refund_unknown"]
+        assert await scenario.balance() == (0 if answer == "heard" else 10_000)
 
     async def test_two_attempts_are_two_credits(
         self, scenario: OdengiScenario, owner: Connection
