@@ -282,6 +282,12 @@ class TestStatus:
         assert [event.order_id for event in known.events] == [ORDER, ORDER]
         assert known.provider_ref == third.provider_ref
 
+    async def test_of_many_bills_the_newest_are_asked_about(self, bank: BankSite) -> None:
+        newest = await create(bank, bill=10)
+        await bank.act(newest.provider_ref, "approve")
+        known = await status(bank, bills=10)
+        assert [event.status for event in known.events] == ["approved"]
+
     async def test_what_is_known_is_not_lost_with_another_answer(self, bank: BankSite) -> None:
         first = await create(bank)
         await bank.act(first.provider_ref, "approve")
@@ -525,8 +531,9 @@ async def answered(data: dict[str, Any], call: str, **how: Any) -> Any:
 
 async def test_a_return_that_is_not_said_to_be_done_is_unknown() -> None:
     how = {"transaction_ref": "1", "amount_minor": 1, "paid_minor": 1, "key": "1"}
-    with pytest.raises(ProviderUnavailable):
-        await answered({"success": False}, "refund", **how)
+    for word in (False, None, 0, 1, "true", ""):
+        with pytest.raises(ProviderUnavailable):
+            await answered({"success": word}, "refund", **how)
     await answered({}, "refund", **how)
 
 
