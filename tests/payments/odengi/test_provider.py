@@ -382,6 +382,9 @@ class TestHistory:
         assert (item.order_id, item.transaction_ref) == (ORDER, paid["trans_id"])
         assert (item.status, item.amount_minor, item.refunded_minor) == ("approved", 12_550, 0)
         assert await provider.fetch_history(since=now + hour, until=now + 2 * hour) == []
+        assert item.at is not None  # the end is of the next period
+        assert await provider.fetch_history(since=item.at - hour, until=item.at) == []
+        assert await provider.fetch_history(since=item.at, until=item.at + hour) == [item]
 
     async def test_a_link_to_another_host_is_not_followed(self, bank: BankSite) -> None:
         now = datetime.now(UTC)
