@@ -1,5 +1,5 @@
 """Every command: `evpower --help`."""
 
-from evpower.cli.app import main
+from evpower.cli.tree import main
 
 __all__ = ["main"]

@@ -25,6 +25,11 @@ _OPERATOR = typer.Option("", "--operator", help="Who does this; the login name b
 _JSON = typer.Option(False, "--json", help="Print JSON.")
 
 
+def register(group: typer.Typer) -> None:
+    """Adds them to `evpower clients`."""
+    group.add_typer(listed, name="without-token")
+
+
 @listed.command("add")
 def add(
     file: Path = typer.Argument(
