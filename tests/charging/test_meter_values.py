@@ -361,15 +361,18 @@ class TestAfterTheEnd:
         assert await place.bills(session) == [(1_000, 12)]
         assert (await place.progress(transaction))["tail_wh"] == 0
 
+    @pytest.mark.parametrize(("minutes", "is_closing"), [(0.1, True), (5, True), (5.1, False)])
     async def test_q45_the_closing_value_after_a_stop_without_a_register_is_billed(
-        self, place: ChargingPlace
+        self, place: ChargingPlace, minutes: float, *, is_closing: bool
     ) -> None:
+        """Within 5 minutes; what comes later is what flowed after the stop."""
         session, transaction = await place.charging(await place.driver())
         place.later(9)
         await place.values(transaction, 7_000)
         place.later(1)
         await place.stop(transaction, None)
-        place.later(0.1)
+        place.later(minutes)
         await place.values(transaction, 7_500)
-        assert await place.bills(session) == [(7_000, 84), (7_500, 90)]
-        assert await place.value("is_estimated", session) is False
+        later = [(7_500, 90)] if is_closing else []
+        assert await place.bills(session) == [(7_000, 84), *later]
+        assert await place.value("is_estimated", session) is not is_closing
