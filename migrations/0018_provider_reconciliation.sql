@@ -29,7 +29,7 @@ create table payments.differences (
   provider text not null check (length(provider) between 1 and 40),
   subject text not null check (length(subject) between 1 and 200), -- the same in each run that finds it
   kind text not null check (kind in ('missing_at_ours', 'missing_at_theirs', 'amount_differs', 'returned_differs',
-                                     'status_differs', 'currency_differs', 'twice_at_theirs')),
+                                     'status_differs', 'currency_differs', 'twice_at_theirs', 'entered_as_cash')),
   payment_id bigint references payments.payments,
   reference text, order_id text,
   currency text not null, theirs_currency text not null, theirs_status text,
@@ -52,6 +52,8 @@ create table payments.differences (
 create unique index differences_open on payments.differences (provider, subject) where closed_at is null;
 create index differences_undecided on payments.differences (id) where closed_at is null and decision is null;
 create index differences_by_run on payments.differences (last_run);
+create index differences_by_reference on payments.differences (reference) where reference is not null;
+create index differences_by_order on payments.differences (order_id) where order_id is not null;
 grant select, insert, update (last_run, closed_at, decision, decided_by, decided_at, reason)
   on payments.differences to evpower_app;
 

@@ -505,7 +505,12 @@ declare
 begin
   with e as (
     select i.ord, i.provider, i.event_id, i.body_sha256, coalesce(a.id, i.payment_id) as payment_id, i.order_id,
-           i.provider_ref, i.status, i.paid_minor, i.currency, i.refunded_minor, i.occurred_at, i.doubt,
+           i.provider_ref, i.status, i.paid_minor, i.currency, i.refunded_minor, i.occurred_at,
+           -- What an operator entered by hand is not credited once more; its receipt names the invoice or the reference.
+           case when i.doubt is not null or i.status <> 'approved' or i.provider_ref = p.credited_ref then i.doubt
+                when exists (select from payments.payments c where c.provider = 'manual'
+                                and c.provider_ref in (p.invoice_id, i.provider_ref)) then 'entered_as_cash'
+                end as doubt,
            p.status as old_status, p.amount_minor as due, p.provider_ref as bill_ref, p.refunded_minor as old_refunded, p.credited_ref,
            p.paid_minor as credited_paid, p.credited_minor is not null as credited,
            p.resolved_at is not null as resolved,
@@ -3349,7 +3354,7 @@ CREATE TABLE payments.differences (
     CONSTRAINT differences_are_decided_with_a_reason CHECK ((num_nonnulls(decision, decided_by, decided_at, reason) = ANY (ARRAY[0, 4]))),
     CONSTRAINT differences_decided_by_check CHECK (((length(decided_by) >= 1) AND (length(decided_by) <= 200))),
     CONSTRAINT differences_decision_check CHECK ((decision = ANY (ARRAY['review'::text, 'explained'::text]))),
-    CONSTRAINT differences_kind_check CHECK ((kind = ANY (ARRAY['missing_at_ours'::text, 'missing_at_theirs'::text, 'amount_differs'::text, 'returned_differs'::text, 'status_differs'::text, 'currency_differs'::text, 'twice_at_theirs'::text]))),
+    CONSTRAINT differences_kind_check CHECK ((kind = ANY (ARRAY['missing_at_ours'::text, 'missing_at_theirs'::text, 'amount_differs'::text, 'returned_differs'::text, 'status_differs'::text, 'currency_differs'::text, 'twice_at_theirs'::text, 'entered_as_cash'::text]))),
     CONSTRAINT differences_ours_minor_check CHECK ((ours_minor >= 0)),
     CONSTRAINT differences_ours_returned_minor_check CHECK ((ours_returned_minor >= 0)),
     CONSTRAINT differences_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 40))),
@@ -5001,6 +5006,10 @@ CREATE INDEX quarantined_frames_by_session ON ocpp.quarantined_frames USING btre
 CREATE INDEX bank_refunds_by_payment ON payments.bank_refunds USING btree (payment_id);
 
 CREATE UNIQUE INDEX bank_refunds_open ON payments.bank_refunds USING btree (payment_id) WHERE (ended_at IS NULL);
+
+CREATE INDEX differences_by_order ON payments.differences USING btree (order_id) WHERE (order_id IS NOT NULL);
+
+CREATE INDEX differences_by_reference ON payments.differences USING btree (reference) WHERE (reference IS NOT NULL);
 
 CREATE INDEX differences_by_run ON payments.differences USING btree (last_run);
 

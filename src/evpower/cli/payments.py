@@ -30,12 +30,15 @@ def cash(
     ),
     amount: str = AMOUNT,
     receipt: str = typer.Option(
-        ..., "--receipt", help="The receipt's number: makes it happen once."
+        ...,
+        "--receipt",
+        help="Makes it happen once. At a desk: the receipt's number. Through a bank: our invoice id"
+        " if there is one (after a restore, too), else the bank's reference.",
     ),
     reason: str = REASON,
     operator: str = OPERATOR,
 ) -> None:
-    """Credit cash taken at a desk."""
+    """Credit cash taken at a desk, or money of a bank that no payment of ours credits."""
 
     async def work(database: Database) -> money.ManualPosting:
         async with database.transaction() as connection:

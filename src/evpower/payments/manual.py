@@ -12,7 +12,8 @@ from evpower.foundation.money import CURRENCY, MAX_MINOR
 from evpower.foundation.text import checked
 from evpower.identity import get_client, record_act
 from evpower.payments import metrics, store
-from evpower.payments.model import ManualPosting
+from evpower.payments.model import OPENING, ManualPosting
+from evpower.payments.receipts import check_not_entered, receipt_of
 
 PROVIDER: Final = "manual"
 _MAX_TEXT: Final = 200
@@ -30,14 +31,19 @@ async def cash(
 ) -> ManualPosting:
     """Credits cash (tyiyn), with an audit row; the same receipt again changes nothing.
 
+    The receipt of money that went through a bank is our invoice id, else the bank's reference.
     Raises Invalid("invalid_amount", "reason_missing"), NotFound("client_not_found"),
-    Conflict("client_closed", "receipt_reused"). The caller publishes CLIENT_CHANGED after the
-    commit.
+    Conflict("client_closed", "receipt_reused", "entered_already", "payment_known"). The caller
+    publishes CLIENT_CHANGED after the commit.
     """
+    receipt = receipt_of(receipt)
     check_texts(operator=operator, reason=reason, receipt=receipt)
     client = await get_client(connection, client_id)
     if client.status == "closed":
         raise Conflict("client_closed", "the client's account is closed")
+    is_new = await store.find_by_reference(connection, PROVIDER, receipt) is None
+    if is_new and not receipt.startswith(OPENING):
+        await check_not_entered(connection, receipt)
     return await credit_by_hand(
         connection,
         client_id=client_id,

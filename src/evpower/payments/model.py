@@ -169,6 +169,19 @@ class BankRefund:
 
 
 @dataclass(frozen=True, slots=True)
+class Cash:
+    """A payment that an operator entered by hand, by its receipt. Amounts in tyiyn."""
+
+    receipt: str
+    id: int
+    invoice_id: str
+    credited_minor: int
+    refunded_minor: int
+    currency: str
+    confirmed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ManualPosting:
     """The wallet's result for a payment or a refund entered by an operator."""
 

@@ -12,6 +12,7 @@ from evpower.identity import record_act
 from evpower.payments import metrics, store, store_review
 from evpower.payments.manual import check_texts, credit_by_hand
 from evpower.payments.model import ManualPosting, Payment, RecordedEvent, UncreditedMoney
+from evpower.payments.receipts import check_not_cash
 
 _EVENTS_SHOWN: Final = 20
 _OPEN: Final = ("processing", "canceled")
@@ -77,7 +78,8 @@ async def resolve(
     later without an operator. With `reference` the decision covers that reference only;
     `amount_minor` selects the right amount if the provider reported several.
     Raises NotFound("payment_not_found"),
-    Conflict("not_in_review" | "refund_unknown" | "nothing_to_credit" | "several_amounts").
+    Conflict("not_in_review" | "refund_unknown" | "nothing_to_credit" | "several_amounts" |
+    "entered_already").
     """
     check_texts(operator=operator, reason=reason)
     payment = await store.lock_by_invoice(connection, invoice_id)
@@ -139,7 +141,7 @@ def _select(
         raise Conflict(
             "nothing_to_credit",
             "no event in review reports money in the payment's currency that is neither credited"
-            " nor returned; enter money that the provider confirms otherwise as cash",
+            " nor returned; dismiss, then enter money that the provider confirms otherwise as cash",
         )
     if amount_minor is not None:
         if len(selected) > 1:
@@ -184,6 +186,7 @@ async def _credit(
     reason: str,
     now: datetime,
 ) -> ReviewCredit:
+    await check_not_cash(connection, payment.invoice_id, money.reference)
     current = await store.lock_by_invoice(connection, payment.invoice_id) or payment
     in_full = (
         current.status in _OPEN

@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from evpower.payments.model import PaymentStatus
+from evpower.payments.model import Cash, PaymentStatus
 from evpower.payments.providers.protocol import HistoryItem
+from evpower.payments.receipts import receipts_of_order
 from evpower.payments.reconciliation.model import (
     DifferenceKind,
     NewDifference,
@@ -97,6 +98,80 @@ def _completed(our: OurMoney, their: TheirMoney) -> TheirMoney:
     return their
 
 
+def with_cash(
+    ours: Mapping[str, OurMoney], theirs: Mapping[str, TheirMoney], cash: Iterable[Cash]
+) -> tuple[dict[str, OurMoney], frozenset[str]]:
+    """Returns ours with what was entered by hand for these transactions, and which those are.
+
+    The receipt is the transaction's reference, or our invoice id of its order: then it stands for
+    the transaction of that order that nothing else credits, of the same amount if there is one.
+    """
+    credited, entered = dict(ours), {row.receipt: row for row in cash}
+    named = {reference: row for reference, row in entered.items() if reference in theirs}
+    orders: defaultdict[str, list[str]] = defaultdict(list)
+    for reference, their in theirs.items():
+        if their.order_id is not None and their.status in _PAID:
+            orders[receipts_of_order(their.order_id)[0]].append(reference)
+    for reference, row in named.items():
+        credited[reference] = _entered(credited.get(reference), theirs[reference], row)
+    by_order: set[str] = set()
+    for references in orders.values():
+        names = receipts_of_order(theirs[references[0]].order_id or "")
+        for row in (entered[name] for name in names if name in entered and name not in named):
+            free = [reference for reference in references if reference not in credited]
+            fitting = [ref for ref in free if theirs[ref].amount_minor == row.credited_minor]
+            reference = (fitting or free or references)[0]
+            credited[reference] = _entered(credited.get(reference), theirs[reference], row)
+            by_order.add(reference)
+    return credited, frozenset(named) | by_order
+
+
+def _entered(our: OurMoney | None, their: TheirMoney, row: Cash) -> OurMoney:
+    if our is not None:
+        return replace(
+            our,
+            credited_minor=our.credited_minor + row.credited_minor,
+            refunded_minor=our.refunded_minor + row.refunded_minor,
+        )
+    return OurMoney(
+        reference=their.reference,
+        payment_id=row.id,
+        invoice_id=row.invoice_id,
+        order_id=their.order_id or "",
+        provider_ref=None,
+        bills=1,
+        credited_minor=row.credited_minor,
+        refunded_minor=row.refunded_minor,
+        currency=row.currency,
+        at=their.at or row.confirmed_at,
+    )
+
+
+def notes_of_cash(
+    ours: Mapping[str, OurMoney], theirs: Mapping[str, TheirMoney], entered: Iterable[str]
+) -> list[NewDifference]:
+    """Returns which transactions were entered by hand, with their order and payment."""
+    return [
+        NewDifference(
+            subject=reference,
+            kind="entered_as_cash",
+            payment_id=ours[reference].payment_id,
+            reference=None if reference.startswith("order:") else reference,
+            order_id=theirs[reference].order_id,
+            currency=ours[reference].currency,
+            theirs_currency=theirs[reference].currency,
+            theirs_status=theirs[reference].status,
+            ours_minor=ours[reference].credited_minor,
+            theirs_minor=theirs[reference].amount_minor,
+            ours_returned_minor=ours[reference].refunded_minor,
+            theirs_returned_minor=theirs[reference].returned_minor,
+            at=ours[reference].at,
+        )
+        for reference in sorted(entered)
+        if reference in ours and reference in theirs
+    ]
+
+
 def compare(
     ours: Mapping[str, OurMoney],
     theirs: Mapping[str, TheirMoney],
@@ -134,7 +209,7 @@ def _pair(
         kind=kind,
         payment_id=our.payment_id if our is not None else payments.get(order_id or ""),
         reference=None if reference.startswith(("order:", "payment:")) else reference,
-        order_id=order_id,
+        order_id=order_id or None,
         currency=currency,
         theirs_currency=currency if their is None else their.currency,
         theirs_status=None if their is None else their.status,

@@ -13,14 +13,16 @@ from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, NotFound
 from evpower.identity import record_act
+from evpower.payments import store_receipts
 from evpower.payments.confirm import Confirmer
 from evpower.payments.manual import check_texts
 from evpower.payments.model import Event
 from evpower.payments.provider_call import call_provider
 from evpower.payments.providers.registry import Providers
+from evpower.payments.receipts import entered_names
 from evpower.payments.recheck import apply_events
 from evpower.payments.reconciliation import store
-from evpower.payments.reconciliation.compare import compare, completed, merge
+from evpower.payments.reconciliation.compare import compare, completed, merge, with_cash
 from evpower.payments.reconciliation.model import Decision, Difference, TheirMoney
 from evpower.payments.reconciliation.reconcile import to_items
 
@@ -156,6 +158,8 @@ async def _ask(
         named = {
             ref: _with_known(their, difference) for ref, their in theirs.items() if ref == reference
         }
+        names = entered_names([difference.order_id], [reference])
+        ours, _ = with_cash(ours, named, await store_receipts.find_entered(connection, names))
         differing = compare(ours, completed(ours, named), again, {}, difference.at)
         is_equal = reference in theirs and reference in ours and not differing
         if is_equal and current.closed_at is None:

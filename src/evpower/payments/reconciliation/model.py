@@ -14,6 +14,7 @@ DifferenceKind = Literal[
     "status_differs",  # credited here, and not paid there
     "currency_differs",
     "twice_at_theirs",  # one transaction stands twice in the provider's list
+    "entered_as_cash",  # no difference, closed at once: an operator entered this money by hand
 ]
 Decision = Literal["ask", "review", "explained"]
 Source = Literal["list", "status", "file"]

@@ -14,18 +14,22 @@ import structlog
 
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
+from evpower.payments import store_receipts
 from evpower.payments.errors import ProviderError, ProviderRefused, UnknownToProvider
 from evpower.payments.model import Event
 from evpower.payments.provider_call import call_provider
 from evpower.payments.providers.protocol import HasHistory, HistoryItem, Provider
 from evpower.payments.providers.registry import Providers
+from evpower.payments.receipts import entered_names
 from evpower.payments.reconciliation import store
 from evpower.payments.reconciliation.compare import (
     compare,
     completed,
     merge,
+    notes_of_cash,
     ours_total,
     theirs_total,
+    with_cash,
 )
 from evpower.payments.reconciliation.model import (
     OurMoney,
@@ -57,12 +61,13 @@ class _Bill:
 
 @dataclass(frozen=True, slots=True)
 class _Sides:
-    """What is compared; `payments` has our payment of an order."""
+    """What is compared; `payments` has our payment of an order, `entered` what came by hand."""
 
     ours: dict[str, OurMoney]
     theirs: dict[str, TheirMoney]
     again: list[TheirMoney]
     payments: dict[str, int]
+    entered: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,8 @@ class Reconciler:
             closed = await store.store_found(
                 connection, name, run_id, differing, since=since, until=until, now=run.finished_at
             )
+            notes = notes_of_cash(inside, theirs, sides.entered)
+            await store.store_notes(connection, name, run_id, notes, run.finished_at)
         log.info(
             "provider_reconciled",
             provider=name,
@@ -148,7 +155,7 @@ class Reconciler:
     ) -> _Sides:
         """Returns both sides of a period: each transaction belongs to the time of our credit.
 
-        One that is not credited belongs to the provider's time.
+        One that is not credited, or was entered by hand, belongs to the provider's time.
         """
         async with self._db.connection() as connection:
             order_ids = [item.order_id for item in items if item.order_id is not None]
@@ -159,6 +166,9 @@ class Reconciler:
             theirs, again = merge(items, credited)
             references = await store.references_in(connection, name, since, until)
             ours = await store.ours(connection, name, [*references, *theirs])
+            names = entered_names([their.order_id for their in theirs.values()], [*theirs])
+            cash = await store_receipts.find_entered(connection, names)
+        ours, entered = with_cash(ours, theirs, cash)
         inside = {ref: our for ref, our in ours.items() if since <= our.at < until}
         theirs = {
             ref: their
@@ -166,7 +176,7 @@ class Reconciler:
             if ref in inside or (ref not in ours and _is_in(their, since, until))
         }
         again = [line for line in again if line.reference in theirs]
-        return _Sides(inside, theirs, again, {row["order_id"]: row["id"] for row in known})
+        return _Sides(inside, theirs, again, {row["order_id"]: row["id"] for row in known}, entered)
 
     async def _theirs(
         self,

@@ -230,6 +230,34 @@ async def store_found(
     return closed
 
 
+async def store_notes(
+    connection: Connection,
+    provider: str,
+    run_id: int,
+    notes: Sequence[NewDifference],
+    now: datetime,
+) -> None:
+    """Stores once, closed, which transactions were entered by hand: they are no differences."""
+    await connection.execute(
+        f"""
+        {_DIFFERING} insert into payments.differences (provider, subject, kind, payment_id,
+          reference, order_id, currency, theirs_currency, theirs_status, ours_minor, theirs_minor,
+          ours_returned_minor, theirs_returned_minor, at, found_at, first_run, last_run, closed_at)
+        select $2, f.subject, f.kind, f.payment_id, f.reference, f.order_id, f.currency,
+          f.theirs_currency, f.theirs_status, f.ours_minor, f.theirs_minor, f.ours_returned_minor,
+          f.theirs_returned_minor, f.at, $4, $3, $3, $4 from differing f
+         where not exists (select from payments.differences d where d.provider = $2
+                              and d.reference = f.reference and d.kind = f.kind
+                              and d.payment_id = f.payment_id)
+         order by f.subject
+        """,
+        orjson.dumps([asdict(note) for note in notes]).decode(),
+        provider,
+        run_id,
+        now,
+    )
+
+
 async def list_runs(
     connection: Connection, provider: str | None, before_id: int | None, limit: int
 ) -> list[Reconciliation]:
