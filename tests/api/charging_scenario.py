@@ -8,11 +8,12 @@ from uuid import UUID
 
 import httpx
 
-from evpower import charging
+from evpower import charging, stations
 from evpower.charging import Changes, StationStart, StationStop, StationTime
 from evpower.charging.rules import DEFAULT_RULES
 from evpower.charging.watch import find_due, watch_transaction
 from evpower.foundation.db import Connection
+from evpower.stations import Command
 from tests.api.scenario import Api, Headers, bearer
 from tests.api.stations_scenario import Site
 from tests.charging.money import top_up
@@ -57,6 +58,24 @@ class Ride:
 
     async def active(self, headers: Headers | None = None) -> httpx.Response:
         return await self.api.get(ACTIVE, headers or bearer(self.client))
+
+    async def deliver(self) -> Command:
+        """The station has its oldest queued command, and has not replied."""
+        async with self.api.db.transaction() as connection:
+            epoch = await connection.fetchval(
+                "select epoch from stations.sockets_public where station_id = $1", STATION
+            )
+            claimed = await stations.claim_command(connection, STATION, epoch, self.api.clock())
+        assert claimed is not None, "no command is queued"
+        return claimed.command
+
+    async def reply(self, command: Command, outcome: Any) -> None:
+        """The station replies to a command."""
+        now = self.api.clock()
+        async with self.api.db.transaction() as connection:
+            ended = await stations.end_command(connection, command.id, outcome, {}, now)
+            assert ended is not None
+            self.publish(await charging.command_ended(connection, ended, now=now))
 
     async def begin(self, session: str, meter_wh: int = 1000) -> int:
         """The station reports the start of a session; returns the transaction's number."""

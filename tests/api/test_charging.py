@@ -308,8 +308,9 @@ class TestStatus:
         session = await ride.started()
         await ride.owner.execute("select wallet.release_hold($1)", UUID(session))
         await ride.owner.execute(
-            "update charging.sessions set state = $2, start_failure = $3 where id = $1",
-            UUID(session), state, failure,
+            "update charging.sessions set state = $2, start_failure = $3,"
+            " start_window_ends_at = $4 where id = $1",
+            UUID(session), state, failure, ride.api.clock(),
         )  # fmt: skip
         response = await ride.status(session)
         assert_golden(f"v1/charging/status/{state}", response)
@@ -449,6 +450,35 @@ class TestStop:
         assert_golden("v1/charging/stop/cancelled", response)
         assert_taken("stop", response.json())
         assert await ride.owner.fetchval("select held_minor from wallet.wallets") == 0
+
+    async def test_a_station_that_has_the_start_may_still_begin(self, ride: Ride) -> None:
+        """Nothing is final while it may: what it delivers until it stops is billed."""
+        session = await ride.started()
+        await ride.deliver()
+        response = await ride.stop(session)
+        assert_golden("v1/charging/stop/cancelled_may_begin", response)
+        assert_taken("stop", response.json())
+        assert_golden("v1/charging/status/cancelled_may_begin", await ride.status(session))
+        transaction = await ride.begin(session)
+        ride.forward(minutes=1)
+        await ride.end(transaction, 1_100)
+        billed = (await ride.stop(session)).json()
+        assert (billed["final"], billed["actual_cost"]) == (True, 6.35)
+
+    @pytest.mark.parametrize("end", ["refused", "window"])
+    async def test_a_cancelled_session_is_final_once_its_station_begins_no_more(
+        self, ride: Ride, end: str
+    ) -> None:
+        session = await ride.started()
+        command = await ride.deliver()
+        assert not (await ride.stop(session)).json()["final"]
+        if end == "refused":
+            await ride.reply(command, "refused")
+        else:
+            ride.forward(minutes=10)
+            await ride.stay_online()
+        stopped = (await ride.stop(session)).json()
+        assert (stopped["state"], stopped["final"]) == ("cancelled", True)
 
     async def test_without_the_stations_answer_it_is_not_final(self, ride: Ride) -> None:
         session = await ride.started()

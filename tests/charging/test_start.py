@@ -411,6 +411,7 @@ class TestStop:
         assert session["start_failure"] == "cancelled_by_driver"
         again = await site.stop(started.session_id, client)
         assert (again.state, again.is_repeated) == ("cancelled", True)
+        assert session["start_window_ends_at"] == site.now  # no station has it
 
     async def test_while_charging_the_station_is_asked(self, site: Site) -> None:
         client = await site.driver()

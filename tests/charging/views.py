@@ -39,6 +39,7 @@ CHARGING = SessionView(
     limit_amount_minor=None,
     limit_soc_percent=None,
     start_failure=None,
+    start_window_ends_at=None,
     end_reason=None,
     is_estimated=False,
     station_lost_notified_at=None,

@@ -52,9 +52,14 @@ async def queue_first_start(
     return command.id
 
 
-async def drop_start(connection: Connection, session: ChargingSession, now: datetime) -> None:
-    """Drops the session's remote start if it was not sent: it is not wanted any more."""
-    if session.start_command_id is not None:
-        command = await stations.get_command(connection, session.start_command_id)
-        if command.state == "queued":  # one that was sent is another transaction's to end
-            await stations.drop_command(connection, command.id, now)
+async def drop_start(connection: Connection, session: ChargingSession, now: datetime) -> bool:
+    """Drops the session's remote start if it was not sent: it is not wanted any more.
+
+    Returns whether the station may have it and may begin by it.
+    """
+    if session.start_command_id is None:
+        return False
+    command = await stations.get_command(connection, session.start_command_id)
+    if command.state == "queued":  # one that was sent is another transaction's to end
+        return not await stations.drop_command(connection, command.id, now)
+    return command.sent_at is not None and command.state != "refused"

@@ -48,6 +48,7 @@ class SessionView:
     limit_amount_minor: int | None
     limit_soc_percent: int | None
     start_failure: str | None
+    start_window_ends_at: datetime | None
     end_reason: str | None
     is_estimated: bool
     station_lost_notified_at: datetime | None  # when its driver was notified
@@ -84,6 +85,14 @@ class SessionView:
     def is_final(self) -> bool:
         """Whether its bill is made, or no charge took place; another bill may still correct it."""
         return self.state in _FINAL or (self.started_by is None and not self.is_open)
+
+    def may_begin(self, now: datetime) -> bool:
+        """Whether it was cancelled, but its station has the start and may begin by it.
+
+        It is stopped at once then, and what it delivered is billed.
+        """
+        ends_at = self.start_window_ends_at
+        return self.state == "cancelled" and ends_at is not None and now < ends_at
 
     @property
     def changed_at(self) -> datetime:
@@ -124,6 +133,8 @@ class SessionView:
 
     def message_codes(self, now: datetime) -> tuple[str, ...]:
         """Returns the codes of sentences that tell how it stands; the first with a text counts."""
+        if self.may_begin(now):
+            return ("session_may_begin",)
         if self.status == "error":
             return f"failed_{self.start_failure}", f"session_{self.state}"
         if not self.is_open and self.quarantined_at is not None:

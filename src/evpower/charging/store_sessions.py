@@ -266,6 +266,18 @@ async def set_unstarted(
     )
 
 
+async def close_window(connection: Connection, session_id: UUID, now: datetime) -> None:
+    """Ends the start window now: the station can't begin by the remote start any more."""
+    await connection.execute(
+        """
+        update charging.sessions set start_window_ends_at = least(start_window_ends_at, $2)
+         where id = $1
+        """,
+        session_id,
+        now,
+    )
+
+
 async def set_charging(
     connection: Connection, session_id: UUID, connector: int, started_at: datetime
 ) -> None:

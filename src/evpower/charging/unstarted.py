@@ -34,11 +34,15 @@ async def end_unstarted(
     *,
     now: datetime,
 ) -> Changes:
-    """Ends a session that waits, drops its unsent command and releases its hold, once."""
+    """Ends a session that waits, drops its unsent command and releases its hold, once.
+
+    Its start window stays open while the station may begin by a command that was sent.
+    """
     await store_sessions.set_unstarted(connection, session.id, state, failure)
     if await wallet.get_hold(connection, session.id) is not None:
         await wallet.release_hold(connection, session.id)
-    await remote.drop_start(connection, session, now)
+    if not await remote.drop_start(connection, session, now):
+        await store_sessions.close_window(connection, session.id, now)
     return Changes(
         clients={session.client_id}, sessions={session.id}, stations={session.station_id}
     )
@@ -59,17 +63,30 @@ async def command_ended(
     await stations.lock_station(connection, command.station_id)
     session = await store_sessions.lock_by_tag(connection, command.station_id, tag)
     is_unknown = remote.AGAIN in command.payload and command.state != "accepted"
-    if session is None or session.state not in WAITING or is_unknown:
+    if session is None or is_unknown:
         return Changes()
+    if session.state not in WAITING:
+        return await _after_its_end(connection, session, command, now)
     if command.state == "refused":
         return await end_unstarted(connection, session, "refused", "station_refused", now=now)
     if command.state == "timed_out" and command.sent_at is None:
         return await end_unstarted(connection, session, "failed", "not_delivered", now=now)
+    changes = Changes()
     if command.state == "accepted" and session.state == "requested":
         window_ends_at = now + await start_window(connection, command.station_id, rules)
         await store_sessions.set_starting(connection, session.id, window_ends_at)
-        return Changes(sessions={session.id})
-    return Changes()
+        changes.sessions.add(session.id)
+    return changes
+
+
+async def _after_its_end(
+    connection: Connection, session: ChargingSession, command: Command, now: datetime
+) -> Changes:
+    """Closes the window of a cancelled session whose station refuses to begin."""
+    if session.state != "cancelled" or command.state != "refused":
+        return Changes()
+    await store_sessions.close_window(connection, session.id, now)
+    return Changes(sessions={session.id})
 
 
 async def give_up_undelivered(

@@ -218,9 +218,9 @@ async def _stopped(
         wallet = await get_wallet(connection, view.client_id)
     if wallet is None:
         raise NotFound("client_not_found", "there is no such client")
-    if not view.is_final:  # a repeat with the same key is worked out again
-        idempotency.set_outcome(request.scope.setdefault("state", {}), "unknown")
     now, language = calls.clock(), language_of(request)
+    if not view.is_final or view.may_begin(now):  # a repeat with the same key is worked out again
+        idempotency.set_outcome(request.scope.setdefault("state", {}), "unknown")
     codes = view.message_codes(now) if view.is_final else ["session_stopping"]
     answer = charging_answers.stopped(
         view, wallet.balance_minor, wallet.held_minor, now, messages.sentence(codes, language)

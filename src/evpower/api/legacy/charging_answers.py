@@ -145,5 +145,5 @@ def stopped(
         "cost_parts": flat["cost_parts"],
         "additional_charge": to_som(max(beyond_minor, 0)),
         "new_balance": to_som(balance_minor - held_minor),
-        "final": view.is_final and view.quarantined_at is None,
+        "final": view.is_final and not view.may_begin(now) and view.quarantined_at is None,
     }  # fmt: skip

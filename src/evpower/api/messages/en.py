@@ -195,6 +195,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "session_refused": "The station refused to start. Nothing was charged.",
     "session_starting": "Charging is starting. Plug the cable into the car.",
     "session_station_lost": "The station can't be reached. Charging may go on; the bill will follow its meter.",
+    "session_may_begin": "Charging is cancelled. If the station begins all the same, it is stopped at once, and only that time is billed.",
     "session_stopping": "Charging is stopping. The bill follows once the station reports its meter.",
     "session_under_review": "Charging is finished. The amount is being checked, and the bill may change.",
     "settlement_not_found": "The settlement was not found.",
