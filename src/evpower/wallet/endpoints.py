@@ -83,6 +83,7 @@ def router(access: Access, db: Database, reader: BalanceReader | None = None) ->
         summary="The caller's own balance",
         responses={200: {"model": Balance, "description": "The balance now"}, **_REFUSALS},
         response_class=Response,
+        openapi_extra={"security": [{"supabaseToken": []}]},
     )
     async def own_balance(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(access.require_client)],
