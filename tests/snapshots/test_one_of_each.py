@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "evpower"
 JSON_READERS = {
     "foundation/json_reader.py": "the reader itself",
     "api/gateway/json_body.py": "refuses bodies, and says where: nothing is read here",
-    "config/problems.py": "may not import foundation; reads a key of the settings",
+    "config/flaws.py": "may not import foundation; reads a key of the settings",
 }
 # Who doubles something or computes a power, and why it is no pause.
 DOUBLINGS = {
