@@ -60,7 +60,7 @@ STATEMENTS = {
     "POST /api/v1/charging/start": 10,
     "GET /api/v1/charging/active": 1,
     "GET /api/v1/charging/status/{session_id}": 1,
-    "POST /api/v1/charging/stop": 14,
+    "POST /api/v1/charging/stop": 15,
     "POST /api/v1/tariffs/estimate": 3,
     # Read once in a second or five, however many call.
     "GET /health": 2,
