@@ -18,7 +18,11 @@ async def watched(db: Database) -> set[str]:
 
 async def aged(owner: Connection, seconds: int) -> None:
     await owner.execute(
-        "update sync.pending set since = clock_timestamp() - make_interval(secs => $1)", seconds
+        """
+        update sync.pending set (since, next_at) = (select at, at
+          from (select clock_timestamp() - make_interval(secs => $1)) as aged (at))
+        """,
+        seconds,
     )
 
 

@@ -71,6 +71,7 @@ async def test_what_another_wrote_there_is_found_and_repaired(
     )
     await switch(there, enable=True)
     [drift] = (await check(db, rpc)).drift
-    assert (drift.theirs.id, drift.theirs.differs) == (str(own.id), "client_tariffs")
+    assert (drift.theirs.id, drift.where) == (str(own.id), "table client_tariffs")
+    assert drift.fields == ("discount_percent",)
     assert (await check(db, rpc, repair=True, deliver=relay.drain)).equal
     assert (await row(there, "client_tariffs", client_id=client))["discount_percent"] == 50
