@@ -88,3 +88,6 @@ grant select, insert, update on payments.reconciliation_days to evpower_app;
 
 -- What an operator accepted in a review, by the provider's reference.
 create index events_accepted on payments.events (provider, provider_ref) where credited_by is not null;
+
+-- Closed clients that have money are looked for again and again.
+create index clients_closed on identity.clients (id) where status = 'closed';

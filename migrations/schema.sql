@@ -4955,6 +4955,8 @@ CREATE INDEX clients_by_email ON identity.clients USING btree (email) WHERE (ema
 
 CREATE INDEX clients_by_phone ON identity.clients USING btree (phone) WHERE (phone IS NOT NULL);
 
+CREATE INDEX clients_closed ON identity.clients USING btree (id) WHERE (status = 'closed'::text);
+
 CREATE UNIQUE INDEX clients_email_key ON identity.clients USING btree (email) WHERE (email_verified AND (status <> 'closed'::text));
 
 CREATE UNIQUE INDEX clients_phone_key ON identity.clients USING btree (phone) WHERE (phone_verified AND (status <> 'closed'::text));

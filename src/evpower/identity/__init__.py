@@ -83,6 +83,7 @@ from evpower.identity.sign_in.refresh import log_out, refresh
 from evpower.identity.sign_in.send import send_code
 from evpower.identity.sign_in.store_accounts import PhoneReview
 from evpower.identity.store import clients_by_id, count_clients, list_clients
+from evpower.identity.store_access import closed_since
 from evpower.identity.store_aliases import (
     IdTag,
     NewAlias,
@@ -168,6 +169,7 @@ __all__ = [
     "clean_name",
     "clients_by_id",
     "close_client",
+    "closed_since",
     "configured_access",
     "configured_admin",
     "configured_deletion",

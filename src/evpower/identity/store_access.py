@@ -1,7 +1,8 @@
 """The SQL of service keys, operators and the audit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -177,3 +178,16 @@ async def acts_before(
         limit,
     )
     return [read_row(Act, row) for row in rows]
+
+
+async def closed_since(connection: Connection, client_ids: Sequence[UUID]) -> dict[UUID, datetime]:
+    """Returns when closed clients asked for deletion, or were closed: what was first."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select c.id, least(c.deletion_requested_at, coalesce((select min(a.at) from identity.audit a
+          where a.subject = c.id::text and a.action = 'client.close'), c.updated_at)) as since
+         from identity.clients c where c.id = any ($1) and c.status = 'closed'
+        """,
+        list(client_ids),
+    )
+    return {row["id"]: row["since"] for row in rows}

@@ -9,6 +9,7 @@ from evpower.foundation.module import Job, Limit, Module, Shared
 from evpower.foundation.purge import purging
 from evpower.identity import Access, OperatorCalls
 from evpower.payments.bank_refund import RefundDesk, settle_open
+from evpower.payments.closed_clients import cancel_bills, watch_money
 from evpower.payments.confirm import Confirmer
 from evpower.payments.jobs import measure, purge_unknown_events, recheck_loop
 from evpower.payments.providers.registry import Providers
@@ -18,6 +19,8 @@ from evpower.payments.reconciliation.daily import DailyReconciliation
 _PURGE_S: Final = 600.0
 _OPEN_REFUNDS_S: Final = 600.0
 _MINUTE_S: Final = 60.0
+_CANCEL_BILLS_S: Final = 5.0
+_WATCH_MONEY_S: Final = 30.0
 
 
 def module(
@@ -55,6 +58,18 @@ def module(
             Job(lambda: recheck_loop(db, providers, confirmer, clock)),
             Job(lambda: DailyReconciliation(db, providers, clock).loop()),
             Job(lambda: every(_OPEN_REFUNDS_S, "open_refunds", lambda _: settle_open(desk))),
+            Job(
+                lambda: every(
+                    _CANCEL_BILLS_S,
+                    "bills_of_closed_clients",
+                    lambda _: cancel_bills(db, providers, confirmer, clock),
+                )
+            ),
+            Job(
+                lambda: every(
+                    _WATCH_MONEY_S, "money_of_closed_clients", lambda _: watch_money(db, clock)
+                )
+            ),
             Job(lambda: every(_PURGE_S, "purge_events", purging(db, clock, purge_unknown_events))),
         ],
         collectors=[lambda: measure(db, clock)],

@@ -9,6 +9,7 @@ import pytest
 
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
+from evpower.identity import close_client
 from tests.charging.money import top_up
 from tests.conftest import Server
 from tests.identity.sign_in.app import Phone, running_phone
@@ -51,6 +52,15 @@ async def test_an_empty_account_is_deleted_and_its_phone_begins_anew(
     assert refused.status_code == 401
     acts = await owner.fetch("select action from identity.audit where subject = $1", str(client))
     assert "client.delete_account" in {row["action"] for row in acts}
+
+
+async def test_a_closed_account_is_shown_to_no_token_of_before(app: Phone, db: Database) -> None:
+    client, token, _ = await signed_in(app)
+    assert (await app.post("auth/delete-account", token=token)).status_code == 200
+    async with db.transaction() as connection:  # as the puller does with a deleted user
+        await close_client(connection, client, actor="sync", reason="the user was deleted")
+    for path in ("auth/me", "profile"):
+        assert (await app.get(path, token)).status_code == 401
 
 
 async def test_an_account_with_money_is_refused_with_the_sum(
