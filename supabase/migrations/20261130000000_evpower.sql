@@ -94,6 +94,31 @@ revoke all on function evpower.session_details() from public, anon, authenticate
 comment on function evpower.session_details() is
   'evpower 0.2.0: returns the columns of a session''s optional facts';
 
+-- 0151_session_limits.sql
+-- Whether public.charging_sessions has the columns of an older backend for what limits a session, of types that hold it:
+-- limit_type energy, amount or none; limit_value in kWh or som. EvPower never adds them. It is asked at each call, so
+-- the project may add or drop them at any time.
+create or replace function evpower.session_limits() returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select count(*) = 2
+    from pg_catalog.pg_attribute a
+   where a.attrelid = to_regclass('public.charging_sessions') and a.attnum > 0 and not a.attisdropped
+         and a.attgenerated = ''
+         and case a.attname
+           when 'limit_type' then
+             a.atttypid = 'text'::regtype
+             or a.atttypid = 'varchar'::regtype and (a.atttypmod < 0 or a.atttypmod >= 4 + length('energy'))
+             or (select count(*) = 3 from pg_catalog.pg_enum e
+                  where e.enumtypid = a.atttypid and e.enumlabel in ('energy', 'amount', 'none'))
+           when 'limit_value' then
+             a.atttypid = 'float8'::regtype
+             or a.atttypid = 'numeric'::regtype and (a.atttypmod < 0 or (a.atttypmod - 4) & 65535 >= 2)
+           else false end
+$$;
+revoke all on function evpower.session_limits() from public, anon, authenticated, service_role;
+comment on function evpower.session_limits() is
+  'evpower 0.2.0: returns whether sessions have columns for their limits';
+
 -- 0155_old_tables.sql
 -- The tables of an older backend that EvPower writes where they are: what phones read of stations, tariffs and
 -- payments.
@@ -1889,6 +1914,17 @@ begin
                           where f.force)
     returning s.id
   ) select coalesce(array_agg(id::text), '{}') into applied_sessions from written;
+  -- By itself, where the project has the columns: a session without a limit_type here is another system's, and keeps
+  -- what it has. No value is the same as 0.
+  if applied_sessions <> '{}' and evpower.session_limits() then
+    execute format($sql$
+      update public.charging_sessions s set limit_type = r.limit_type::%s, limit_value = r.limit_value
+        from jsonb_to_recordset($1 -> 'sessions') as r (id <session>, limit_type text, limit_value numeric)
+       where r.limit_type is not null and s.id = r.id and r.id::text = any ($2)
+         and (s.limit_type::text, round(coalesce(s.limit_value, 0)::numeric, 2))
+             is distinct from (r.limit_type, round(r.limit_value, 2))$sql$,
+      evpower.column_type('public.charging_sessions', 'limit_type')) using payload, applied_sessions;
+  end if;
 
   return coalesce(answers, '[]')
     || coalesce((select jsonb_agg(case
@@ -2188,6 +2224,7 @@ comment on function evpower.apply_each(jsonb) is
 --   A client carries from_version (the version EvPower thinks is here), revision (EvPower's order), and may carry
 --   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
 --   EvPower that was imported), deletion_requested and closed (their contacts go).
+--   A session may carry limit_type and limit_value (text): only then they are written, where the project has the columns.
 -- Raises object_not_in_prerequisite_state while the guard is disabled: nothing is written then.
 -- returns: {"keys": [["client" | "session" | the topic of a row, id, outcome, reason], ...],
 --   "tables": those of an older backend that are here}
@@ -2240,7 +2277,8 @@ notify pgrst, 'reload schema';
 --     transactions that have a version, moment (a weighted sum that sees swapped rows), foreign (transactions
 --     EvPower never wrote), history (a hash of every transaction with its id). Money in som.
 --     sessions: id, client_id, revision (null: not EvPower's), status, energy, cost, details (the optional facts that are
---     known), same (both vocabularies).
+--     known), same (both vocabularies). "limited": one boolean for each id: whether EvPower knows what limits the
+--     session; the details then have it, where this project has the columns, which "limits" tells.
 --   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
 --     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
 --     its id; its time where the project numbers its own; none. "deletion_requested" lists clients whose status is
@@ -2266,6 +2304,7 @@ declare
   size int;
   chunk int;
   short boolean;
+  limits boolean;
   rows jsonb;
   last text;
   strange bigint;
@@ -2278,6 +2317,7 @@ begin
   chunk := case when payload ->> 'chunk' is not null then least(greatest((payload ->> 'chunk')::int, 1), 5000) end;
   short := coalesce((payload ->> 'short')::boolean, false);
 
+  limits := topic = 'sessions' and evpower.session_limits();
   if topic = 'clients' and chunk is not null then
     select coalesce(array_agg(i::<client>), '{}') into requested
       from jsonb_array_elements_text(coalesce(payload -> 'deletion_requested', '[]')) i;
@@ -2302,12 +2342,14 @@ begin
       select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
                s.id::text, s.user_id::text, s.revision::text, s.status::text,
                trim_scale(s.energy::numeric * 1000)::text, trim_scale(s.amount::numeric * 100)::text,
-               <details>::text, (<same>)::text], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
-        from (select i.value::<session> as id, i.nr, (i.nr - 1) / chunk as part
-                from jsonb_array_elements_text(payload -> 'ids') with ordinality i (value, nr)) k
+               (<details>)::text, (<same>)::text], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
+        from (select i.value::<session> as id, i.limited::boolean and limits as limited, i.nr, (i.nr - 1) / chunk as part
+                from rows from (jsonb_array_elements_text(payload -> 'ids'),
+                                jsonb_array_elements_text(payload -> 'limited')) with ordinality i (value, limited, nr)
+               where i.value is not null) k
         left join public.charging_sessions s on s.id = k.id
        group by k.part) h;
-    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>');
+    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>', 'limits', limits);
 
   elsif topic = 'people' then
     select jsonb_agg(h.hash order by h.part) into rows from (
@@ -2411,11 +2453,15 @@ begin
              'energy', s.energy::numeric::text, 'cost', s.amount::numeric::text, 'details', <details>,
              'same', <same>))
       into rows
-      from public.charging_sessions s where s.id = any (session_ids);
+      from (select i.id, i.limited::boolean and limits as limited
+              from rows from (unnest(session_ids),
+                              jsonb_array_elements_text(payload -> 'limited')) as i (id, limited)
+             where i.id is not null) k
+      join public.charging_sessions s on s.id = k.id;
   else
     raise exception 'there is no topic %', topic using errcode = 'invalid_parameter_value';
   end if;
-  return jsonb_build_object('rows', coalesce(rows, '[]'), 'next', last, 'by', '<by>');
+  return jsonb_build_object('rows', coalesce(rows, '[]'), 'next', last, 'by', '<by>', 'limits', limits);
 end
 $function$
 $body$;
@@ -2438,7 +2484,10 @@ begin
     else '''''' end);
   body := replace(body, '<details>', format('jsonb_strip_nulls(jsonb_build_object(%s))', coalesce((
     select string_agg(format('%1$L, s.%1$I::text', d.name), ', ' order by d.nr)
-      from unnest(evpower.session_details()) with ordinality d (name, nr)), '')));
+      from unnest(evpower.session_details()) with ordinality d (name, nr)), ''))
+    || $sql$ || case when k.limited then jsonb_build_object('limit_type', coalesce(to_jsonb(s) ->> 'limit_type', ''),
+         'limit_value', trim_scale(round(coalesce(to_jsonb(s) ->> 'limit_value', '0')::numeric, 2))::text)
+       else '{}' end$sql$);
   body := replace(body, '<same>', $sql$s.client_id::text = s.user_id::text
             and s.energy_consumed::numeric = s.energy::numeric and s.total_cost::numeric = s.amount::numeric
             and s.end_time is not distinct from s.stop_time$sql$);
@@ -2746,6 +2795,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0130_record_of', 'function', 'evpower.record_of(text,text[])', ''),
     ('0140_client_is', 'function', 'evpower.client_is(text)', ''),
     ('0150_session_details', 'function', 'evpower.session_details()', ''),
+    ('0151_session_limits', 'function', 'evpower.session_limits()', ''),
     ('0155_old_tables', 'function', 'evpower.old_tables()', ''),
     ('0156_tables_of_others', 'function', 'evpower.tables_of_others()', ''),
     ('0160_guard', 'table', 'evpower.guard', ''),

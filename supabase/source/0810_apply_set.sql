@@ -202,6 +202,17 @@ begin
                           where f.force)
     returning s.id
   ) select coalesce(array_agg(id::text), '{}') into applied_sessions from written;
+  -- By itself, where the project has the columns: a session without a limit_type here is another system's, and keeps
+  -- what it has. No value is the same as 0.
+  if applied_sessions <> '{}' and evpower.session_limits() then
+    execute format($sql$
+      update public.charging_sessions s set limit_type = r.limit_type::%s, limit_value = r.limit_value
+        from jsonb_to_recordset($1 -> 'sessions') as r (id <session>, limit_type text, limit_value numeric)
+       where r.limit_type is not null and s.id = r.id and r.id::text = any ($2)
+         and (s.limit_type::text, round(coalesce(s.limit_value, 0)::numeric, 2))
+             is distinct from (r.limit_type, round(r.limit_value, 2))$sql$,
+      evpower.column_type('public.charging_sessions', 'limit_type')) using payload, applied_sessions;
+  end if;
 
   return coalesce(answers, '[]')
     || coalesce((select jsonb_agg(case

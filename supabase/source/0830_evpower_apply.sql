@@ -6,6 +6,7 @@
 --   A client carries from_version (the version EvPower thinks is here), revision (EvPower's order), and may carry
 --   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
 --   EvPower that was imported), deletion_requested and closed (their contacts go).
+--   A session may carry limit_type and limit_value (text): only then they are written, where the project has the columns.
 -- Raises object_not_in_prerequisite_state while the guard is disabled: nothing is written then.
 -- returns: {"keys": [["client" | "session" | the topic of a row, id, outcome, reason], ...],
 --   "tables": those of an older backend that are here}

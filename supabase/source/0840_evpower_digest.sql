@@ -6,7 +6,8 @@
 --     transactions that have a version, moment (a weighted sum that sees swapped rows), foreign (transactions
 --     EvPower never wrote), history (a hash of every transaction with its id). Money in som.
 --     sessions: id, client_id, revision (null: not EvPower's), status, energy, cost, details (the optional facts that are
---     known), same (both vocabularies).
+--     known), same (both vocabularies). "limited": one boolean for each id: whether EvPower knows what limits the
+--     session; the details then have it, where this project has the columns, which "limits" tells.
 --   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
 --     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
 --     its id; its time where the project numbers its own; none. "deletion_requested" lists clients whose status is
@@ -32,6 +33,7 @@ declare
   size int;
   chunk int;
   short boolean;
+  limits boolean;
   rows jsonb;
   last text;
   strange bigint;
@@ -44,6 +46,7 @@ begin
   chunk := case when payload ->> 'chunk' is not null then least(greatest((payload ->> 'chunk')::int, 1), 5000) end;
   short := coalesce((payload ->> 'short')::boolean, false);
 
+  limits := topic = 'sessions' and evpower.session_limits();
   if topic = 'clients' and chunk is not null then
     select coalesce(array_agg(i::<client>), '{}') into requested
       from jsonb_array_elements_text(coalesce(payload -> 'deletion_requested', '[]')) i;
@@ -68,12 +71,14 @@ begin
       select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
                s.id::text, s.user_id::text, s.revision::text, s.status::text,
                trim_scale(s.energy::numeric * 1000)::text, trim_scale(s.amount::numeric * 100)::text,
-               <details>::text, (<same>)::text], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
-        from (select i.value::<session> as id, i.nr, (i.nr - 1) / chunk as part
-                from jsonb_array_elements_text(payload -> 'ids') with ordinality i (value, nr)) k
+               (<details>)::text, (<same>)::text], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
+        from (select i.value::<session> as id, i.limited::boolean and limits as limited, i.nr, (i.nr - 1) / chunk as part
+                from rows from (jsonb_array_elements_text(payload -> 'ids'),
+                                jsonb_array_elements_text(payload -> 'limited')) with ordinality i (value, limited, nr)
+               where i.value is not null) k
         left join public.charging_sessions s on s.id = k.id
        group by k.part) h;
-    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>');
+    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>', 'limits', limits);
 
   elsif topic = 'people' then
     select jsonb_agg(h.hash order by h.part) into rows from (
@@ -177,11 +182,15 @@ begin
              'energy', s.energy::numeric::text, 'cost', s.amount::numeric::text, 'details', <details>,
              'same', <same>))
       into rows
-      from public.charging_sessions s where s.id = any (session_ids);
+      from (select i.id, i.limited::boolean and limits as limited
+              from rows from (unnest(session_ids),
+                              jsonb_array_elements_text(payload -> 'limited')) as i (id, limited)
+             where i.id is not null) k
+      join public.charging_sessions s on s.id = k.id;
   else
     raise exception 'there is no topic %', topic using errcode = 'invalid_parameter_value';
   end if;
-  return jsonb_build_object('rows', coalesce(rows, '[]'), 'next', last, 'by', '<by>');
+  return jsonb_build_object('rows', coalesce(rows, '[]'), 'next', last, 'by', '<by>', 'limits', limits);
 end
 $function$
 $body$;
@@ -204,7 +213,10 @@ begin
     else '''''' end);
   body := replace(body, '<details>', format('jsonb_strip_nulls(jsonb_build_object(%s))', coalesce((
     select string_agg(format('%1$L, s.%1$I::text', d.name), ', ' order by d.nr)
-      from unnest(evpower.session_details()) with ordinality d (name, nr)), '')));
+      from unnest(evpower.session_details()) with ordinality d (name, nr)), ''))
+    || $sql$ || case when k.limited then jsonb_build_object('limit_type', coalesce(to_jsonb(s) ->> 'limit_type', ''),
+         'limit_value', trim_scale(round(coalesce(to_jsonb(s) ->> 'limit_value', '0')::numeric, 2))::text)
+       else '{}' end$sql$);
   body := replace(body, '<same>', $sql$s.client_id::text = s.user_id::text
             and s.energy_consumed::numeric = s.energy::numeric and s.total_cost::numeric = s.amount::numeric
             and s.end_time is not distinct from s.stop_time$sql$);

@@ -11,6 +11,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0130_record_of', 'function', 'evpower.record_of(text,text[])', ''),
     ('0140_client_is', 'function', 'evpower.client_is(text)', ''),
     ('0150_session_details', 'function', 'evpower.session_details()', ''),
+    ('0151_session_limits', 'function', 'evpower.session_limits()', ''),
     ('0155_old_tables', 'function', 'evpower.old_tables()', ''),
     ('0156_tables_of_others', 'function', 'evpower.tables_of_others()', ''),
     ('0160_guard', 'table', 'evpower.guard', ''),

@@ -1,4 +1,8 @@
-"""SQL of a session as Supabase shows it: while it charges, with the figures of its progress."""
+"""SQL of a session as Supabase shows it: while it charges, with the figures of its progress.
+
+`limit_type` and `limit_value` (kWh or som) are null of a session that another system began. Of two
+limits energy is the one that is named; a limit of the state of charge is none.
+"""
 
 from typing import Final
 
@@ -9,7 +13,11 @@ SHOWN_SESSIONS: Final = """
         coalesce(p.energy_kwh, s.energy_kwh) as energy_kwh,
         coalesce(p.cost_minor, s.cost_minor) as cost_minor,
         coalesce(p.cost_som, s.cost_som) as cost_som,
-        s.revision + coalesce(r.revision, 0) as revision, s.created_at, s.updated_at, s.details
+        s.revision + coalesce(r.revision, 0) as revision, s.created_at, s.updated_at, s.details,
+        case when s.started_by is null then null when s.limit_energy_wh is not null then 'energy'
+             when s.limit_amount_minor is not null then 'amount' else 'none' end as limit_type,
+        case when s.started_by is not null
+             then coalesce(s.limit_energy_kwh, s.limit_amount_som, 0) end as limit_value
    from charging.sessions_public s
    left join charging.progress_public r on r.session_id = s.id
    left join charging.progress_public p

@@ -15,6 +15,7 @@ ConflictKind = Literal[
     "balance_by_hand",
     "balance_by_driver",
     "vehicle_plate_by_hand",
+    "limit_by_hand",
     "profile_differs",
     "contact_taken",
     "contact_unusable",
@@ -76,6 +77,13 @@ _ROWS: Final = (
         "The `vehicle_plate` of a session was changed in Supabase by hand",
         "session",
         "The check finds it; with repair, EvPower's plate is written again, or null if it has none",
+        "evpower_sync_drift",
+    ),
+    _row(
+        "limit_by_hand",
+        "`limit_type` or `limit_value` of a session begun here was changed in Supabase by hand",
+        "session",
+        "The check finds it; with repair, EvPower's limit is written again",
         "evpower_sync_drift",
     ),
     _row(

@@ -154,7 +154,8 @@ with requested as (
          s.start_time, s.ended_at as stop_time, s.ended_at as end_time,
          s.energy_kwh::text as energy, s.energy_kwh::text as energy_consumed,
          s.cost_som::text as amount, s.cost_som::text as total_cost,
-         s.status, s.revision, s.created_at, s.updated_at, s.details, a.force
+         s.status, s.revision, s.created_at, s.updated_at, s.details, a.force,
+         s.limit_type, s.limit_value::text as limit_value
     from requested a join {SHOWN_SESSIONS} s on s.id = a.key
 )
 select coalesce(json_agg(l), '[]')::text from lines l

@@ -15,6 +15,7 @@ import orjson
 
 from evpower.foundation.db import Database, Record
 from evpower.sync.errors import TargetRefuses, TargetUnavailable
+from evpower.sync.inbound.remote_users import parse_id
 from evpower.sync.model import ClientDigest, ComparedTopic, SessionDigest
 from evpower.sync.reconciliation import store_digests
 from evpower.sync.supabase_rpc import Rpc
@@ -52,23 +53,27 @@ class TheirPage:
 
 
 class Digests:
-    """Reads both sides concurrently; remembers what identifies a transaction in this project."""
+    """Reads both sides concurrently; remembers what this project has.
+
+    That is what identifies a transaction, and whether sessions have columns for their limits.
+    """
 
     def __init__(self, db: Database, rpc: Rpc) -> None:
         self._db = db
         self._rpc = rpc
         self._by: By = "id"
+        self._limits = False
 
     async def differing(self, part: Part, keys: Sequence[DigestKey]) -> list[UUID]:
         """Returns the keys of hashes that differ: some of these keys may differ."""
         if not keys:
             return []
         ids = [key.id for key in keys]
-        ours, (theirs, by) = await asyncio.gather(
+        known = (self._by, self._limits)
+        ours, theirs = await asyncio.gather(
             self._our_hashes(part, ids), self._their_hashes(part, keys)
         )
-        if self._by != by:
-            self._by = by
+        if known != (self._by, self._limits):
             ours = await self._our_hashes(part, ids)
         if len(theirs) != len(ours):
             raise TargetUnavailable(f"{_FUNCTION} returned another number of hashes")
@@ -85,14 +90,14 @@ class Digests:
             if topic == "client":
                 rows: list[Record] = await connection.fetch(store_digests.CLIENTS[self._by], keys)
                 return {row["id"]: _our_client(row) for row in rows}
-            rows = await connection.fetch(store_digests.SESSIONS, keys)
+            rows = await connection.fetch(store_digests.SESSIONS[self._limits], keys)
             return {row["id"]: _our_session(row) for row in rows}
 
     async def theirs(self, topic: ComparedTopic, ids: Sequence[str]) -> dict[str, Digest]:
         """Returns Supabase's digests of these keys."""
-        response = await self._ask({"topic": _TOPIC[topic], "ids": list(ids)})
+        request: dict[str, object] = {"topic": _TOPIC[topic], "ids": list(ids)}
+        response = await self._ask_of_keys(request)
         try:
-            self._by = cast("By", response.get("by") or self._by)
             rows = cast("list[Mapping[str, object]]", response["rows"])
             read = _their_client if topic == "client" else _their_session
             return {row.id: row for row in map(read, rows)}
@@ -158,13 +163,16 @@ class Digests:
             raise _unknown_form() from error
 
     async def _our_hashes(self, part: Part, ids: Sequence[UUID]) -> list[str]:
+        sql = (
+            store_digests.SESSION_HASHES[self._limits]
+            if part == "session"
+            else store_digests.HASHES[part][self._by]
+        )
         async with self._db.connection() as connection:
-            rows: list[Record] = await connection.fetch(
-                store_digests.HASHES[part][self._by], ids, CHUNK
-            )
+            rows: list[Record] = await connection.fetch(sql, ids, CHUNK)
         return [row["hash"] for row in rows]
 
-    async def _their_hashes(self, part: Part, keys: Sequence[DigestKey]) -> tuple[list[str], By]:
+    async def _their_hashes(self, part: Part, keys: Sequence[DigestKey]) -> list[str]:
         request: dict[str, object] = {
             "topic": _TOPIC[part],
             "ids": [str(key.id) for key in keys],
@@ -172,15 +180,37 @@ class Digests:
         }
         if part == "client":
             request["deletion_requested"] = [str(key.id) for key in keys if key.deletion_requested]
-        response = await self._ask(request)
+        response = await self._ask_of_keys(request)
         if "hashes" not in response:
             raise TargetRefuses(f"{_FUNCTION} is an older version: apply supabase/migrations/")
         try:
-            return [str(value) for value in cast("list[object]", response["hashes"])], cast(
-                "By", response["by"]
-            )
+            return [str(value) for value in cast("list[object]", response["hashes"])]
         except (KeyError, TypeError) as error:
             raise _unknown_form() from error
+
+    async def _ask_of_keys(self, request: Mapping[str, object]) -> Mapping[str, object]:
+        """Asks about the request's keys, and learns what this project has.
+
+        Whether sessions have columns for their limits is said in the response: then it is asked
+        again, with the sessions of which EvPower knows the limit.
+        """
+        payload = await self._with_limited(request)
+        response = await self._ask(payload)
+        self._by = cast("By", response.get("by") or self._by)
+        if request["topic"] != "sessions" or self._limits == (response.get("limits") is True):
+            return response
+        self._limits = not self._limits
+        return await self._ask(await self._with_limited(request))
+
+    async def _with_limited(self, request: Mapping[str, object]) -> Mapping[str, object]:
+        if request["topic"] != "sessions" or not self._limits:
+            return request
+        ids = cast("list[str]", request["ids"])
+        keys = [key for key in map(parse_id, ids) if key is not None]
+        async with self._db.connection() as connection:
+            rows: list[Record] = await connection.fetch(store_digests.LIMITED, keys)
+        limited = {row["id"] for row in rows}
+        return {**request, "limited": [key in limited for key in ids]}
 
     async def _ask(self, payload: Mapping[str, object]) -> Mapping[str, object]:
         response = await self._rpc.call(_FUNCTION, orjson.dumps({"payload": payload}))

@@ -32,7 +32,13 @@ _CLIENT_LINE: Final = """c.id::text, w.balance_minor::text, w.held_minor::text, 
          else c.public_status end,
     (select {history} from wallet.transactions_public t where t.client_id = c.id)"""
 _SESSION_LINE: Final = """s.id::text, s.client_id::text, s.revision::text, s.status,
-    s.energy_wh::text, s.cost_minor::text, coalesce(s.details, '{}')::text, 'true'"""
+    s.energy_wh::text, s.cost_minor::text, coalesce({details}, '{}')::text, 'true'"""
+# Where Supabase has columns for what limits a session, it is compared as two more details.
+_DETAILS: Final[Mapping[bool, str]] = {
+    False: "s.details",
+    True: """(s.details || case when s.limit_type is null then '{}' else jsonb_build_object(
+      'limit_type', s.limit_type, 'limit_value', trim_scale(round(s.limit_value, 2))::text) end)""",
+}
 # A client that has a user in Supabase, no block from before EvPower, and one email everywhere.
 _PROFILE_LINE: Final = """k.id::text, c.email, regexp_replace(c.phone, '\\D', '', 'g'), c.name,
     case when c.deletion_requested_at is null then 'u---' else 'ul--' end
@@ -55,10 +61,17 @@ HASHES: Final[Mapping[str, Mapping[str, str]]] = {
             """,
         )
     ),
-    "session": _of_each(_hashes(_SESSION_LINE, f"left join {SHOWN_SESSIONS} s on s.id = k.id")),
     "profile": _of_each(
         _hashes(_PROFILE_LINE, "left join identity.clients_public c on c.id = k.id")
     ),
+}
+
+SESSION_HASHES: Final[Mapping[bool, str]] = {
+    limits: _hashes(
+        _SESSION_LINE.replace("{details}", details),
+        f"left join {SHOWN_SESSIONS} s on s.id = k.id",
+    )
+    for limits, details in _DETAILS.items()
 }
 
 CLIENTS: Final[Mapping[str, str]] = _of_each(f"""
@@ -76,10 +89,19 @@ select c.id::text as id, w.balance_minor, w.held_minor, w.version, c.public_stat
  where c.id = any ($1::uuid[])
 """)
 
-SESSIONS: Final = f"""
+SESSIONS: Final[Mapping[bool, str]] = {
+    limits: f"""
 select s.id::text as id, s.client_id::text as client_id, s.revision, s.status, s.energy_wh,
-       s.cost_minor, s.details
+       s.cost_minor, {details} as details
   from {SHOWN_SESSIONS} s where s.id = any ($1::uuid[])
+"""
+    for limits, details in _DETAILS.items()
+}
+
+# Of which of these sessions EvPower knows what limits them: those begun here.
+LIMITED: Final = """
+select s.id::text as id from charging.sessions_public s
+ where s.id = any ($1::uuid[]) and s.started_by is not null
 """
 
 # Of the transactions Supabase has, the first of each client that is a different one here.
