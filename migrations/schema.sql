@@ -506,8 +506,10 @@ begin
   with e as (
     select i.ord, i.provider, i.event_id, i.body_sha256, coalesce(a.id, i.payment_id) as payment_id, i.order_id,
            i.provider_ref, i.status, i.paid_minor, i.currency, i.refunded_minor, i.occurred_at,
-           -- What an operator entered by hand is not credited once more; its receipt names the invoice or the reference.
-           case when i.doubt is not null or i.status <> 'approved' or i.provider_ref = p.credited_ref then i.doubt
+           -- What an operator entered by hand is not credited once more, nor by its return; its receipt names the invoice or
+           -- the reference.
+           case when i.doubt is not null or i.status in ('canceled', 'processing') or i.provider_ref = p.credited_ref
+                then i.doubt
                 when exists (select from payments.payments c where c.provider = 'manual'
                                 and c.provider_ref in (p.invoice_id, i.provider_ref)) then 'entered_as_cash'
                 end as doubt,

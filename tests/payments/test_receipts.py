@@ -159,3 +159,20 @@ async def decided(db: Database, decision: Any) -> None:
             connection, invoice_id=review.payment.invoice_id, decision=decision, operator="aida",
             reason="the bank's cabinet", now=utc_now(),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"status": "partial_refund", "refunded_minor": 3_000},
+     {"status": "refunded", "refunded_minor": 10_000}],
+    ids=["a part", "all"],
+)  # fmt: skip
+async def test_money_that_was_entered_is_not_credited_by_its_return_either(
+    db: Database, books: Owner, owner: Connection, client_id: UUID, facts: dict[str, Any]
+) -> None:
+    """The first that the bank says of it may be that it is paid and given back."""
+    order = await payment(owner, client_id)
+    await take_cash(db, client_id, receipt="t1", amount_minor=10_000)
+    confirmation = await books.confirmer.confirm(event(order, provider_ref="t1", **facts))
+    assert (confirmation.outcome, confirmation.review) == ("review", "entered_as_cash")
+    assert await balance(owner, client_id) == 10_000
