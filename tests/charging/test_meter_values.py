@@ -342,16 +342,17 @@ class TestAfterTheEnd:
         assert await place.alerts() == ["energy_after_stop"]
         assert await place.commands() == ["remote_stop", "set_charging_profile"]
 
-    async def test_values_without_an_id_a_day_later_are_of_no_ended_transaction(
-        self, place: ChargingPlace
+    @pytest.mark.parametrize(("minutes", "tail_wh"), [(60, 8_000), (60.1, 0), (24 * 60, 0)])
+    async def test_values_without_an_id_are_of_the_ended_transaction_for_an_hour(
+        self, place: ChargingPlace, minutes: float, tail_wh: int
     ) -> None:
         _, transaction = await place.charging(await place.driver())
         place.later(2)
         await place.stop(transaction, 1_000)
-        place.later(24 * 60)
+        place.later(minutes)
         await place.values(None, 9_000)
-        assert (await place.progress(transaction))["tail_wh"] == 0
-        assert await place.alerts() == []
+        assert (await place.progress(transaction))["tail_wh"] == tail_wh
+        assert await place.alerts() == (["energy_after_stop"] if tail_wh else [])
 
     async def test_edge_23_values_never_open_a_session_again(self, place: ChargingPlace) -> None:
         session, transaction = await place.charging(await place.driver())

@@ -1,5 +1,6 @@
 """What a station's start becomes: a session's, a card's, unattributed, or one that is known."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -9,6 +10,7 @@ from tests.charging.site import STATION, Site
 from tests.stations.scenario import draft
 
 CARD = "04A1B2C3D4E5F6"
+SECOND = timedelta(seconds=1)
 
 
 async def test_a_start_by_the_tag_begins_the_session(site: Site) -> None:
@@ -27,6 +29,20 @@ async def test_a_start_by_the_tag_begins_the_session(site: Site) -> None:
         "driver", started.session_id, 1000,
     )  # fmt: skip
     assert await site.holds(started.session_id) == [(1, 200, "open")]
+
+
+@pytest.mark.parametrize(
+    ("ago", "counts"),
+    [(timedelta(days=30), True), (timedelta(days=30, seconds=1), False), (-SECOND, False)],
+)
+async def test_the_stations_time_counts_where_it_can_be_true(
+    site: Site,
+    ago: timedelta,
+    counts: bool,  # noqa: FBT001
+) -> None:
+    at = site.now - ago
+    row = await site.transaction((await site.begin("DEADBEEF", at=at)).transaction_id)
+    assert row["started_at"] == (at if counts else site.now)
 
 
 class TestEcho:

@@ -319,6 +319,18 @@ class TestReasons:
         await place.stop(transaction, 7_500, reason=sent)
         assert await place.value("end_reason", session) == reason
 
+    @pytest.mark.parametrize(
+        ("minutes", "wh", "reason"),
+        [(2, 0, "car_took_nothing"), (2.1, 0, "stopped_at_station"), (2, 1, "stopped_at_station")],
+    )
+    async def test_a_car_that_took_nothing_ends_it_within_2_min(
+        self, place: ChargingPlace, minutes: float, wh: int, reason: str
+    ) -> None:
+        session, transaction = await place.charging(await place.driver())
+        place.later(minutes)
+        await place.stop(transaction, wh, reason="Local")
+        assert await place.value("end_reason", session) == reason
+
     async def test_a_stop_that_was_asked_for_is_the_reason(self, place: ChargingPlace) -> None:
         client = await place.driver()
         session, transaction = await place.charging(client)

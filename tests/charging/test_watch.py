@@ -281,6 +281,24 @@ class TestLateFigures:
         await place.stop(-1, 7_600)
         assert await place.bills(session) == [(7_500, 90), (7_600, 91)]
 
+    @pytest.mark.parametrize("minutes_over", [0, 1])
+    async def test_a_stop_without_an_id_finds_the_estimated_end_for_30_days(
+        self, place: ChargingPlace, minutes_over: int
+    ) -> None:
+        _, session, transaction = await used(place)
+        await place.status("available")
+        place.later(2)
+        await place.frame()
+        await place.watch()
+        ended_at = await place.owner.fetchval(
+            "select ended_at from charging.transactions where id = $1", transaction
+        )
+        place.now = ended_at + timedelta(days=30, minutes=minutes_over)
+        await place.stop(-1, 7_600)
+        late = [] if minutes_over else [(7_600, 91)]
+        assert await place.bills(session) == [(7_500, 90), *late]
+        assert await place.alerts() == ["stop_unmatched"] * minutes_over
+
     async def test_energy_after_an_estimated_end_is_stopped_and_billed_a_day_later(
         self, place: ChargingPlace
     ) -> None:
