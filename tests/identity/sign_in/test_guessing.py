@@ -1,6 +1,8 @@
 """Guessing voids the code, never the phone: its owner and all others still sign in."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import EvPowerError
@@ -112,6 +114,15 @@ async def test_a_code_ends_after_five_minutes(phones: Phones) -> None:
     await phones.ask(phone)
     phones.clock.forward(minutes=5)
     assert await guess(phones, phone, phones.inbox.code(phone), HOME) == "invalid_code"
+
+
+async def test_a_code_that_ends_while_auth_is_asked_signs_in_no_one(phones: Phones) -> None:
+    phone = new_phone()
+    await phones.ask(phone)
+    passed = iter([timedelta(), timedelta(minutes=5)])
+    calls = replace(phones.calls, clock=lambda: phones.clock() + next(passed))
+    refused = await refusal_of(replace(phones, calls=calls).type(phone, phones.inbox.code(phone)))
+    assert (refused.code, next(passed, None)) == ("invalid_code", None)
 
 
 async def test_a_code_is_for_its_phone(phones: Phones) -> None:
