@@ -8,6 +8,7 @@ from evpower.foundation.db import Connection
 from evpower.foundation.errors import EvPowerError
 from evpower.payments import Payment, cancel
 from tests.payments.conftest import Scenario
+from tests.payments.test_confirm import event
 
 
 async def canceled(scenario: Scenario, invoice_id: str, **by: str) -> Payment:
@@ -57,6 +58,15 @@ async def test_a_payment_that_arrives_nevertheless_is_credited(scenario: Scenari
     await scenario.pay(begun)
     await scenario.until_approved(begun)
     assert await scenario.balance() == 10_000
+
+
+async def test_one_in_review_stays_as_it_is_at_the_bank(scenario: Scenario) -> None:
+    begun = await scenario.top_up(100)
+    less = event(begun["order_id"], paid_minor=9_000)
+    assert (await scenario.confirmer.confirm(less)).review == "amount_mismatch"
+    before = await at_bank(scenario, begun)
+    assert await refused(scenario, begun["invoice_id"]) == "cannot_cancel"
+    assert await at_bank(scenario, begun) == before != ["canceled"]
 
 
 @pytest.mark.parametrize("mode", ["error", "lost"])

@@ -9,6 +9,7 @@ import pytest
 
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
+from evpower.payments import refund_payment
 from evpower.payments.confirm import Confirmer
 from evpower.payments.model import Event
 from evpower.payments.store import confirm_many
@@ -151,6 +152,35 @@ async def test_events_of_one_payment_wait_for_each_other(
         await confirm_many(owner, [report(**before)])
     done = await two_statements(dsn, report(**first), report(**second))
     assert done.outcome == outcome
+
+
+async def test_a_cancellation_of_a_further_payment_waits_for_an_operators_return(
+    db: Database, owner: Connection, client_id: UUID
+) -> None:
+    """The bank reports the same return so, and without an amount."""
+    order = await payment(owner, client_id)
+    for ref in ("first", "second"):
+        await confirm_many(owner, [event(order, provider_ref=ref)])
+    reported = event(order, provider_ref="second", status="canceled", paid_minor=None)
+    invoice = await owner.fetchval("select invoice_id from payments.payments where attempt_of > 0")
+
+    async def report() -> str:
+        async with db.transaction() as connection:
+            [done] = await confirm_many(connection, [reported])
+        return done.outcome
+
+    async with db.transaction() as connection:
+        await refund_payment(
+            connection, invoice_id=invoice, amount_minor=10_000, operator="aida",
+            reason="as the bank did", reference="b1",
+        )  # fmt: skip
+        task = asyncio.create_task(report())
+
+        async def waits() -> bool:
+            return task.done() or await lock_waits(owner) > 0
+
+        await until(waits, "the report neither waits nor ends")
+    assert (await task, await balance(owner, client_id)) == ("ignored", 10_000)
 
 
 class Crossing:

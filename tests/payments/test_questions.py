@@ -1,6 +1,7 @@
 """Notices that are only questions: the provider is asked, at once or seldom, and never believed."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 from urllib.parse import parse_qs
 
@@ -11,6 +12,7 @@ import pytest
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Invalid
 from evpower.foundation.http import HttpClient
+from evpower.payments import questions
 from evpower.payments.providers.protocol import (
     BillStatus,
     NoticeAnswer,
@@ -29,6 +31,7 @@ class AskingProvider(SandboxProvider):
 
     questions = 0
     seen: list[NoticeRequest]
+    after_the_answer: Callable[[], Awaitable[None]] | None = None  # once, before it is applied
 
     def read_notice(self, request: NoticeRequest, now: Any) -> Question:  # type: ignore[override]
         del now
@@ -52,7 +55,11 @@ class AskingProvider(SandboxProvider):
 
     async def fetch_status(self, **about: Any) -> BillStatus:  # type: ignore[override]
         self.questions += 1
-        return await super().fetch_status(**about)
+        answer = await super().fetch_status(**about)
+        then, self.after_the_answer = self.after_the_answer, None
+        if then is not None:
+            await then()
+        return answer
 
 
 @pytest.fixture
@@ -138,6 +145,22 @@ class TestProven:
         await recheck(scenario)
         assert await scenario.balance() == 10_000
 
+    async def test_a_notice_while_the_bank_is_asked_is_not_lost(
+        self, scenario: Scenario, asking: AskingProvider
+    ) -> None:
+        begun = await paid(scenario)
+
+        async def pay_once_more() -> None:
+            await scenario.pay(begun, again=True, delay_s=86_000)
+            await tell(scenario, order_id=begun["order_id"], signed=True)
+
+        asking.after_the_answer = pay_once_more
+        await tell(scenario, order_id=begun["order_id"], signed=True)
+        assert await scenario.balance() == 10_000
+        scenario.clock.forward(seconds=6)
+        await recheck(scenario)
+        assert await scenario.balance() == 20_000
+
     async def test_an_order_of_no_payment_is_recorded(
         self, scenario: Scenario, owner: Connection, asking: AskingProvider
     ) -> None:
@@ -218,6 +241,17 @@ class TestUnproven:
         assert (await tell(scenario, order_id="no-such-order")).status_code == 401
         assert await owner.fetchval("select count(*) from payments.events") == 0
         assert asking.questions == 0
+
+
+async def test_the_bank_is_asked_about_so_many_unknown_orders_a_minute(
+    scenario: Scenario, asking: AskingProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "UNPROVEN_PER_MINUTE", 1)
+    work = questions.Questions(scenario.db, scenario.confirmer, scenario.clock)
+    for number in range(4):  # a minute may end meanwhile
+        result = await work.ask(asking, Question(f"no-order-{number}", trusted=True))
+        assert result == NoticeResult(None, "unknown_payment")
+    assert 1 <= asking.questions <= 2
 
 
 async def test_the_adapter_sees_the_whole_request(

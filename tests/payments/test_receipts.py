@@ -1,5 +1,6 @@
 """Money of a bank that an operator enters by hand: once, by whichever of its two names."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -9,12 +10,15 @@ import pytest
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict
-from evpower.payments import in_review, refund_payment, resolve
+from evpower.payments import cash, in_review, refund_payment, resolve
+from evpower.payments.manual import credit_by_hand
 from tests.payments.conftest import payment
+from tests.payments.interleave import lock_waits
 from tests.payments.listed_provider import ListedProvider
 from tests.payments.test_by_hand import code_of, take_cash
 from tests.payments.test_confirm import event
 from tests.payments.test_reconcile import Owner, balance, item
+from tests.waiting import until
 
 LOST: dict[str, Any] = {"receipt": "egbn8852afs6", "amount_minor": 15_000}
 LOST_ORDER = "qr_topup_egbn8852afs6"
@@ -73,6 +77,36 @@ async def test_a_notice_about_a_lost_order_ties_its_names(
     await books.confirmer.confirm(event(LOST_ORDER, provider_ref="0257098190"))
     await take_cash(db, client_id, **LOST)
     assert await code_of(db, client_id, receipt="0257098190") == "entered_already"
+    assert await balance(owner, client_id) == 15_000
+
+
+async def test_a_lost_order_is_tied_whichever_name_was_entered_first(
+    db: Database, books: Owner, client_id: UUID
+) -> None:
+    for order in (LOST_ORDER, "card_topup_other"):
+        await books.confirmer.confirm(event(order))
+    await take_cash(db, client_id, receipt=f"ref-of-{LOST_ORDER}")
+    assert await code_of(db, client_id, **LOST) == "entered_already"
+    await take_cash(db, client_id, receipt="other/2")  # its further payment may be this one
+    assert await code_of(db, client_id, receipt="ref-of-card_topup_other") == "entered_already"
+
+
+async def test_both_names_at_once_are_one_entry(
+    db: Database, books: Owner, owner: Connection, client_id: UUID
+) -> None:
+    await books.confirmer.confirm(event(LOST_ORDER, provider_ref="t1"))
+    async with db.transaction() as connection:
+        await cash(
+            connection, client_id=client_id, operator="aida", reason="restored",
+            now=utc_now(), **LOST,
+        )  # fmt: skip
+        other = asyncio.create_task(code_of(db, client_id, receipt="t1"))
+
+        async def waits() -> bool:
+            return other.done() or await lock_waits(owner) > 0
+
+        await until(waits, "the second entry neither waits nor ends")
+    assert await other == "entered_already"
     assert await balance(owner, client_id) == 15_000
 
 
@@ -137,6 +171,62 @@ async def test_money_in_review_is_decided_there_and_then_entered_once(
     with pytest.raises(Conflict, match="entered by hand"):
         await decided(db, "accept")
     assert await balance(owner, client_id) == 9_000
+
+
+async def test_a_reference_that_names_a_bill_of_ours_is_not_entered(
+    db: Database, books: Owner, bank: ListedProvider, owner: Connection, client_id: UUID
+) -> None:
+    await payment(owner, client_id, provider_ref="the-bill")
+    order = await payment(owner, client_id)
+    bank.items = [item(order, "t1")]
+    assert await books.kinds() == {"t1": "missing_at_ours"}  # the differences wait for a decision
+    for receipt in ("the-bill", "t1"):
+        assert await code_of(db, client_id, receipt=receipt) == "payment_known"
+
+
+async def test_what_was_accepted_or_waits_once_more_is_not_entered(
+    db: Database, books: Owner, owner: Connection, client_id: UUID
+) -> None:
+    order = await payment(owner, client_id)
+    for reference, decision in (("t1", "accept"), ("t2", "dismiss")):
+        await books.confirmer.confirm(event(order, provider_ref=reference, paid_minor=4_000))
+        await decided(db, decision)
+    assert await code_of(db, client_id, receipt="t1") == "payment_known"
+    await books.confirmer.confirm(event(order, provider_ref="t2", paid_minor=5_000))
+    assert await code_of(db, client_id, receipt="t2") == "payment_known"
+    assert await balance(owner, client_id) == 4_000
+
+
+async def test_a_dismissed_bill_may_be_entered_by_its_invoice_and_then_by_no_name(
+    db: Database, books: Owner, owner: Connection, client_id: UUID
+) -> None:
+    order = await payment(owner, client_id)
+    await books.confirmer.confirm(event(order, provider_ref="t1", paid_minor=9_000))
+    await decided(db, "dismiss")
+    await take_cash(db, client_id, receipt=order.replace("order-", "inv-"), amount_minor=9_000)
+    assert await code_of(db, client_id, receipt="t1") == "entered_already"
+    late = await books.confirmer.confirm(event(order, provider_ref="t1"))
+    assert (late.outcome, late.review) == ("review", "entered_as_cash")
+    with pytest.raises(Conflict, match="entered by hand"):
+        await decided(db, "accept")
+    assert await balance(owner, client_id) == 9_000
+
+
+async def test_what_was_credited_before_the_same_was_entered_is_only_repeated(
+    db: Database, books: Owner, owner: Connection, client_id: UUID
+) -> None:
+    """As by an operator of an earlier version: the return of the credit is still taken."""
+    order = await payment(owner, client_id)
+    await books.credit(order, provider_ref="t1")
+    async with db.transaction() as connection:
+        await credit_by_hand(
+            connection, client_id=client_id, amount_minor=10_000, operator="aida", reason="twice",
+            reference="t1", method="cash", action="payments.cash", now=utc_now(),
+        )  # fmt: skip
+    assert (await books.confirmer.confirm(event(order, provider_ref="t1"))).outcome == "repeated"
+    back = event(order, provider_ref="t1", status="refunded", refunded_minor=10_000)
+    assert (await books.confirmer.confirm(back)).outcome == "refunded"
+    assert await balance(owner, client_id) == 10_000
 
 
 async def test_a_notice_about_money_that_was_entered_waits_for_an_operator(

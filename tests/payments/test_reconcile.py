@@ -154,6 +154,46 @@ async def test_what_a_list_lacks_is_asked_about_before_it_is_a_difference(
     assert [row.subject for row in await owner_of_it.listed("closed")] == [reference]
 
 
+async def test_an_answer_in_doubt_confirms_nothing(
+    owner_of_it: Owner, bank: ListedProvider, owner: Connection, client_id: UUID
+) -> None:
+    order = await payment(owner, client_id)
+    reference = await owner_of_it.credit(order)
+    bank.statuses[order] = (replace(bank.statuses[order][0], doubt="test_payment"),)
+    assert await owner_of_it.kinds() == {reference: "missing_at_theirs"}
+
+
+async def test_a_return_in_another_currency_is_not_taken_for_ours(
+    owner_of_it: Owner, bank: ListedProvider, owner: Connection, client_id: UUID
+) -> None:
+    order = await payment(owner, client_id)
+    reference = await owner_of_it.credit(order)
+    back = event(order, provider_ref=reference, status="refunded", refunded_minor=10_000)
+    await owner_of_it.confirmer.confirm(back)
+    bank.items = [item(order, reference, status="canceled", currency="KZT")]
+    assert await owner_of_it.kinds() == {reference: "status_differs"}
+    [row] = await owner_of_it.listed()
+    assert (row.theirs_minor, row.theirs_returned_minor) == (0, 0)
+
+
+async def test_a_line_without_a_reference_is_that_of_one_accepted_payment_only(
+    db: Database, owner_of_it: Owner, owner: Connection, client_id: UUID
+) -> None:
+    order = await payment(owner, client_id)
+    named: list[str | None] = []
+    for reference in ("t1", "t2"):
+        paid = event(order, provider_ref=reference, paid_minor=4_000)
+        await owner_of_it.confirmer.confirm(paid)
+        async with db.transaction() as connection:
+            await resolve(
+                connection, invoice_id=order.replace("order-", "inv-"), decision="accept",
+                operator="aida", reason="the bank has it", now=utc_now(),
+            )  # fmt: skip
+            [row] = await store.orders(connection, "sandbox", [order])
+            named.append(row["credited_ref"])
+    assert named == ["t1", None]
+
+
 async def test_a_provider_without_a_list_is_asked_about_each_bill(
     db: Database, owner: Connection, client_id: UUID
 ) -> None:
@@ -463,6 +503,20 @@ async def test_a_day_that_fails_is_tried_again_and_reported(
     await work.watch()
     async with db.connection() as connection:
         assert await alerts.list_alerts(connection, kinds=["payment_unreconciled"]) == []
+
+
+async def test_after_a_long_time_no_more_than_the_last_days_are_due(
+    db: Database, owner: Connection
+) -> None:
+    now = utc_now()
+    first = day_of(now)
+    async with db.transaction() as connection:
+        for day in (first, first + timedelta(days=100)):
+            await store_days.add_days(connection, ["sandbox"], day, 31, now)
+    days_due = await owner.fetch("select day from payments.reconciliation_days order by day")
+    assert [row["day"] for row in days_due] == [
+        first, *(first + timedelta(days=number) for number in range(70, 101))
+    ]  # fmt: skip
 
 
 async def test_a_day_in_hand_is_not_begun_twice(db: Database, bank: ListedProvider) -> None:

@@ -89,6 +89,28 @@ class TestTwoReferences:
         assert late.outcome == "review"  # an operator was asked about that reference
         assert await kinds(owner, client_id) == [("topup", 10_000)]
 
+    async def test_the_reference_of_a_reused_id_is_never_credited_by_itself(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID, stored_ref: str | None
+    ) -> None:
+        order = await open_payment(owner, client_id, stored_ref)
+        await confirmer.confirm(event(order, "one-id", provider_ref="first"))
+        reused = await confirmer.confirm(event(order, "one-id", provider_ref="second"))
+        assert reused.outcome == "event_reused"
+        late = await confirmer.confirm(event(order, provider_ref="second"))
+        assert (late.outcome, late.review) == ("review", "paid_twice")
+        assert await kinds(owner, client_id) == [("topup", 10_000)]
+
+    async def test_the_bank_is_asked_about_the_bill_and_not_about_its_further_payment(
+        self, confirmer: Confirmer, owner: Connection, client_id: UUID, stored_ref: str | None
+    ) -> None:
+        order = await open_payment(owner, client_id, stored_ref)
+        first = await confirmer.confirm(event(order, provider_ref="first"))
+        await confirmer.confirm(event(order, provider_ref="second"))
+        odd = await confirmer.confirm(event(order, provider_ref="second", paid_minor=9_000))
+        assert (odd.outcome, odd.invoice_id) == ("review", f"{first.invoice_id}/2")
+        assert (await row(owner, f"{order}/2"))["next_check_at"] is None
+        assert (await row(owner, order))["next_check_at"] is not None
+
     @pytest.mark.parametrize("of", ["first", "second"])
     @pytest.mark.parametrize("named", [True, False])
     async def test_return_takes_what_its_reference_credited(

@@ -544,3 +544,17 @@ async def test_a_bill_paid_by_no_attempt_has_no_reference_and_no_amount() -> Non
     known = await answered({"status": "approved"}, "fetch_status", order_id=ORDER, provider_ref="1")
     [event] = known.events
     assert (event.status, event.provider_ref, event.paid_minor) == ("approved", None, None)
+
+
+async def test_a_canceled_bill_says_nothing_while_it_is_being_paid() -> None:
+    for state, statuses in (("processing", []), ("canceled", ["canceled", "canceled"])):
+        data = {"status": "canceled", "payments": [{"trans_id": "1", "status": state}]}
+        known = await answered(data, "fetch_status", order_id=ORDER, provider_ref="1")
+        assert [event.status for event in known.events] == statuses
+
+
+async def test_a_password_in_the_address_of_a_list_is_shown_to_no_one() -> None:
+    data = {"url": "https://shop:secret@reports.example/list.csv"}
+    with pytest.raises(ProviderUnavailable) as refused:
+        await answered(data, "fetch_history", since=NOW, until=NOW)
+    assert "secret" not in str(refused.value)
