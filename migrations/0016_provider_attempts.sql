@@ -350,6 +350,9 @@ begin
 
   perform from payments.payments p where p.id = any (ids) or p.attempt_of = any (ids)
     order by p.id for no key update;
+  -- Money is entered by hand before these events are decided, or sees what they credit. After the payments and before
+  -- the wallets: whoever enters money or decides a review locks in this order, too.
+  perform pg_advisory_xact_lock_shared(hashtextextended('payments.receipts', 0));
   if returns_money or others is not null then -- lock every wallet now, in order; later each would be locked when needed
     perform from wallet.wallets w
       where w.client_id = any (array(select p.client_id from payments.payments p where p.id = any (ids)))

@@ -251,6 +251,25 @@ async def decided(db: Database, decision: Any) -> None:
         )  # fmt: skip
 
 
+async def test_a_notice_about_money_that_is_being_entered_waits_for_it(
+    db: Database, books: Owner, owner: Connection, client_id: UUID
+) -> None:
+    order = await payment(owner, client_id)
+    async with db.transaction() as connection:
+        await cash(
+            connection, client_id=client_id, amount_minor=10_000, operator="aida",
+            reason="from the bank's cabinet", receipt="t1", now=utc_now(),
+        )  # fmt: skip
+        notice = asyncio.create_task(books.confirmer.confirm(event(order, provider_ref="t1")))
+
+        async def waits() -> bool:
+            return notice.done() or await lock_waits(owner) > 0
+
+        await until(waits, "the notice neither waits nor ends")
+    assert (await notice).review == "entered_as_cash"
+    assert await balance(owner, client_id) == 10_000
+
+
 @pytest.mark.parametrize(
     "facts",
     [{"status": "partial_refund", "refunded_minor": 3_000},

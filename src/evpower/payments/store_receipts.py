@@ -80,7 +80,10 @@ class NamedPayment:
 
 
 async def lock_receipts(connection: Connection) -> None:
-    """Lets receipts be judged and entered one after the other, until the transaction ends."""
+    """Lets receipts be judged and entered one after the other, until the transaction ends.
+
+    Providers' events hold the same lock together (payments.confirm_many): a wallet is locked later.
+    """
     await connection.execute(
         "select pg_advisory_xact_lock(hashtextextended('payments.receipts', 0))"
     )
