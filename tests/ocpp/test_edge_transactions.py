@@ -37,6 +37,7 @@ async def test_edge_01_02_03_a_repeated_start_is_one_transaction(
             await rig.clock.advance(46)  # no reply in 30 s, and the pause before it is sent again
         await until(lambda: rig.station.transactions[0].id)
         assert await rig.value("select count(*) from charging.transactions") == 1
+        await until(rig.is_quiet)  # no reply is late by the clock that is turned now
         await rig.advance(120)
         await rig.ask_to_stop(session)
         await is_billed_right(rig)
