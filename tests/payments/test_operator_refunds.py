@@ -7,7 +7,9 @@ from urllib.parse import quote
 import pytest
 
 from evpower.foundation.db import Connection
+from evpower.identity import add_operator
 from tests.api.operator_scenario import OperatorApi, running_operator_api
+from tests.api.scenario import bearer
 from tests.payments.conftest import SECRET, Scenario
 
 KEY = "request 88/1"
@@ -72,6 +74,28 @@ async def test_refusals_are_those_of_the_command(
     assert await refusal(order(1.001, "other"), 422) == "invalid_amount"
     assert await refusal(order(1, "k\u200b"), 422) == "invalid_request"  # not to be seen
     assert await refusal({**order(1, "other"), "reason": "  "}, 422) == "invalid_request"
+
+
+async def test_the_own_payment_is_returned_by_another_operator(
+    scenario: Scenario, operators: OperatorApi, paid: dict[str, Any]
+) -> None:
+    path = f"/payments/{paid['invoice_id']}/bank-refunds"
+    await scenario.faults(refund={"mode": "error"})
+    await operators.call("POST", path, "finance", json=order(), expect=202)
+    async with operators.db.transaction() as connection:
+        await add_operator(
+            connection, user_id=scenario.client_id, name="Aida", role="finance", actor="test"
+        )
+    decide = f"/bank-refunds/{quote(KEY, safe='')}/decide"
+    own = bearer(scenario.client_id)
+    for where, body in (
+        (path, order(2, "mine")),
+        (decide, {"decision": "refused", "reason": "in the cabinet"}),
+    ):
+        response = await operators.answer("POST", where, "finance", json=body, headers=own)
+        assert (response.status_code, response.json()["error"]) == (409, "own_account")
+    assert await operators.acts(f"client:{scenario.client_id}") == ["own_account.refused"] * 2
+    assert await operators.acts(f"payment:{paid['invoice_id']}") == ["payments.refund_at_bank"]
 
 
 async def test_an_unknown_outcome_is_listed_and_decided(

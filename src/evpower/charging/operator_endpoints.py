@@ -48,7 +48,9 @@ _STOPPED: Final[Responses] = {
 }
 _BILLED: Final[Responses] = {
     **_STOPPED,
-    409: problem("`session_not_settled`, `session_not_quarantined`, `idempotency_conflict`"),
+    409: problem(
+        "`session_not_settled`, `session_not_quarantined`, `own_account`, `idempotency_conflict`"
+    ),
     422: problem(
         "`invalid_request`, `invalid_energy`, `implausible_energy`, `end_before_start`, "
         "`end_too_late`: with `force` also what the connector can't deliver is billed, and an "
@@ -224,6 +226,7 @@ def _add_bills(routes: APIRouter, calls: OperatorCalls) -> None:
         *,
         is_decision: bool,
     ) -> bills.BillMoved:
+        await _refuse_own(calls, caller, session)
         figure = body.bill(session, actor_of(caller), is_decision=is_decision)
         async with calls.db.transaction() as connection:
             await _check_version(connection, request, session)
@@ -296,6 +299,12 @@ def _add_bills(routes: APIRouter, calls: OperatorCalls) -> None:
             await _check_version(connection, request, session)
             effect = await preview_bill(connection, figure, now=calls.clock())
         return bills.moved_shown(effect)
+
+
+async def _refuse_own(calls: OperatorCalls, caller: Principal, session_id: UUID) -> None:
+    async with calls.db.connection() as connection:
+        session, _ = await get_session(connection, session_id)
+    await identity.refuse_own_account(calls.db, caller, session.client_id, "session.bill")
 
 
 async def _check_version(connection: Connection, request: Request, session_id: UUID) -> None:

@@ -63,6 +63,7 @@ from evpower.identity.operator_calls import (
     RowCursor,
     RowLimit,
     actor_of,
+    refuse_own_account,
 )
 from evpower.identity.operators import add_operator, list_operators, remove_operator
 from evpower.identity.profile import profile_of, profile_of_row
@@ -215,6 +216,7 @@ __all__ = [
     "read_keys",
     "record_act",
     "refresh",
+    "refuse_own_account",
     "remove_aliases",
     "remove_client_aliases",
     "remove_favorite",

@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass
 from typing import Annotated, Final
+from uuid import UUID
 
 from pydantic import Field
 
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
+from evpower.foundation.errors import Conflict
 from evpower.foundation.openapi import Responses, problem
 from evpower.foundation.paging import LIMIT_MOST
 from evpower.identity.access import Access
+from evpower.identity.audit import record_act
 from evpower.identity.model import Principal
+from evpower.identity.roles import Right
 
 OPERATOR_PATH: Final = "/api/v1/operator"
 ActReason = Annotated[
@@ -52,3 +56,24 @@ class OperatorCalls:
 def actor_of(caller: Principal) -> str:
     """Returns an operator as the audit names one."""
     return f"operator:{caller.user_id}"
+
+
+async def refuse_own_account(
+    db: Database, caller: Principal, client_id: UUID | None, right: Right
+) -> None:
+    """Refuses an operator's act on the money of the client with the operator's own user id.
+
+    Call it outside the transaction of the act: the refusal is a row of the audit, which stays.
+    Raises Conflict("own_account").
+    """
+    if client_id is None or client_id != caller.user_id:
+        return
+    async with db.transaction() as connection:
+        await record_act(
+            connection,
+            actor=actor_of(caller),
+            action="own_account.refused",
+            subject=f"client:{client_id}",
+            details={"right": right},
+        )
+    raise Conflict("own_account", "this account is your own: another operator does this")

@@ -15,6 +15,7 @@ from evpower.identity.operator_calls import (
     ActReason,
     OperatorCalls,
     actor_of,
+    refuse_own_account,
 )
 from evpower.identity.roles import operator_call
 from evpower.identity.sign_in.operate import decide_review, list_reviews
@@ -57,7 +58,7 @@ class PhoneDecision(BaseModel):
 _DECIDED: Final[Responses] = {
     **OPERATOR_REFUSALS,
     404: problem("`phone_review_not_found`, `client_not_found`, `user_not_found`"),
-    409: problem("`phone_taken`, `client_closed`, `idempotency_conflict`"),
+    409: problem("`phone_taken`, `client_closed`, `own_account`, `idempotency_conflict`"),
     422: problem("`invalid_request`, `invalid_phone`"),
     503: problem("`auth_unavailable`"),
 }
@@ -88,6 +89,7 @@ def phone_reviews_router(calls: OperatorCalls, admin: SupabaseAdmin) -> APIRoute
         body: PhoneDecision,
     ) -> WaitingPhone:
         """The next sign-in with it follows; the owner's login gets the phone at once."""
+        await refuse_own_account(calls.db, caller, body.owner, "client.phone")
         review = await decide_review(
             calls.db,
             admin,

@@ -22,8 +22,9 @@ from evpower.identity import (
     RowLimit,
     actor_of,
     operator_call,
+    refuse_own_account,
 )
-from evpower.payments import store_bank_refunds
+from evpower.payments import store, store_bank_refunds
 from evpower.payments.bank_refund import RefundDesk, decide_refund, refund_at_bank
 from evpower.payments.model import BankRefund
 
@@ -89,7 +90,9 @@ class OrderedRefund(BaseModel):
     reason: str
 
 
-_REFUSED: Final = "`refund_exceeds`, `balance_too_low`, `refund_pending`, `refund_conflict`"
+_REFUSED: Final = (
+    "`refund_exceeds`, `balance_too_low`, `refund_pending`, `refund_conflict`, `own_account`"
+)
 _ORDERS: Final[Responses] = {
     **OPERATOR_REFUSALS,
     202: {"description": "Its outcome is not known yet", "model": OrderedRefund},
@@ -100,7 +103,7 @@ _ORDERS: Final[Responses] = {
 _DECIDES: Final[Responses] = {
     **OPERATOR_REFUSALS,
     404: problem("`refund_not_found`"),
-    409: problem("`refund_decided`"),
+    409: problem("`refund_decided`, `own_account`"),
 }
 
 
@@ -143,6 +146,10 @@ def refund_router(calls: OperatorCalls, desk: RefundDesk) -> APIRouter:
         response: Response,
     ) -> OrderedRefund:
         """Call the bank once for a key; the same key again returns what became of it."""
+        async with calls.db.connection() as connection:
+            payment = await store.find_by_invoice(connection, invoice_id)
+        client_id = None if payment is None else payment.client_id
+        await refuse_own_account(calls.db, caller, client_id, "payment.refund")
         order = await refund_at_bank(
             desk,
             invoice_id=invoice_id,
@@ -162,6 +169,10 @@ def refund_router(calls: OperatorCalls, desk: RefundDesk) -> APIRouter:
         caller: Annotated[Principal, Depends(may_refund)], key: _Key, body: RefundDecision
     ) -> OrderedRefund:
         """The bank is not called: `returned` takes the money from the wallet."""
+        async with calls.db.connection() as connection:
+            earlier = await store_bank_refunds.find(connection, key)
+        client_id = None if earlier is None else earlier.client_id
+        await refuse_own_account(calls.db, caller, client_id, "payment.refund")
         order = await decide_refund(
             desk,
             key=key,

@@ -16,6 +16,7 @@ from evpower.identity import (
     RowLimit,
     actor_of,
     operator_call,
+    refuse_own_account,
 )
 from evpower.tariffs import operator_schemas as schemas
 from evpower.tariffs.assign import assign
@@ -23,6 +24,7 @@ from evpower.tariffs.client_tariffs import (
     NewClientTariff,
     add_client_tariff,
     end_client_tariff,
+    get_client_tariff,
     list_client_tariffs,
     read_discount,
 )
@@ -39,6 +41,11 @@ _CHANGED: Final[Responses] = {
         "`invalid_request`, `tariff_starts_in_past`, `tariff_scope_invalid`, or what is wrong in "
         "the document: `tariff_hole`, `tariff_field_unknown`, ..."
     ),
+}
+_OF_CLIENT: Final[Responses] = {
+    **_CHANGED,
+    404: problem("`client_not_found`, `tariff_not_found`"),
+    409: problem("`own_account`: another operator does it; `idempotency_conflict`"),
 }
 _Plan = Annotated[str, Path(min_length=1, max_length=64)]
 _Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
@@ -220,13 +227,14 @@ def _add_clients(routes: APIRouter, calls: OperatorCalls) -> None:
         "/client-tariffs",
         summary="Give a client a tariff of its own",
         status_code=_CREATED,
-        responses={**_CHANGED, 404: problem("`client_not_found`, `tariff_not_found`")},
+        responses=_OF_CLIENT,
         openapi_extra=operator_call("tariff.change"),
     )
     async def give(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(may_change)], body: schemas.NewTariffOfClient
     ) -> schemas.OperatedClientTariff:
         """From a time on, in the future. What runs keeps its price."""
+        await refuse_own_account(calls.db, caller, body.client_id, "tariff.change")
         percent = body.discount_percent
         new = NewClientTariff(
             body.client_id,
@@ -249,7 +257,7 @@ def _add_clients(routes: APIRouter, calls: OperatorCalls) -> None:
     @routes.post(
         "/client-tariffs/{number}/end",
         summary="End a client's own tariff",
-        responses=_CHANGED,
+        responses=_OF_CLIENT,
         openapi_extra=operator_call("tariff.change"),
     )
     async def end(  # pyright: ignore[reportUnusedFunction]
@@ -258,6 +266,10 @@ def _add_clients(routes: APIRouter, calls: OperatorCalls) -> None:
         body: schemas.EndedTariffOfClient,
     ) -> schemas.OperatedClientTariff:
         """At a time from now on."""
+        async with calls.db.connection() as connection:
+            given = await get_client_tariff(connection, number)
+        client_id = None if given is None else given.client_id
+        await refuse_own_account(calls.db, caller, client_id, "tariff.change")
         async with calls.db.transaction() as connection:
             stored = await end_client_tariff(
                 connection,

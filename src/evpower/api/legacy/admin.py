@@ -70,7 +70,10 @@ REFUSALS: Final[Responses] = {
     401: problem("`missing_token`, `invalid_token`, `token_expired`"),
     403: problem("`forbidden`: no operator, or the role does not allow it"),
     404: problem("`station_not_found`, `session_not_found`, `client_not_found`"),
-    409: problem("`client_closed`, `station_retired`, `price_by_tariff`, `receipt_reused`, ..."),
+    409: problem(
+        "`client_closed`, `station_retired`, `price_by_tariff`, `receipt_reused`, "
+        "`own_account`, ..."
+    ),
     422: problem("`invalid_request`, `invalid_amount`, `lowered_by_refund`"),
 }
 

@@ -27,7 +27,14 @@ from evpower.foundation.db import Connection
 from evpower.foundation.errors import Invalid
 from evpower.foundation.money import to_minor, to_som
 from evpower.foundation.segments import SegmentRoute
-from evpower.identity import CLIENT_CHANGED, Client, Principal, actor_of, operator_call
+from evpower.identity import (
+    CLIENT_CHANGED,
+    Client,
+    Principal,
+    actor_of,
+    operator_call,
+    refuse_own_account,
+)
 
 CLIENTS_PATH: Final = f"{ADMIN_PATH}/clients"
 CLIENT_PATH: Final = f"{ADMIN_PATH}/clients/{{client_id}}"
@@ -131,6 +138,7 @@ def _add_balance(routes: APIRouter, calls: AdminCalls) -> None:
     ) -> Response:
         """Credit a payment; the same receipt again changes nothing. Downwards it is a refund."""
         resolved = await calls.access.resolve(caller, client_id)
+        await refuse_own_account(calls.db, caller, resolved, "client.credit")
         amount_minor = to_minor(body.amount)
         if amount_minor < 0:
             raise Invalid(

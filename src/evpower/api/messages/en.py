@@ -143,6 +143,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "operator_not_found": "The operator was not found.",
     "order_unknown": "No payment of ours has this order.",
     "overloaded": "The service is overloaded. Try again in a few seconds.",
+    "own_account": "This account is your own: another operator does this.",
     "own_role": "Another administrator changes your role.",
     "payment_being_checked": "The payment is being checked.",
     "payment_canceled": "The payment was canceled.",
