@@ -317,7 +317,7 @@ CALLS: dict[str, Call] = {
         body({"lacking": []}),
         HttpError,
     ),
-    "cli/doctor_registration.py _automatic": Call(
+    "cli/doctor_calls.py auth_settings": Call(
         providers_by_doctor, body({"external": {"email": True}}), None
     ),
     "cli/doctor_supabase.py _rest": Call(

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from evpower.cli.doctor_registration import look_at_registration
+from evpower.cli.doctor_sign_in import look_at_phone_sign_up
 from evpower.config import Settings
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Database
@@ -392,6 +393,43 @@ class TestDoctor:
         if ok is False:
             assert "apple, google" in finding.detail
             assert "EVPOWER_REGISTER_CONFIRM=email" in finding.fix
+
+    @pytest.mark.parametrize(
+        ("answer", "ok"),
+        [
+            ((200, b'{"external":{"email":true,"phone":true},"disable_signup":false}'), False),
+            ((200, b'{"external":{"email":true,"phone":true}}'), False),
+            ((200, b'{"external":{"email":true,"phone":false}}'), True),
+            ((200, b'{"external":{"email":true,"phone":true},"disable_signup":true}'), True),
+            ((200, b"{}"), None),
+            ((200, b'{"external":[]}'), None),
+            ((503, b"{}"), None),
+        ],
+    )
+    async def test_sign_up_by_phone_beside_evpowers_is_reported(
+        self, edge: Edge, http: httpx.AsyncClient, answer: Answer, *, ok: bool | None
+    ) -> None:
+        async def respond(_: Request) -> Answer:
+            return answer
+
+        edge.respond = respond
+        settings = self.at(edge, sign_in_sender="console")
+        [finding] = await look_at_phone_sign_up(settings, http)
+        assert (finding.name, finding.ok) == ("sign-up by phone", ok)
+        if ok is False:
+            assert "any phone" in finding.detail
+            assert "Phone off" in finding.fix
+        assert await look_at_phone_sign_up(self.at(edge, sign_in_sender=""), http) == []
+
+    async def test_in_the_local_project_sign_up_by_phone_is_off(
+        self, supabase: LocalSupabase, dsn: str, http: httpx.AsyncClient
+    ) -> None:
+        settings = self.settings(supabase, dsn, sign_in_sender="console")
+        [finding] = await look_at_phone_sign_up(settings, http)
+        assert finding.ok, finding
+
+    def at(self, edge: Edge, **changes: object) -> Settings:
+        return Settings(_env_file=None, supabase_url=edge.url, **changes)  # type: ignore[arg-type]
 
 
 def test_emails_are_confirmed_by_default() -> None:

@@ -6,7 +6,7 @@ from evpower.cli.doctor_odengi import look_at_odengi
 from evpower.cli.doctor_old_api import look_at_old_api
 from evpower.cli.doctor_push import look_at_push
 from evpower.cli.doctor_registration import look_at_registration
-from evpower.cli.doctor_sign_in import look_at_sign_in
+from evpower.cli.doctor_sign_in import look_at_phone_sign_up, look_at_sign_in
 from evpower.cli.doctor_supabase import examine_supabase
 from evpower.cli.finding import Finding
 from evpower.cli.settings import all_problems
@@ -42,6 +42,7 @@ async def examine(settings: Settings, *, may_write: bool = True) -> list[Finding
         async with http:
             findings += await examine_supabase(settings, http, may_write=may_write)
             findings += await look_at_registration(settings, http)
+            findings += await look_at_phone_sign_up(settings, http)
     return findings
 
 

@@ -1,11 +1,12 @@
 """How `evpower doctor` calls the functions of the Supabase project."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 from evpower import sync
 from evpower.config import Settings
-from evpower.foundation.http import HttpClient, HttpResponse
+from evpower.foundation.http import HttpClient, HttpError, HttpResponse
+from evpower.foundation.json_reader import read_object
 
 TIMEOUT_S: Final = 5.0
 
@@ -23,6 +24,23 @@ async def call(
         json={"payload": payload},
         timeout_s=TIMEOUT_S,
     )
+
+
+async def auth_settings(settings: Settings, http: HttpClient) -> Mapping[str, object]:
+    """Returns the public settings of Supabase Auth; empty where it does not tell them."""
+    url = f"{settings.supabase_url}/auth/v1/settings"
+    headers = {"apikey": settings.supabase_publishable_key}
+    try:
+        answer = await http.fetch("supabase_auth", "GET", url, headers=headers, timeout_s=TIMEOUT_S)
+        return read_object(answer.content) if answer.is_success else {}
+    except (HttpError, ValueError, TypeError):
+        return {}
+
+
+def providers(auth: Mapping[str, object]) -> Mapping[str, object] | None:
+    """Returns which ways to sign in are on, of the settings of Auth; None: they do not tell."""
+    external = auth.get("external")
+    return cast("dict[str, object]", external) if isinstance(external, dict) else None
 
 
 def secret_headers(settings: Settings) -> dict[str, str]:

@@ -1,17 +1,17 @@
 """Whether registered addresses are verified, and whether confirmation mails leave."""
 
-from typing import Final, cast
+from typing import Final
 from urllib.parse import urlsplit
 
 import asyncpg
 
 from evpower import identity
+from evpower.cli.doctor_calls import auth_settings, providers
 from evpower.cli.finding import Finding
 from evpower.cli.out import counted
 from evpower.config import Settings
 from evpower.foundation.db import connect
-from evpower.foundation.http import HttpClient, HttpError
-from evpower.foundation.json_reader import read_object
+from evpower.foundation.http import HttpClient
 
 _NAME: Final = "registration"
 _TIMEOUT_S: Final = 5.0
@@ -34,19 +34,12 @@ async def look_at_registration(settings: Settings, http: HttpClient) -> list[Fin
 
 
 async def _automatic(settings: Settings, http: HttpClient) -> Finding:
-    url = f"{settings.supabase_url}/auth/v1/settings"
-    headers = {"apikey": settings.supabase_publishable_key}
-    try:
-        answer = await http.fetch(
-            "supabase_auth", "GET", url, headers=headers, timeout_s=_TIMEOUT_S
-        )
-        external: object = read_object(answer.content)["external"] if answer.is_success else None
-    except (HttpError, ValueError, KeyError, TypeError):
-        external = None
-    if not isinstance(external, dict):
+    external = providers(await auth_settings(settings, http))
+    if external is None:
         return Finding(_NAME, None, "auto; not examined: Supabase Auth does not tell its providers")
-    switched_on = cast("dict[str, object]", external).items()
-    others = sorted(name for name, on in switched_on if on is True and name not in _OWN_PROVIDERS)
+    others = sorted(
+        name for name, on in external.items() if on is True and name not in _OWN_PROVIDERS
+    )
     if others:
         detail = f"auto, beside sign-in with {', '.join(others)}"
         return Finding(_NAME, False, detail, _FIX_AUTO)
