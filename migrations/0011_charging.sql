@@ -159,6 +159,7 @@ create table charging.transactions (
   meter_start_wh numeric,
   started_at timestamptz not null,                     -- ours: the station's time where it is plausible
   start_station_time text check (length(start_station_time) <= 255), -- raw
+  start_station_at timestamptz,                        -- the same as read; null: unusable
   received_at timestamptz not null,
   meter_stop_wh numeric,
   ended_at timestamptz,
@@ -193,12 +194,12 @@ set search_path = pg_catalog, pg_temp as $$
 begin
   if tg_op = 'DELETE'
      or (new.id, new.station_id, new.connector, new.id_tag, new.purpose, new.session_id, new.started_at,
-         new.start_station_time, new.received_at, new.start_key, new.start_number, new.technician_tag,
-         new.limit_energy_wh)
+         new.start_station_time, new.start_station_at, new.received_at, new.start_key, new.start_number,
+         new.technician_tag, new.limit_energy_wh)
         is distinct from
         (old.id, old.station_id, old.connector, old.id_tag, old.purpose, old.session_id, old.started_at,
-         old.start_station_time, old.received_at, old.start_key, old.start_number, old.technician_tag,
-         old.limit_energy_wh)
+         old.start_station_time, old.start_station_at, old.received_at, old.start_key, old.start_number,
+         old.technician_tag, old.limit_energy_wh)
      or old.meter_start_wh is not null and new.meter_start_wh is distinct from old.meter_start_wh
      or old.end_kind is not null and new.end_kind is null
      -- A stop by the station with its register is final; an estimated end may still become one.

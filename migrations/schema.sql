@@ -312,12 +312,12 @@ CREATE FUNCTION charging.guard_transaction() RETURNS trigger
 begin
   if tg_op = 'DELETE'
      or (new.id, new.station_id, new.connector, new.id_tag, new.purpose, new.session_id, new.started_at,
-         new.start_station_time, new.received_at, new.start_key, new.start_number, new.technician_tag,
-         new.limit_energy_wh)
+         new.start_station_time, new.start_station_at, new.received_at, new.start_key, new.start_number,
+         new.technician_tag, new.limit_energy_wh)
         is distinct from
         (old.id, old.station_id, old.connector, old.id_tag, old.purpose, old.session_id, old.started_at,
-         old.start_station_time, old.received_at, old.start_key, old.start_number, old.technician_tag,
-         old.limit_energy_wh)
+         old.start_station_time, old.start_station_at, old.received_at, old.start_key, old.start_number,
+         old.technician_tag, old.limit_energy_wh)
      or old.meter_start_wh is not null and new.meter_start_wh is distinct from old.meter_start_wh
      or old.end_kind is not null and new.end_kind is null
      -- A stop by the station with its register is final; an estimated end may still become one.
@@ -2797,6 +2797,7 @@ CREATE TABLE charging.transactions (
     meter_start_wh numeric,
     started_at timestamp with time zone NOT NULL,
     start_station_time text,
+    start_station_at timestamp with time zone,
     received_at timestamp with time zone NOT NULL,
     meter_stop_wh numeric,
     ended_at timestamp with time zone,

@@ -11,8 +11,9 @@ from typing import Final
 from evpower.charging import store_running as store
 from evpower.charging.events import StationReadings, StationStop
 from evpower.charging.model import StationTransaction
+from evpower.charging.our_time import SKEW_LIMIT
 from evpower.charging.register import MeterRegister, for_progress, observe, point, tolerance_wh
-from evpower.charging.running import SKEW_LIMIT, RunningTransaction
+from evpower.charging.running import RunningTransaction
 from evpower.charging.store_transactions import add_alias
 from evpower.charging.tags import fold_tag
 from evpower.foundation.db import Connection

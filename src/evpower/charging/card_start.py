@@ -6,11 +6,9 @@ from uuid import UUID
 from evpower import tariffs, wallet
 from evpower.charging import store_sessions
 from evpower.charging.authorize import may_start
-from evpower.charging.events import StationStart
 from evpower.charging.frozen_tariff import frozen_tariff
 from evpower.charging.model import ChargingSession
 from evpower.charging.rules import Rules
-from evpower.charging.start_match import started_at
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict
 from evpower.foundation.ids import new_uuid
@@ -21,8 +19,9 @@ async def begin_by_card(
     connection: Connection,
     station: Station,
     client_id: UUID,
-    start: StationStart,
+    connector: int,
     *,
+    began_at: datetime,
     rules: Rules,
     now: datetime,
 ) -> tuple[ChargingSession, bool]:
@@ -31,7 +30,7 @@ async def begin_by_card(
     The station has begun, so nothing is refused: without a tariff the session is quarantined, and
     without enough money the caller stops it.
     """
-    connector = start.connector or 1
+    connector = connector or 1
     session = ChargingSession(
         id=new_uuid(),
         client_id=client_id,
@@ -48,7 +47,7 @@ async def begin_by_card(
         start_command_id=None,
         start_window_ends_at=None,
         start_failure=None,
-        started_at=started_at(start, None),
+        started_at=began_at,
         stop_requested_at=None,
         end_reason=None,
         created_at=now,

@@ -4,7 +4,8 @@ from typing import Final
 
 from evpower.charging import store_clocks
 from evpower.charging.events import StationReadings
-from evpower.charging.running import SKEW_LIMIT, RunningTransaction
+from evpower.charging.our_time import SKEW_LIMIT
+from evpower.charging.running import RunningTransaction
 from evpower.foundation.db import Connection
 
 _PERIODIC: Final = frozenset({"Sample.Periodic", "Sample.Clock", ""})

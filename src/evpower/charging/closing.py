@@ -1,6 +1,6 @@
 """Ends a transaction whose station did not stop it, by its last trusted register."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -20,6 +20,7 @@ _AS_ASKED: Final = frozenset({"stop_unanswered", "became_available"})
 _RESTARTED: Final = frozenset({"reset", "give_up"})  # it may have booted because of the last step
 # Ends after which nothing charges there any more: the steps against it are over, too.
 _OVER: Final = frozenset({"became_available", "next_start"})
+_REST_OF_SECOND: Final = timedelta(microseconds=999_999)
 _GREW: Final = "energy flowed after an estimated end, and no stop came"
 
 
@@ -45,8 +46,7 @@ async def close_estimated(
         running = _with_next_start(running, next_start_wh, now)
     await learn_end(connection, running)
     final = finish(running.progress.register, None, None, running.rated_power_w)
-    started_at = running.transaction.started_at
-    ended_at = max(running.progress.last_value_at or started_at, started_at)
+    ended_at = _last_value_was_at(running)
     await store.end_estimated(connection, transaction_id, ended_at)
     session = running.session
     outcome = "stopped" if end_reason in _OVER else "closed"
@@ -86,6 +86,19 @@ def _with_next_start(
     return running._replace(progress=running.progress._replace(register=observed.register))
 
 
+def _last_value_was_at(running: RunningTransaction) -> datetime:
+    """Returns when the last value that counts was; where nothing is priced, when it came.
+
+    The tally counts whole seconds: the rest of its second is of the same price.
+    """
+    started_at = running.transaction.started_at
+    came_at = running.progress.last_value_at or started_at
+    at_s = running.progress.tally.at_s
+    if at_s is not None:
+        came_at = min(came_at, datetime.fromtimestamp(at_s, UTC) + _REST_OF_SECOND)
+    return max(came_at, started_at)
+
+
 async def bill_growth(
     connection: Connection, running: RunningTransaction, *, now: datetime
 ) -> Changes:
@@ -94,7 +107,7 @@ async def bill_growth(
     progress = running.progress._replace(rebill_due_at=None)
     changes = Changes()
     if transaction.end_kind == "estimated":
-        ended_at = max(progress.last_value_at or transaction.started_at, transaction.started_at)
+        ended_at = _last_value_was_at(running)
         end = End(progress.energy_wh, ended_at, "", is_estimated=True)
         changes = await bill_again(connection, running, end, why=_GREW, now=now)
     await store.update_progress(connection, transaction.id, progress)

@@ -9,10 +9,10 @@ from typing import Final
 
 from evpower import alerts, identity, stations
 from evpower.alerts import AlertKind
-from evpower.charging import store_clocks, store_free
+from evpower.charging import store_free
 from evpower.charging.events import Changes, StationStart
 from evpower.charging.model import StationTransaction
-from evpower.charging.running import SKEW_LIMIT, right_time
+from evpower.charging.our_time import SKEW_LIMIT, right_time
 from evpower.charging.start_match import FreeStart, started_at
 from evpower.charging.store_free import FreePeriod
 from evpower.foundation.db import Connection
@@ -109,7 +109,7 @@ async def is_free(connection: Connection, station_id: str, *moments: datetime) -
     return await store_free.covers(connection, station_id, *moments)
 
 
-async def free_start(connection: Connection, start: StationStart) -> FreeStart:
+async def free_start(connection: Connection, start: StationStart, skew_s: int | None) -> FreeStart:
     """Returns whether a start began while its station was free.
 
     It began when the station says so, or when it was received: either clock may be off. A known
@@ -119,7 +119,6 @@ async def free_start(connection: Connection, start: StationStart) -> FreeStart:
     stamp = started_at(start, None)
     if not await store_free.covers(connection, start.station_id, stamp, start.received_at):
         return FreeStart()
-    skew_s = await store_clocks.skew_of(connection, start.station_id)
     corrected = start._replace(time=right_time(start.time, skew_s))
     stamp = started_at(corrected, None)
     if start.received_at - stamp <= SKEW_LIMIT:

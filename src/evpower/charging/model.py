@@ -183,6 +183,7 @@ class StationTransaction:
     meter_start_wh: Decimal | None
     started_at: datetime
     start_station_time: str | None  # raw
+    start_station_at: datetime | None  # the same as read; None: unusable
     received_at: datetime  # its start
     meter_stop_wh: Decimal | None
     ended_at: datetime | None

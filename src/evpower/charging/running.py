@@ -12,6 +12,7 @@ from evpower import tariffs
 from evpower.charging.events import Reading, StationTime
 from evpower.charging.limits import Flow, Limits
 from evpower.charging.model import SessionState, StationTransaction, StopStep
+from evpower.charging.our_time import our_time, right_time
 from evpower.charging.parking import is_idle
 from evpower.charging.register import (
     MeterPoint,
@@ -24,7 +25,6 @@ from evpower.charging.register import (
 from evpower.foundation.json_reader import read_stored_json
 from evpower.tariffs import Pricer, Sample, Snapshot, Tally
 
-SKEW_LIMIT: Final = timedelta(seconds=120)  # a clock that is further off is not priced by
 _COUNTED: Final = frozenset({"trusted", "segment", "jump"})
 _LONGEST_INTERVAL_S: Final = 3_600
 _INT2: Final = 2**15
@@ -124,7 +124,7 @@ class RunningTransaction(NamedTuple):
         progress = self.progress
         interval_s = progress.interval_s
         return Flow(
-            at=progress.last_value_at or self.transaction.started_at,
+            at=progress.last_value_at or self.transaction.received_at,
             tally=progress.tally,
             energy_wh=progress.energy_wh,
             cost_minor=progress.cost_minor,
@@ -184,30 +184,6 @@ def begin_progress(
     return Progress(register, tariffs.begin(started_at))
 
 
-def our_time(
-    time: StationTime, received_at: datetime, started_at: datetime, skew_s: int | None = None
-) -> datetime:
-    """Returns when a frame's fact was: by the station's clock where it can be right, else by ours.
-
-    `skew_s`: how far that clock is known to be off. Never before the start, never after it was
-    received.
-    """
-    at = right_time(time, skew_s).at
-    if at is None or not started_at - SKEW_LIMIT <= at <= received_at + SKEW_LIMIT:
-        at = received_at
-    return max(min(at, received_at), started_at)
-
-
-def right_time(time: StationTime, skew_s: int | None) -> StationTime:
-    """Returns a stamp as it would be if the station's clock were right."""
-    if time.at is None or skew_s is None or abs(skew_s) <= SKEW_LIMIT.total_seconds():
-        return time
-    try:
-        return time._replace(at=time.at + timedelta(seconds=skew_s))
-    except OverflowError:
-        return time._replace(at=None)
-
-
 def advance(
     running: RunningTransaction, readings: Sequence[Reading], received_at: datetime
 ) -> MeteredProgress:
@@ -262,7 +238,7 @@ def _advance_one(
     grown_wh = exact_wh - earlier.exact_wh
     if reading.power_w is None and span_s:
         facts = facts._replace(power_w=as_int4(int(grown_wh * _HOUR_S / span_s)))
-    at = our_time(reading.time, received_at, running.transaction.started_at, running.skew_s)
+    at = our_time(reading.time, received_at, running.transaction, running.skew_s)
     parked_since = progress.parked_since
     is_parked = False
     if parked_since is not None and at > parked_since:  # else what flowed before came late

@@ -9,6 +9,7 @@ from evpower import identity, stations
 from evpower.charging import store_sessions, store_technicians, store_transactions
 from evpower.charging.events import StationStart
 from evpower.charging.model import ChargingSession, StationTransaction
+from evpower.charging.our_time import SKEW_LIMIT, right_time
 from evpower.charging.states import WAITING
 from evpower.charging.tags import TAG_LENGTH, fold_tag, is_echo_of, is_phone_tag, is_tag
 from evpower.foundation.db import Connection
@@ -122,12 +123,21 @@ def start_key(start: StationStart) -> str:
     return "\n".join((*parts, start.time.raw or "", meter))
 
 
-def started_at(start: StationStart, not_before: datetime | None) -> datetime:
+def started_at(
+    start: StationStart, not_before: datetime | None, skew_s: int | None = None
+) -> datetime:
     """Returns when a transaction began: the station's time where it can be, else ours.
 
-    A station can't begin before it was asked to, nor after its report was received.
+    `skew_s`: how far its clock is known to be off; it counts where the stamp can't be that of a
+    clock that was set right since. A station can't begin before it was asked to, nor after its
+    report was received.
     """
-    at = start.time.at
+    at, right_at = start.time.at, right_time(start.time, skew_s).at
+    if at is not None and right_at is not None:
+        is_ahead = at > start.received_at + SKEW_LIMIT
+        is_behind = at < start.received_at - SKEW_LIMIT and at < right_at
+        if is_ahead or (is_behind and right_at <= start.received_at + SKEW_LIMIT):
+            at = min(right_at, start.received_at)
     if at is None or not start.received_at - _OLDEST <= at <= start.received_at:
         at = start.received_at
     return at if not_before is None else max(at, min(not_before, start.received_at))

@@ -14,6 +14,7 @@ from evpower.charging import (
     free_period,
     late_start,
     remote,
+    store_clocks,
     store_sessions,
     store_transactions,
     technicians,
@@ -47,8 +48,13 @@ class _Start(NamedTuple):
     key: str
     number: int  # of several starts with this key
     free: FreeStart  # whether the station gives energy to any tag
+    skew_s: int | None  # how far its clock is known to be off
     rules: Rules
     now: datetime
+
+    def began_at(self, session: ChargingSession | None = None) -> datetime:
+        """When it began; by app not before it was asked to."""
+        return started_at(self.report, session and session.created_at, self.skew_s)
 
 
 async def start_transaction(
@@ -65,8 +71,9 @@ async def start_transaction(
     key = start_key(report)
     known = await store_transactions.transaction_of_key(connection, key)
     number = 1 if known is None else known.start_number + 1
-    free = await free_period.free_start(connection, report)
-    start = _Start(connection, station, report, key, number, free, rules, now)
+    skew_s = await store_clocks.skew_of(connection, station.id)
+    free = await free_period.free_start(connection, report, skew_s)
+    start = _Start(connection, station, report, key, number, free, skew_s, rules, now)
     if known is not None and known.end_kind != "stop":
         answer = await _again(start, known)
     else:
@@ -102,10 +109,17 @@ async def _of_session(start: _Start, session: ChargingSession) -> StartAnswer:
 async def _by_card(start: _Start, client_id: UUID) -> StartAnswer:
     """Makes the session of a card; one that may not charge is stopped at once."""
     changes = await _clear(start, None)
+    began_at = start.began_at()
     session, is_allowed = await begin_by_card(
-        start.connection, start.station, client_id, start.report, rules=start.rules, now=start.now
+        start.connection,
+        start.station,
+        client_id,
+        start.report.connector,
+        began_at=began_at,
+        rules=start.rules,
+        now=start.now,
     )
-    answer = await _insert(start, session)
+    answer = await _insert(start, session, began_at)
     answer.changes.merge(changes)
     if is_allowed:
         return answer
@@ -123,9 +137,9 @@ async def _begin(start: _Start, session: ChargingSession) -> StartAnswer:
     changes = await _clear(start, session)
     if session.state == "requested":  # it may begin before it was asked, or asked again
         await remote.drop_start(start.connection, session, start.now)
-    began_at = started_at(start.report, session.created_at)
+    began_at = start.began_at(session)
     await store_sessions.set_charging(start.connection, session.id, connector, began_at)
-    answer = await _insert(start, session)
+    answer = await _insert(start, session, began_at)
     answer.changes.merge(changes)
     answer.changes.merge(
         await late_start.admit(start.connection, session, rules=start.rules, now=start.now)
@@ -133,7 +147,7 @@ async def _begin(start: _Start, session: ChargingSession) -> StartAnswer:
     return answer
 
 
-async def _insert(start: _Start, session: ChargingSession) -> StartAnswer:
+async def _insert(start: _Start, session: ChargingSession, began_at: datetime) -> StartAnswer:
     await learn_start(start.connection, start.station, start.report)
     transaction_id = await store_transactions.insert_transaction(
         start.connection,
@@ -142,7 +156,7 @@ async def _insert(start: _Start, session: ChargingSession) -> StartAnswer:
         start.number,
         purpose="driver",
         session_id=session.id,
-        started_at=started_at(start.report, session.created_at),
+        started_at=began_at,
     )
     await _store_text_id(start, transaction_id)
     changes = Changes(
@@ -203,7 +217,7 @@ async def _without_session(
         start.number,
         purpose=purpose,
         session_id=None,
-        started_at=started_at(start.report, None),
+        started_at=start.began_at(),
         card=card,
     )
     await _store_text_id(start, transaction_id)

@@ -12,14 +12,9 @@ from evpower.charging import store_running as store
 from evpower.charging.events import Changes, Reading, StationStatus, StationTime
 from evpower.charging.keep_limits import keep_limits
 from evpower.charging.limits import LIMIT_REASONS
+from evpower.charging.our_time import our_time
 from evpower.charging.rules import DEFAULT_RULES, Rules
-from evpower.charging.running import (
-    Progress,
-    RunningTransaction,
-    StoredValue,
-    count_until,
-    our_time,
-)
+from evpower.charging.running import Progress, RunningTransaction, StoredValue, count_until
 from evpower.charging.steps import free_connector
 from evpower.foundation.db import Connection
 
@@ -48,7 +43,7 @@ async def status_reported(
         return await _after_end(connection, event, now=now, rules=rules)
     running = await store.load(connection, opened[0].id)
     progress = _close_due(running, event.status, now, rules)
-    at = our_time(event.time, event.received_at, running.transaction.started_at, running.skew_s)
+    at = our_time(event.time, event.received_at, running.transaction, running.skew_s)
     begins_parking = event.status == _PARKED and progress.parked_since is None
     if begins_parking or (event.status in _FLOWS and progress.parked_since is not None):
         progress, sample = count_until(running._replace(progress=progress), at)

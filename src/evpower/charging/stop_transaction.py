@@ -11,9 +11,10 @@ from evpower.charging.events import Changes, StationStop, StopAnswer
 from evpower.charging.learn_meter import learn_end
 from evpower.charging.meter_start import with_start
 from evpower.charging.model import StationTransaction
+from evpower.charging.our_time import our_time, right_time
 from evpower.charging.register import FinalEnergy, MeterPoint, at_end, finish, point
 from evpower.charging.rules import DEFAULT_RULES, Rules
-from evpower.charging.running import RunningTransaction, advance, our_time, right_time
+from evpower.charging.running import RunningTransaction, advance
 from evpower.charging.settle import End, bill_again, quarantine, settle
 from evpower.charging.steps import end_steps
 from evpower.foundation.db import Connection
@@ -94,18 +95,16 @@ async def _end(
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
     running = running._replace(progress=step.progress)
     final = _final(running, event)
-    ended_at = our_time(event.time, event.received_at, transaction.started_at, running.skew_s)
-    if running.progress.register.has_values:
-        ended_at = max(ended_at, _last_sample_at(running))
+    at = ended_at(running, event)
     progress = running.progress._replace(
         register=final.register, stop_due_at=None, close_due_at=None,
         close_reason=None, rebill_due_at=None, parked_since=running.progress.parked_since,
     )  # fmt: skip
     await learn_end(connection, running._replace(progress=progress))
-    await store.end_transaction(connection, transaction.id, event, ended_at)
+    await store.end_transaction(connection, transaction.id, event, at)
     end = End(
         final.energy_wh,
-        ended_at,
+        at,
         _reason(running, event, final.energy_wh),
         final.is_estimated,
         final.flaw,
@@ -131,6 +130,12 @@ def _final(running: RunningTransaction, event: StationStop) -> FinalEnergy:
         time = right_time(closing.time, running.skew_s)
         end = point(closing.energy_wh, time, event.received_at, closing.resolution_wh)
     return finish(running.progress.register, stop, end, running.rated_power_w)
+
+
+def ended_at(running: RunningTransaction, event: StationStop) -> datetime:
+    """Returns when a transaction ended by its stop: not before the last value that counts."""
+    at = our_time(event.time, event.received_at, running.transaction, running.skew_s)
+    return max(at, _last_sample_at(running)) if running.progress.register.has_values else at
 
 
 def _last_sample_at(running: RunningTransaction) -> datetime:

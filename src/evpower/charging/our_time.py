@@ -1,0 +1,62 @@
+"""When a station's facts were: by its clock, which may be off, and by what we received."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from evpower.charging.events import StationTime
+from evpower.charging.model import StationTransaction
+
+SKEW_LIMIT: Final = timedelta(seconds=120)  # a clock that is further off is not priced by
+_JUST_CAME: Final = timedelta(seconds=10)  # a stamp so near its receipt is that of a right clock
+_NO_TIME: Final = timedelta()
+
+
+def our_time(
+    time: StationTime,
+    received_at: datetime,
+    transaction: StationTransaction,
+    skew_s: int | None = None,
+) -> datetime:
+    """Returns when a frame's fact was: by the station's clock where it can be right, else by ours.
+
+    Shifted as the start was, so that a span is that of the station's clock. `skew_s`: how far it is
+    known to be off. Never before the start, never after it was received.
+    """
+    started_at = transaction.started_at
+    at = right_time(time, skew_s).at
+    if at is None or not started_at - SKEW_LIMIT <= at <= received_at + SKEW_LIMIT:
+        at = received_at
+    else:
+        shift = _shift(transaction, skew_s)
+        is_right_now = -_JUST_CAME <= at - received_at <= _JUST_CAME
+        if not (is_right_now and -SKEW_LIMIT <= shift < _NO_TIME):  # it was ahead at the start
+            at += shift
+    return max(min(at, received_at), started_at)
+
+
+def _shift(transaction: StationTransaction, skew_s: int | None) -> timedelta:
+    """Returns by how much a start was moved from where the station's clock has it.
+
+    Within the tolerance it was moved because that clock is off. So it was beyond it if it came
+    live, by what is known of the clock since then: all that was before stands where the start does.
+    """
+    begun_at = transaction.start_station_at
+    if skew_s:
+        begun_at = right_time(StationTime(begun_at, None), skew_s).at
+    if begun_at is None:
+        return _NO_TIME
+    shift = transaction.started_at - begun_at
+    is_live = abs(transaction.received_at - begun_at) <= SKEW_LIMIT
+    if abs(shift) <= SKEW_LIMIT or (skew_s and shift < _NO_TIME and is_live):
+        return shift
+    return _NO_TIME
+
+
+def right_time(time: StationTime, skew_s: int | None) -> StationTime:
+    """Returns a stamp as it would be if the station's clock were right."""
+    if time.at is None or skew_s is None or abs(skew_s) <= SKEW_LIMIT.total_seconds():
+        return time
+    try:
+        return time._replace(at=time.at + timedelta(seconds=skew_s))
+    except OverflowError:
+        return time._replace(at=None)
