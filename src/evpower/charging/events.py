@@ -91,13 +91,21 @@ class StationStatus(NamedTuple):
     is_history: bool  # older than the newest one stored
 
 
-@dataclass
+def _no_ids() -> set[UUID]:
+    return set()
+
+
+def _no_names() -> set[str]:
+    return set()
+
+
+@dataclass(slots=True)
 class Changes:
     """What a transaction changed, to be announced after its commit."""
 
-    clients: set[UUID] = field(default_factory=set[UUID])
-    sessions: set[UUID] = field(default_factory=set[UUID])
-    stations: set[str] = field(default_factory=set[str])
+    clients: set[UUID] = field(default_factory=_no_ids)
+    sessions: set[UUID] = field(default_factory=_no_ids)
+    stations: set[str] = field(default_factory=_no_names)
 
     def merge(self, other: "Changes") -> None:
         """Adds the changes of another part of the transaction."""

@@ -33,13 +33,13 @@ async def keep_limits(
     """
     session, transaction = running.session, running.transaction
     progress = running.progress
+    if session is not None and session.station_lost_notified_at is not None:
+        await store_ends.set_station_lost(connection, session.id, None)
     if session is not None and session.state != "stopping":
-        await _station_is_back(connection, session)
         changes = await keep_session(connection, running, session, now=now, rules=rules)
         changes.sessions.add(session.id)
         return changes
     if session is not None:
-        await _station_is_back(connection, session)
         progress = progress._replace(stop_due_at=None)
     await store.update_progress(connection, transaction.id, progress)
     changes = Changes(sessions=set() if session is None else {session.id})
@@ -64,11 +64,6 @@ async def _is_capped(
     return card is None or card.left_wh == 0
 
 
-async def _station_is_back(connection: Connection, session: RunningSession) -> None:
-    if session.station_lost_notified_at is not None:
-        await store_ends.set_station_lost(connection, session.id, None)
-
-
 async def keep_session(
     connection: Connection,
     running: RunningTransaction,
@@ -84,9 +79,9 @@ async def keep_session(
         await store.update_progress(connection, running.transaction.id, progress)
         return changes
     session = await _grow_hold(connection, session, progress.cost_minor, changes, rules)
-    flow = running.flow
-    due_at = limits.stop_due_at(pricer, session.limits, flow, running.rated_power_w)
-    if due_at is not None and due_at <= now and session.limits.rests_on_hold:
+    allowed, flow = session.limits, running.flow
+    due_at = limits.stop_due_at(pricer, allowed, flow, running.rated_power_w)
+    if due_at is not None and due_at <= now and allowed.rests_on_hold:
         # The money is used up by now, as far as is known: what else the wallet has counts first.
         held_minor = session.held_minor
         session = await _grow_hold(connection, session, held_minor, changes, rules)

@@ -55,10 +55,12 @@ async def take_values(
 ) -> Changes:
     """Stores meter values of a transaction, and moves it on. The caller has locked its station."""
     transaction = running.transaction
-    await store.insert_signed(connection, transaction.id, event.signed, event.received_at)
+    if event.signed:
+        await store.insert_signed(connection, transaction.id, event.signed, event.received_at)
     if transaction.ended_at is not None:
         return await _after_end(connection, running, event, now=now, rules=rules)
-    running = await with_start(connection, running, event.readings)
+    if running.progress.register.begun is None:
+        running = await with_start(connection, running, event.readings)
     await learn_clock(connection, running, event)
     step = advance(running, event.readings, event.received_at)
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)

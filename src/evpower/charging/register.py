@@ -89,9 +89,11 @@ def begin(start: MeterPoint | None, since: datetime) -> MeterRegister:
 
 def point(wh: Decimal, time: StationTime, at: datetime, resolution_wh: Decimal) -> MeterPoint:
     """Returns a value with both times; the station's only where it can be one."""
-    is_usable = time.at is not None and time.at >= _EARLIEST
-    # A stamp ahead of its receipt is a wrong one, and would allow any energy.
-    return MeterPoint(wh, at, min(time.at, at) if is_usable and time.at else None, resolution_wh)
+    station_at = time.at
+    if station_at is not None:
+        # A stamp ahead of its receipt is a wrong one, and would allow any energy.
+        station_at = min(station_at, at) if station_at >= _EARLIEST else None
+    return MeterPoint(wh, at, station_at, resolution_wh)
 
 
 def observe(register: MeterRegister, value: MeterPoint, power_w: int) -> Observed:
@@ -102,7 +104,8 @@ def observe(register: MeterRegister, value: MeterPoint, power_w: int) -> Observe
     if _follows(last, value, power_w) and _fits_session(register, value, power_w):
         if value.wh < last.wh:  # within the tolerance
             value = value._replace(wh=last.wh)
-        return Observed(register._replace(last=value, has_values=True, suspects=()), "trusted")
+        trusted = MeterRegister(register.since, begun, value, register.closed_wh, has_values=True)
+        return Observed(trusted, "trusted")
     if _is_history(begun, last, value):
         return Observed(register, "history")
     return _suspect(register, last, value, power_w)

@@ -124,14 +124,14 @@ class RunningTransaction(NamedTuple):
         progress = self.progress
         interval_s = progress.interval_s
         return Flow(
-            at=progress.last_value_at or self.transaction.received_at,
-            tally=progress.tally,
-            energy_wh=progress.energy_wh,
-            cost_minor=progress.cost_minor,
-            power_w=progress.facts.power_w if progress.last_value_at else None,
-            soc_percent=progress.facts.soc_percent,
-            is_parked=progress.parked_since is not None,
-            interval=None if interval_s is None else timedelta(seconds=interval_s),
+            progress.last_value_at or self.transaction.received_at,
+            progress.tally,
+            progress.energy_wh,
+            progress.cost_minor,
+            progress.facts.power_w if progress.last_value_at else None,
+            progress.facts.soc_percent,
+            progress.parked_since is not None,
+            None if interval_s is None else timedelta(seconds=interval_s),
         )
 
 
@@ -188,7 +188,8 @@ def advance(
     running: RunningTransaction, readings: Sequence[Reading], received_at: datetime
 ) -> MeteredProgress:
     """Returns the progress after these meter values, and what each of them counts for."""
-    progress, values = running.progress, list[StoredValue]()
+    progress = running.progress
+    values: list[StoredValue] = []
     for reading in for_progress(readings):
         progress, value = _advance_one(running, progress, reading, received_at)
         values.append(value)

@@ -79,7 +79,8 @@ class SharedValues:
         values = [row for draft in drafts for row in draft.values]
         version = await store.write(connection, values, [draft.progress for draft in drafts])
         for draft in drafts:
-            versions = draft.versions._replace(progress=version)
+            transaction, _, session = draft.versions
+            versions = RowVersions(transaction, version, session)
             self._known[draft.running.transaction.id] = versions, draft.running
         while len(self._known) > _MOST_KNOWN:
             del self._known[next(iter(self._known))]

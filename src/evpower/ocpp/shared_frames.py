@@ -30,7 +30,7 @@ class FrameOutcome(NamedTuple):
     is_repeated: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class ValuesFrame:
     """Meter values, read, with the key and the text of their answer, and both raw frames."""
 
@@ -69,7 +69,7 @@ class SharedFrames:
         """Returns what became of each frame; None: it needs a transaction of its own."""
         if len(frames) == 1:
             return {frames[0]: await self._alone(frames[0], is_usual=True)}
-        outcomes = dict.fromkeys(frames, None) | dict[ValuesFrame, FrameOutcome | None]()
+        outcomes: dict[ValuesFrame, FrameOutcome | None] = dict.fromkeys(frames)
         # Of a station with two sockets the later frame is stored alone, after the first one.
         first = {frame.event.station_id: frame for frame in reversed(frames)}
         async with self._db.transaction() as connection:

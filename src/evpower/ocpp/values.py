@@ -138,10 +138,10 @@ def items(value: object, notes: set[str]) -> Sequence[Mapping[str, Any]]:
     if not isinstance(value, list):
         notes.add("list_form")
         return []
-    listed = cast("list[Any]", value)
+    listed = cast("list[dict[str, Any]]", value)
     if not listed:
         notes.add("list_empty")
-    objects = [cast("dict[str, Any]", item) for item in listed if isinstance(item, dict)]
+    objects = [item for item in listed if isinstance(item, dict)]  # pyright: ignore[reportUnnecessaryIsInstance]
     if len(objects) < len(listed):
         notes.add("list_form")
     return objects
