@@ -12,12 +12,12 @@ from bench import seed
 from bench.charging_fleet import Charge, add_fleet, charge, disconnect
 from bench.evpower_server import EvPowerServer, access_token
 from bench.harness import Bar, Measure, Row, in_turn
-from bench.meter_values import ProcessSockets, Wire
 from bench.paths import EACH, paths
 from bench.paths_client import GAP_S
 from bench.pgbench import median_ms
 from bench.recorded import RecordingDatabase, Statement, prepare
 from bench.rig import Rig
+from bench.values_processor import ProcessSockets, Wire
 from evpower.charging import Rules
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.clock import utc_now

@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, cast
 
@@ -26,7 +27,7 @@ _BOOT: Final = (
     b'[2,"boot","BootNotification",{"chargePointVendor":"Acme","chargePointModel":"Bench"}]'
 )
 _FRAME: Final = """\
-[2,"{number:010d}","MeterValues",{{"connectorId":1,"transactionId":{transaction},"meterValue":[\
+[2,"{number}","MeterValues",{{"connectorId":1,"transactionId":{transaction},"meterValue":[\
 {{"timestamp":"{stamp}","sampledValue":[\
 {{"value":"{register}","context":"Sample.Periodic","measurand":"Energy.Active.Import.Register","unit":"Wh"}},\
 {{"value":"50000","context":"Sample.Periodic","measurand":"Power.Active.Import","unit":"W"}},\
@@ -40,9 +41,15 @@ _WAIT_LIMIT_S: Final = 60.0
 
 def values_frame(transaction: int, number: int) -> bytes:
     """Returns the frame number `number` of a transaction: a Wh more, stamped now."""
-    stamp = datetime.now(UTC).isoformat()[:23] + "Z"
-    text = _FRAME.format(number=number, transaction=transaction, stamp=stamp, register=number)
-    return text.encode()
+    stamp = datetime.now(UTC).isoformat()[:23]
+    return _frame_of(transaction) % (number, stamp.encode(), number)
+
+
+@lru_cache(maxsize=4096)
+def _frame_of(transaction: int) -> bytes:
+    """Returns the frames of a transaction but for their numbers, stamps and registers."""
+    parts = {"number": "%010d", "stamp": "%bZ", "register": "%d"}
+    return _FRAME.format(transaction=transaction, **parts).encode()
 
 
 @dataclass(frozen=True, slots=True)
