@@ -429,7 +429,7 @@ grant select on charging.progress_public to evpower_app;
 -- How far a station's clock is off, learned since its last boot from frames that came at the pace of their stamps.
 create table charging.clocks (
   station_id text primary key references stations.stations,
-  stamp timestamptz not null,                          -- of the newest meter value,
+  stamp timestamptz not null,                          -- of the newest meter value or status that says something,
   received_at timestamptz not null,                    -- and when it came
   skew_s int                                           -- ours less the station's; null: not known
 );

@@ -182,11 +182,17 @@ class ChargingPlace:
         async with self.db.transaction() as connection:
             return await stop_transaction(connection, event, now=self.now)
 
-    async def status(self, status: str, connector: int = 1, *, is_history: bool = False) -> None:
+    async def status(
+        self,
+        status: str,
+        connector: int = 1,
+        *,
+        is_history: bool = False,
+        time: datetime | None = None,
+    ) -> None:
         event = StationStatus(
-            "S1", connector, status, None, StationTime(self.now, self.now.isoformat()), self.now,
-            is_history,
-        )  # fmt: skip
+            "S1", connector, status, None, self._stamp(time, has_time=True), self.now, is_history
+        )
         async with self.db.transaction() as connection:
             await status_reported(connection, event, now=self.now, rules=self.rules)
 

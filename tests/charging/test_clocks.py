@@ -110,6 +110,56 @@ async def test_a_clock_that_was_set_is_learned_anew(place: ChargingPlace) -> Non
     assert (await priced_at(place))[-1] == place.now
 
 
+class TestStatuses:
+    @pytest.mark.parametrize("seconds", [21_600, -21_600, 121, -121])
+    async def test_edge_13_two_that_come_at_their_pace_teach_the_skew(
+        self, place: ChargingPlace, seconds: int
+    ) -> None:
+        off = timedelta(seconds=seconds)
+        await place.status("available", time=place.now + off)
+        place.later(1)
+        await place.status("preparing", time=place.now + off)
+        assert await skew_s(place) == -seconds
+
+    async def test_edge_13_those_of_a_right_clock_are_not_stored(
+        self, place: ChargingPlace
+    ) -> None:
+        for status in ("available", "preparing"):
+            await place.status(status)
+            place.later(1)
+        assert await place.owner.fetchval("select count(*) from charging.clocks") == 0
+
+    @pytest.mark.parametrize("pace_s", [0, 2, 8, 30])
+    async def test_edge_13_those_sent_again_with_their_old_stamps_teach_nothing(
+        self, place: ChargingPlace, pace_s: int
+    ) -> None:
+        """However much like the first time: a station sends its connectors' one after another."""
+        stamps = [place.now + timedelta(seconds=pace_s * number) for number in range(2)]
+        place.later(180)
+        for _ in range(2):
+            for connector, stamp in enumerate(stamps, 1):
+                await place.status("available", connector, time=stamp)
+                place.now += timedelta(seconds=pace_s)
+        assert await skew_s(place) is None
+
+    async def test_edge_13_one_that_is_history_teaches_nothing(self, place: ChargingPlace) -> None:
+        off = timedelta(hours=-6)
+        for _ in range(3):
+            await place.status("available", time=place.now + off, is_history=True)
+            place.later(1)
+        assert await skew_s(place) is None
+
+    async def test_a_clock_that_was_set_is_learned_anew(self, place: ChargingPlace) -> None:
+        off = timedelta(hours=6)
+        for status in ("available", "preparing"):
+            await place.status(status, time=place.now + off)
+            place.later(1)
+        for status in ("available", "preparing"):
+            await place.status(status)
+            place.later(1)
+        assert await skew_s(place) == 0
+
+
 async def test_an_unknown_time_has_the_lowest_price(place: ChargingPlace) -> None:
     await place.price_document(NIGHT)
     session, transaction = await place.charging(await place.driver())

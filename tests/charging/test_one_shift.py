@@ -109,6 +109,20 @@ async def test_a_card_at_a_clock_hours_off_pays_for_its_minutes(
     assert await place.bill(session) == ("settled", 2_000, 24)
 
 
+@pytest.mark.parametrize("hours", [-6, 6])
+async def test_statuses_before_a_card_show_the_clock(place: ChargingPlace, hours: int) -> None:
+    """The charge has no values; its start is where it was."""
+    off = timedelta(hours=hours)
+    for status in ("available", "preparing"):
+        await place.status(status, time=place.now + off)
+        place.later(1)
+    session, transaction = await begin_by_card(place, place.now + off)
+    assert await place.value("started_at", session) == place.now
+    place.later(4)
+    await place.stop(transaction, 2_000, time=place.now + off)
+    assert await place.bill(session) == ("settled", 2_000, 24)
+
+
 async def test_without_a_stamp_at_the_start_the_stop_stands_as_it_is(place: ChargingPlace) -> None:
     await place.price(BY_TIME)
     session = await place.start(await place.driver())

@@ -1,16 +1,18 @@
-"""Learns how far a station's clock is off, from meter values that it sends while they are new."""
+"""Learns how far a station's clock is off, from values and statuses sent while they are new."""
 
+from datetime import datetime
 from typing import Final
 
 from evpower.charging import store_clocks
-from evpower.charging.events import StationReadings
+from evpower.charging.events import StationReadings, StationStatus
 from evpower.charging.our_time import SKEW_LIMIT
 from evpower.charging.running import RunningTransaction
 from evpower.foundation.db import Connection
 
 _PERIODIC: Final = frozenset({"Sample.Periodic", "Sample.Clock", ""})
 _PACE_S: Final = 10.0  # by so much may the ways of two frames differ
-_LEAST_S: Final = 5.0  # between two frames that say something
+_LEAST_S: Final = 5.0  # between two frames that say something,
+_LEAST_STATUS_S: Final = 60.0  # where the later one is a status
 
 
 async def learn_clock(
@@ -28,12 +30,41 @@ async def learn_clock(
     ]
     if not stamps:
         return
-    stamp = max(stamps)
-    off = event.received_at - stamp
-    if abs(off) <= SKEW_LIMIT and not running.skew_s:
+    await _compare(
+        connection, event.station_id, max(stamps), event.received_at, running.skew_s,
+        least_s=_LEAST_S,
+    )  # fmt: skip
+
+
+async def learn_from_status(connection: Connection, event: StationStatus) -> None:
+    """Compares the stamp of a status with that of the frame before, unless the clock is right.
+
+    A station may send the statuses of its connectors again with the stamps of their changes, at the
+    pace of before: they say nothing within a minute of each other.
+    """
+    if event.time.at is None:
         return
-    if running.skew_s and abs(off.total_seconds() - running.skew_s) <= _PACE_S:
+    skew_s = await store_clocks.skew_of(connection, event.station_id)
+    await _compare(
+        connection, event.station_id, event.time.at, event.received_at, skew_s,
+        least_s=_LEAST_STATUS_S,
+    )  # fmt: skip
+
+
+async def _compare(
+    connection: Connection,
+    station_id: str,
+    stamp: datetime,
+    received_at: datetime,
+    skew_s: int | None,
+    *,
+    least_s: float,
+) -> None:
+    off = received_at - stamp
+    if abs(off) <= SKEW_LIMIT and not skew_s:
+        return
+    if skew_s and abs(off.total_seconds() - skew_s) <= _PACE_S:
         return  # as it is known: most frames of a wrong clock have nothing to write
     await store_clocks.learn_clock(
-        connection, event.station_id, stamp, event.received_at, pace_s=_PACE_S, least_s=_LEAST_S
+        connection, station_id, stamp, received_at, pace_s=_PACE_S, least_s=least_s
     )

@@ -9,6 +9,7 @@ from typing import Final
 
 from evpower import stations
 from evpower.charging import store_running as store
+from evpower.charging.clocks import learn_from_status
 from evpower.charging.events import Changes, Reading, StationStatus, StationTime
 from evpower.charging.keep_limits import keep_limits
 from evpower.charging.limits import LIMIT_REASONS
@@ -34,6 +35,7 @@ async def status_reported(
     if event.is_history or event.connector == 0:
         return Changes()
     await stations.lock_station(connection, event.station_id)
+    await learn_from_status(connection, event)
     opened = [
         transaction
         for transaction in await store.find_open(connection, event.station_id)
