@@ -374,7 +374,7 @@ create index setups_by_station on stations.setups (station_id, id desc);
 create index setups_by_command on stations.setups (command_id);
 grant select, insert, update (command_id, keys, failure, ended_at) on stations.setups to evpower_app;
 
--- Names that tried to connect and that no station has. The list is bounded: see `record_attempt`.
+-- Names that tried to connect and were refused, mostly of no station. The list is bounded: see `record_attempts`.
 create table stations.unknown_stations (
   key text primary key check (length(key) between 1 and 1000),
   name text not null check (length(name) between 1 and 255 and name !~ '[[:cntrl:]]'),
@@ -382,10 +382,13 @@ create table stations.unknown_stations (
   attempts bigint not null default 1 check (attempts > 0),
   first_seen_at timestamptz not null,
   last_seen_at timestamptz not null,
+  reason text not null default 'station_not_found' check (reason in ( -- of the last refusal
+    'station_not_found', 'station_ambiguous', 'station_retired', 'no_password', 'wrong_password',
+    'version_not_served', 'version_pinned', 'station_not_simulated', 'station_connected')),
   constraint unknown_stations_are_last_seen_after_the_first check (last_seen_at >= first_seen_at)
 );
 create index unknown_stations_by_time on stations.unknown_stations (last_seen_at desc);
-grant select, insert, update (name, address, attempts, last_seen_at), delete on stations.unknown_stations to evpower_app;
+grant select, insert, update (name, address, attempts, last_seen_at, reason), delete on stations.unknown_stations to evpower_app;
 
 create view stations.locations_public as
 select l.id, l.name, l.address, l.city, l.country, l.latitude, l.longitude, l.time_zone, l.created_at, l.updated_at

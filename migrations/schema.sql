@@ -3964,11 +3964,13 @@ CREATE TABLE stations.unknown_stations (
     attempts bigint DEFAULT 1 NOT NULL,
     first_seen_at timestamp with time zone NOT NULL,
     last_seen_at timestamp with time zone NOT NULL,
+    reason text DEFAULT 'station_not_found'::text NOT NULL,
     CONSTRAINT unknown_stations_address_check CHECK (((length(address) >= 1) AND (length(address) <= 64))),
     CONSTRAINT unknown_stations_are_last_seen_after_the_first CHECK ((last_seen_at >= first_seen_at)),
     CONSTRAINT unknown_stations_attempts_check CHECK ((attempts > 0)),
     CONSTRAINT unknown_stations_key_check CHECK (((length(key) >= 1) AND (length(key) <= 1000))),
-    CONSTRAINT unknown_stations_name_check CHECK ((((length(name) >= 1) AND (length(name) <= 255)) AND (name !~ '[[:cntrl:]]'::text)))
+    CONSTRAINT unknown_stations_name_check CHECK ((((length(name) >= 1) AND (length(name) <= 255)) AND (name !~ '[[:cntrl:]]'::text))),
+    CONSTRAINT unknown_stations_reason_check CHECK ((reason = ANY (ARRAY['station_not_found'::text, 'station_ambiguous'::text, 'station_retired'::text, 'no_password'::text, 'wrong_password'::text, 'version_not_served'::text, 'version_pinned'::text, 'station_not_simulated'::text, 'station_connected'::text])))
 );
 
 CREATE TABLE sync.acknowledged (
@@ -6168,6 +6170,8 @@ GRANT UPDATE(address) ON TABLE stations.unknown_stations TO evpower_app;
 GRANT UPDATE(attempts) ON TABLE stations.unknown_stations TO evpower_app;
 
 GRANT UPDATE(last_seen_at) ON TABLE stations.unknown_stations TO evpower_app;
+
+GRANT UPDATE(reason) ON TABLE stations.unknown_stations TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sync.acknowledged TO evpower_app;
 

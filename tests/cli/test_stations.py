@@ -81,8 +81,12 @@ async def test_an_unknown_station_is_listed_and_accepted(run: Command, db: Datab
         await stations.record_attempts(connection, [attempt])
     [row] = answer(await asyncio.to_thread(run, "list", "--unknown", "--json"))
     assert (row["name"], row["attempts"], row["address"]) == ("SN-1?", 1, "10.0.0.1")
+    assert row["reason"] == "station_not_found"
     assert answer(await asyncio.to_thread(run, "accept", "sn-1?", *MALL, "--json"))["id"] == "SN-1?"
-    assert "no unknown station" in (await asyncio.to_thread(run, "list", "--unknown")).stdout
+    assert (
+        "no unknown or refused station"
+        in (await asyncio.to_thread(run, "list", "--unknown")).stdout
+    )
 
 
 def test_it_is_renamed_pinned_secured_and_retired(run: Command) -> None:

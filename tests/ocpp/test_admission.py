@@ -7,6 +7,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
+from evpower import stations
 from evpower.simulator import ConnectFailed, SimulatedStation, StationConfig
 from tests.ocpp.scenario import V16, Central
 from tests.waiting import until
@@ -105,6 +106,52 @@ async def test_a_path_that_names_two_stations_is_refused(central: Central) -> No
     await central.add(no_auth=True)
     await central.add("EVP-002", no_auth=True)
     assert await refused(central, "/ocpp/EVP-001/EVP-002") == 404
+
+
+async def listed(central: Central) -> dict[str, tuple[str, int]]:
+    """Each listed name: why its last attempt was refused, and how many there were."""
+    await central.parts.unknown.flush()
+    async with central.db.connection() as connection:
+        rows = await stations.list_unknown(connection)
+    return {row.name: (row.reason, row.attempts) for row in rows}
+
+
+async def test_a_refused_station_is_listed_with_the_reason(central: Central) -> None:
+    for name in ("S-WRONG", "S-NONE", "S-RETIRED"):
+        await central.add(name)
+    for name in ("S-PINNED", "S-FAST", "S-TWO"):
+        version = "ocpp2.0.1" if name == "S-PINNED" else None
+        await central.add(name, no_auth=True, pinned_version=version)
+    await central.owner.execute(
+        "update stations.stations set retired_at = now() where id = 'S-RETIRED'"
+    )
+    for _ in range(2):
+        assert await refused(central, "/ocpp/S-WRONG", password="wrong") == 401
+    assert await refused(central, "/ocpp/S-NONE") == 401
+    assert await refused(central, "/ocpp/S-RETIRED", password="any") == 403
+    assert await refused(central, "/ocpp/S-PINNED") == 400
+    assert await refused(central, "/ocpp/S-TWO/S-FAST") == 404
+    assert await refused(central, "/ocpp/s-fast", headers={"X-Simulated-Speed": "60"}) == 403
+    assert await refused(central, "/ocpp/S-NEW") == 404
+    assert await listed(central) == {
+        "S-WRONG": ("wrong_password", 2),
+        "S-NONE": ("no_password", 1),
+        "S-RETIRED": ("station_retired", 1),
+        "S-PINNED": ("version_pinned", 1),
+        "S-TWO/S-FAST": ("station_ambiguous", 1),
+        "s-fast": ("station_not_simulated", 1),
+        "S-NEW": ("station_not_found", 1),
+    }
+
+
+async def test_the_last_reason_is_listed_until_the_station_connects(central: Central) -> None:
+    password = await central.add()
+    assert await refused(central) == 401
+    assert await refused(central, password="wrong") == 401
+    assert await listed(central) == {"EVP-001": ("wrong_password", 2)}
+    async with central.open(password=password):
+        await until(lambda: central.socket() is not None)
+        assert await listed(central) == {}
 
 
 async def test_a_station_without_authentication_needs_no_password(central: Central) -> None:

@@ -63,12 +63,28 @@ class TestAdding:
             await stations.record_attempts(connection, [tried])
         [unknown] = await operators.call("GET", "/unknown-stations", "viewer")
         assert (unknown["name"], unknown["attempts"]) == ("Evp-Ü/7", 1)
+        assert unknown["reason"] == "station_not_found"
         body = {name: value for name, value in NEW.items() if name != "id"}
         path = "/unknown-stations/evp-%C3%BC%2F7/accept"
         added = await operators.call("POST", path, "operator", json=body, expect=201)
         assert added["station"]["id"] == "Evp-Ü/7"
         assert await operators.call("GET", "/unknown-stations", "viewer") == []
         await operators.call("POST", path, "operator", json=body, expect=404)
+
+    async def test_a_station_with_a_wrong_password_is_listed_and_not_accepted(
+        self, operators: OperatorApi, db: Database
+    ) -> None:
+        await add(operators, "EVP-1")
+        now = operators.clock()
+        tried = stations.UnknownStation("evp-1", "10.0.0.7", 1, now, now, "wrong_password")
+        async with db.transaction() as connection:
+            await stations.record_attempts(connection, [tried])
+        body = {name: value for name, value in NEW.items() if name != "id"}
+        path = "/unknown-stations/evp-1/accept"
+        refused = await operators.call("POST", path, "operator", json=body, expect=409)
+        assert refused["error"] == "station_name_taken"
+        [listed] = await operators.call("GET", "/unknown-stations", "viewer")
+        assert (listed["name"], listed["reason"]) == ("evp-1", "wrong_password")
 
 
 class TestLists:

@@ -149,6 +149,7 @@ async def test_what_is_stored_stays(owner: Connection, statement: str) -> None:
         SEND.format("max").replace("sent_at = now()", "sent_at = expires_at"),
         "update stations.commands set state = 'timed_out'",  # when?
         "insert into stations.unknown_stations values ('', 'x', 'a', 1, now(), now())",
+        "insert into stations.unknown_stations values ('x', 'x', 'a', 1, now(), now(), 'late')",
         "insert into stations.unknown_stations values ('x', E'\\x1b', 'a', 1, now(), now())",
         "insert into stations.unknown_stations values ('x', 'x', 'a', 0, now(), now())",
         "insert into stations.unknown_stations values ('x', 'x', 'a', 1, now(), '2000-01-01Z')",

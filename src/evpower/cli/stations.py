@@ -97,10 +97,10 @@ def accept(  # noqa: PLR0913, PLR0917 - a command's options
 def list_stations(
     location: str = typer.Option("", "--location", help="Only those of a location."),
     retired: bool = typer.Option(False, "--retired", help="Retired ones too."),
-    unknown: bool = typer.Option(False, "--unknown", help="Names that tried to connect."),
+    unknown: bool = typer.Option(False, "--unknown", help="Names that were refused, and why."),
     as_json: bool = JSON,
 ) -> None:
-    """List the stations, or with --unknown those that tried to connect and are none."""
+    """List the stations, or with --unknown the names that tried to connect and were refused."""
     if unknown:
         _list_unknown(as_json=as_json)
         return
@@ -386,9 +386,9 @@ def _list_unknown(*, as_json: bool) -> None:
         return
     for row in rows:
         times = f"{row['attempts']} attempts, last {row['last_seen_at']} from {row['address']}"
-        console.print(f"{row['name']}  {times}")
+        console.print(f"{row['name']}  {row['reason']}  {times}")
     if not rows:
-        console.print("no unknown station tried to connect")
+        console.print("no unknown or refused station tried to connect")
 
 
 def _print_password(password: str) -> None:

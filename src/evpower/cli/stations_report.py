@@ -258,11 +258,12 @@ def command_row(command: Command) -> dict[str, object]:
 
 
 def unknown_row(unknown: UnknownStation) -> dict[str, object]:
-    """Returns a name that no station has, for `--json`."""
+    """Returns a name that was refused, for `--json`."""
     return {
         "name": unknown.name,
         "address": unknown.address,
         "attempts": unknown.attempts,
+        "reason": unknown.reason,
         "first_seen_at": to_z(unknown.first_seen_at),
         "last_seen_at": to_z(unknown.last_seen_at),
     }

@@ -31,6 +31,10 @@ _DIRECTORY_S: Final = 5.0
 _REMEMBER_S: Final = 2.0  # a name that no station has; an operator may add it now
 _REMEMBER_FROM: Final = 3  # attempts within that time
 _REMEMBERED: Final = 10_000
+# Refusals that name a station; `Admissions.unknown` lists names of none.
+_LISTED: Final[dict[str, stations.ConnectRefusal]] = {
+    reason: reason for reason in stations.CONNECT_REFUSALS if reason != "station_not_found"
+}
 
 
 @dataclass(slots=True)
@@ -90,8 +94,7 @@ class Admissions:
         key = _key(handshake)
         times = (self._names.get(key) or 0) + 1
         self._names.put(key, times, expires_at=self._now_s() + _REMEMBER_S)
-        name = handshake.names[0] if handshake.names else ""
-        self._unknown.add(name, handshake.address, self._clock())
+        self._list(handshake, "station_not_found")
 
     def admitted(self, handshake: Handshake, lane: Lane) -> None:
         """Gives its address back what a station took that was added or changed a moment ago."""
@@ -100,7 +103,10 @@ class Admissions:
             self._directory.expire()
 
     def refused(self, handshake: Handshake, lane: Lane, error: EvPowerError) -> None:
-        """Remembers that a handshake was refused."""
+        """Remembers that a handshake was refused, and lists its name with the reason."""
+        reason = _LISTED.get(error.code)
+        if reason is not None:
+            self._list(handshake, reason)
         if lane.known is None:
             if error.http_status >= 500:  # noqa: PLR2004 - our trouble, not the caller's
                 self._refused.give_back(handshake.address)
@@ -108,6 +114,12 @@ class Admissions:
         directory = self._directory.peek()
         if error.http_status in {401, 403, 404} and directory is not None:
             directory.forget(lane.known.station_id)  # its password has changed, or it is retired
+
+    def _list(self, handshake: Handshake, reason: stations.ConnectRefusal) -> None:
+        name = handshake.names[0] if handshake.names else ""
+        if reason == "station_ambiguous":
+            name = handshake.whole  # each of its parts is another station
+        self._unknown.add(name, handshake.address, self._clock(), reason)
 
     async def _find(self, handshake: Handshake) -> stations.KnownStation | None:
         """Returns the known station; a directory without it is read again, at most each 5 s."""

@@ -1,4 +1,4 @@
-"""Names that no station has and that tried to connect; written a moment later, many at once."""
+"""Names that tried to connect and were refused; written a moment later, many at once."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -21,17 +21,23 @@ class UnknownNames:
         self._most = most
         self._attempts: dict[str, stations.UnknownStation] = {}
 
-    def add(self, name: str, address: str, at: datetime) -> None:
+    def add(
+        self,
+        name: str,
+        address: str,
+        at: datetime,
+        reason: stations.ConnectRefusal = "station_not_found",
+    ) -> None:
         """Counts an attempt; one without a name is counted by its address."""
         name = name.strip()[:_NAME_CHARS]
         key = stations.key_of(name) or f" {address}"
         known = self._attempts.get(key)
         if known is not None:
-            self._attempts[key] = replace(
-                known, name=name, address=address, attempts=known.attempts + 1, last_seen_at=at
+            self._attempts[key] = stations.UnknownStation(
+                name, address, known.attempts + 1, known.first_seen_at, at, reason
             )
         elif len(self._attempts) < self._most:
-            self._attempts[key] = stations.UnknownStation(name, address, 1, at, at)
+            self._attempts[key] = stations.UnknownStation(name, address, 1, at, at, reason)
 
     def loop(self) -> Loop:
         """Returns the loop that writes them."""

@@ -50,6 +50,7 @@ from evpower.stations.jobs import CommandsEnded
 from evpower.stations.labels import connector_label, shown_serial
 from evpower.stations.model import (
     COMMAND_QUEUED,
+    CONNECT_REFUSALS,
     ONLINE_FOR,
     STATION_CHANGED,
     USUAL_PROFILE,
@@ -60,6 +61,7 @@ from evpower.stations.model import (
     Command,
     CommandAction,
     Connector,
+    ConnectRefusal,
     Deviation,
     DisconnectReason,
     Location,
@@ -113,6 +115,7 @@ PUBLIC_VIEWS = (
 
 __all__ = [
     "COMMAND_QUEUED",
+    "CONNECT_REFUSALS",
     "MEMBERS",
     "MOST_UNKNOWN",
     "ONLINE_FOR",
@@ -128,6 +131,7 @@ __all__ = [
     "Command",
     "CommandAction",
     "CommandsEnded",
+    "ConnectRefusal",
     "Connector",
     "Deviation",
     "Directory",

@@ -1,4 +1,4 @@
-"""Names that no station has: counted when they try to connect, accepted as stations."""
+"""Names that are refused: counted when they try to connect, unknown ones accepted as stations."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -22,7 +22,7 @@ _ADDRESS_MAX: Final = 64
 async def record_attempts(
     connection: Connection, attempts: Iterable[UnknownStation], *, most: int = MOST_UNKNOWN
 ) -> None:
-    """Counts attempts to connect of names that no station has. The list stays bounded.
+    """Counts attempts to connect that were refused, by name. The list stays bounded.
 
     Stations that say no name at all are distinguished by their addresses. Of one address it holds
     at most `MOST_OF_ONE_ADDRESS`: those that tried last.
@@ -51,6 +51,7 @@ def _merged(attempts: Iterable[UnknownStation]) -> dict[str, UnknownStation]:
             attempt.attempts + more,
             min(attempt.first_seen_at, before.first_seen_at),
             max(attempt.last_seen_at, before.last_seen_at),
+            attempt.reason,
         )
     return merged
 

@@ -102,7 +102,7 @@ async def get_location(connection: Connection, location_id: str) -> Location:
 
 
 async def list_unknown(connection: Connection) -> list[UnknownStation]:
-    """Returns the names that tried to connect and that no station has, the latest first."""
+    """Returns the names that were refused, each with the reason, the latest first."""
     return await store_credentials.all_unknown(connection)
 
 

@@ -87,7 +87,7 @@ def add_log_routes(routes: APIRouter, calls: OperatorCalls) -> None:
     async def unknown(  # pyright: ignore[reportUnusedFunction]
         _: Annotated[Principal, Depends(may_read)],
     ) -> list[schemas.UnknownName]:
-        """And that no station has, the latest attempt first; 1000 at most."""
+        """And were refused, with the reason, the latest attempt first; 1000 at most."""
         async with calls.db.connection() as connection:
             rows = await list_unknown(connection)
         return [schemas.UnknownName.model_validate(row) for row in rows]

@@ -25,6 +25,12 @@ PowerType = Literal["AC_1_PHASE", "AC_2_PHASE", "AC_2_PHASE_SPLIT", "AC_3_PHASE"
 # How a station that connects is known: by its password, because it needs none, or not at all.
 Admission = Literal["authenticated", "open", "wrong_password", "no_password", "retired"]
 
+# Why a handshake was refused, of which an operator can do something. Never "too_many_requests": it
+# names no station.
+ConnectRefusal = Literal[
+    "station_not_found", "station_ambiguous", "station_retired", "no_password", "wrong_password",
+    "version_not_served", "version_pinned", "station_not_simulated", "station_connected",
+]  # fmt: skip
 ConnectorStatus = Literal[
     "available", "preparing", "occupied", "charging", "suspended_ev", "suspended_evse", "finishing",
     "reserved", "unavailable", "faulted",
@@ -49,6 +55,7 @@ STATUSES: Final[tuple[str, ...]] = get_args(ConnectorStatus)
 ACTIONS: Final[tuple[str, ...]] = get_args(CommandAction)
 AVAILABILITIES: Final[tuple[str, ...]] = get_args(Availability)
 VERSIONS: Final[tuple[str, ...]] = get_args(ProtocolVersion)
+CONNECT_REFUSALS: Final[tuple[ConnectRefusal, ...]] = get_args(ConnectRefusal)
 RATE_UNITS: Final[tuple[str, ...]] = get_args(RateUnit)
 REGISTER_KINDS: Final[tuple[str, ...]] = get_args(RegisterKind)
 FORMATS: Final[tuple[str, ...]] = get_args(ConnectorFormat)
@@ -273,13 +280,17 @@ class AddedStation:
 
 @dataclass(frozen=True, slots=True)
 class UnknownStation:
-    """A name that tried to connect and that no station has."""
+    """A name whose last attempt to connect was refused: no station has it, or its station may not.
+
+    `reason` is the code of the refusal; "station_not_found": no station has the name.
+    """
 
     name: str
     address: str  # of the last attempt
     attempts: int
     first_seen_at: datetime
     last_seen_at: datetime
+    reason: ConnectRefusal = "station_not_found"
 
 
 @dataclass(frozen=True, slots=True)

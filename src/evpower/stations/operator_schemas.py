@@ -13,6 +13,7 @@ from evpower.stations.model import (
     Availability,
     Connector,
     ConnectorStatus,
+    ConnectRefusal,
     ProtocolVersion,
     StationView,
 )
@@ -139,7 +140,7 @@ class NewPassword(BaseModel):
 
 
 class UnknownName(BaseModel):
-    """A name that tried to connect and that no station has."""
+    """A name that tried to connect and was refused: no station has it, or its station may not."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -148,6 +149,10 @@ class UnknownName(BaseModel):
     attempts: int
     first_seen_at: datetime
     last_seen_at: datetime
+    reason: Annotated[
+        ConnectRefusal,
+        Field(description="Of the last attempt; station_not_found: no station has it"),
+    ]
 
 
 class CountedDeviation(BaseModel):

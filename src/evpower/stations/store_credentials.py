@@ -90,14 +90,15 @@ async def upsert_unknown(
     await connection.execute(
         """
         insert into stations.unknown_stations as u
-          (key, name, address, attempts, first_seen_at, last_seen_at)
-        select a.key, a.name, a.address, a.attempts, a.first_seen_at, a.last_seen_at
+          (key, name, address, attempts, first_seen_at, last_seen_at, reason)
+        select a.key, a.name, a.address, a.attempts, a.first_seen_at, a.last_seen_at, a.reason
           from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[],
-                      $6::timestamptz[])
-            as a (key, name, address, attempts, first_seen_at, last_seen_at)
-         where not exists (select from stations.names n where n.key = a.key) -- added since
+                      $6::timestamptz[], $7::text[])
+            as a (key, name, address, attempts, first_seen_at, last_seen_at, reason)
+         where a.reason <> 'station_not_found'
+            or not exists (select from stations.names n where n.key = a.key) -- added since
         on conflict (key) do update
-           set name = excluded.name, address = excluded.address,
+           set name = excluded.name, address = excluded.address, reason = excluded.reason,
                attempts = u.attempts + excluded.attempts,
                last_seen_at = greatest(u.last_seen_at, excluded.last_seen_at)
         """,
@@ -107,6 +108,7 @@ async def upsert_unknown(
         [attempt.attempts for _, attempt in attempts],
         [attempt.first_seen_at for _, attempt in attempts],
         [attempt.last_seen_at for _, attempt in attempts],
+        [attempt.reason for _, attempt in attempts],
     )
 
 
@@ -128,11 +130,15 @@ async def trim_unknown(connection: Connection, most: int, most_of_one_address: i
 
 
 async def all_unknown(connection: Connection) -> list[UnknownStation]:
-    """Returns the names that no station has, the latest attempt first."""
+    """Returns the refused names, the latest attempt first; none whose station connected since."""
     rows: list[Record] = await connection.fetch(
         """
-        select name, address, attempts, first_seen_at, last_seen_at
-          from stations.unknown_stations order by last_seen_at desc, key
+        select u.name, u.address, u.attempts, u.first_seen_at, u.last_seen_at, u.reason
+          from stations.unknown_stations u
+         where not exists (
+                 select from stations.names n join stations.connections c using (station_id)
+                  where n.key = u.key and c.opened_at > u.last_seen_at)
+         order by u.last_seen_at desc, u.key
         """
     )
     return [read_row(UnknownStation, row) for row in rows]
