@@ -155,3 +155,32 @@ async def test_an_estimated_end_is_when_its_last_value_was(
         pass
     assert await place.bill(session) == ("settled", 2_000, 24)
     assert await place.value("is_estimated", session) is True
+
+
+async def test_a_stop_without_an_id_ends_the_charge_of_a_clock_that_is_behind(
+    place: ChargingPlace,
+) -> None:
+    """By our clock it is stamped before the start, by its own it is not."""
+    off = timedelta(minutes=-10)
+    session, transaction = await begin_by_app(place, off)
+    await charge(place, transaction, off, 3)
+    place.later(1)
+    await place.stop(-1, 2_000, time=place.now + off)
+    assert await place.bill(session) == ("settled", 2_000, 24)
+
+
+@pytest.mark.parametrize(
+    ("behind", "stamped"),
+    [
+        pytest.param(timedelta(minutes=10), timedelta(minutes=-13), id="by the same clock"),
+        pytest.param(timedelta(days=3), timedelta(days=-1), id="by a clock that was right"),
+    ],
+)
+async def test_a_stop_without_an_id_of_before_the_start_ends_nothing(
+    place: ChargingPlace, behind: timedelta, stamped: timedelta
+) -> None:
+    session, _ = await begin_by_app(place, -behind)
+    began_at = place.now
+    place.later(4)
+    await place.stop(-1, 2_000, time=began_at + stamped)
+    assert await place.value("state", session) == "charging"

@@ -22,6 +22,7 @@ _UNKNOWN_TEXTS: Final = frozenset({"", "null", "none", "0", "-1"})
 MAX_ID: Final = 2**31 - 1
 _STILL_COMING: Final = timedelta(hours=1)  # values without an id after the end
 _LATE: Final = timedelta(days=30)  # so long after an estimated end a stop still finds it
+_MOST_BEHIND: Final = timedelta(days=1)  # a clock in the zone of another place
 _TAG_PREFIX: Final = 8  # stations add to a tag, cut it, and change its case
 
 
@@ -191,11 +192,15 @@ async def _that_may_end(
 def _may_end(event: StationStop, transaction: StationTransaction) -> bool:
     """Returns whether tag and time let a stop end a transaction.
 
-    A station may stop a moment before it says it began, with an equal register.
+    Its clock may be behind, by a day at most: then its start's stamp counts. A station may stop a
+    moment before it says it began, with an equal register.
     """
     if not same_tag(event.id_tag, transaction.id_tag):
         return False
-    if event.time.at is None or event.time.at >= transaction.started_at - SKEW_LIMIT:
+    begun_at, stamp = transaction.started_at, transaction.start_station_at
+    if stamp is not None and stamp < begun_at and begun_at - stamp <= _MOST_BEHIND:
+        begun_at = stamp
+    if event.time.at is None or begun_at - event.time.at <= SKEW_LIMIT:
         return True
     return event.meter_wh is not None and event.meter_wh == transaction.meter_start_wh
 

@@ -24,12 +24,16 @@ def our_time(
     """
     started_at = transaction.started_at
     at = right_time(time, skew_s).at
-    if at is None or not started_at - SKEW_LIMIT <= at <= received_at + SKEW_LIMIT:
+    if (
+        at is None
+        or time.at is None
+        or not started_at - SKEW_LIMIT <= at <= received_at + SKEW_LIMIT
+    ):
         at = received_at
     else:
         shift = _shift(transaction, skew_s)
-        is_right_now = -_JUST_CAME <= at - received_at <= _JUST_CAME
-        if not (is_right_now and -SKEW_LIMIT <= shift < _NO_TIME):  # it was ahead at the start
+        is_right_now = -_JUST_CAME <= time.at - received_at <= _JUST_CAME
+        if shift > _NO_TIME or not is_right_now:  # else it was ahead at the start
             at += shift
     return max(min(at, received_at), started_at)
 
