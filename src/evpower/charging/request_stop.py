@@ -5,7 +5,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from evpower import stations
-from evpower.charging import store_sessions, store_transactions
+from evpower.charging import store_sessions, store_steps, store_transactions
 from evpower.charging.events import Changes
 from evpower.charging.limits import LIMIT_REASONS
 from evpower.charging.model import ChargingSession, SessionState, StopReason
@@ -85,8 +85,7 @@ async def stop_charging(
         )
     if session.state == "stopping":
         return changes
-    await store_sessions.set_stop_requested(connection, session.id, actor, now)
-    await store_sessions.set_stopping(connection, session.id, reason)
+    await store_steps.set_stopping(connection, session.id, reason, actor, now)
     changes.merge(
         await begin_stop(connection, transaction, reason, actor=actor, rules=rules, now=now)
     )

@@ -245,10 +245,10 @@ async def _take_next(
         command = await queue_step(connection, transaction, step, actor=ACTOR, rules=rules, now=now)
         if command is not None:
             return await _store(connection, transaction, step, last.cause, command, now)
-        await store_steps.insert_step(
-            connection, transaction.id, step, last.cause, None, now, is_skipped=True
+        await store_steps.insert_unsent_step(
+            connection, transaction.id, step, last.cause, now, is_skipped=True
         )
-    await store_steps.insert_step(connection, transaction.id, "give_up", last.cause, None, now)
+    await store_steps.insert_unsent_step(connection, transaction.id, "give_up", last.cause, now)
     await store_steps.set_step(connection, transaction.id, "give_up", None)
     await _alert(connection, transaction, NOTHING_HELPED, last, now)
     hit(Failpoint.STEP_UNCOMMITTED)
@@ -279,10 +279,9 @@ async def _store(
     command: Command,
     now: datetime,
 ) -> Changes:
-    await store_steps.insert_step(connection, transaction.id, step, cause, command.id, now)
-    is_followed = transaction.ended_at is None
-    await store_steps.set_step(
-        connection, transaction.id, step, now + RESEND_AFTER if is_followed else None
+    look_at = now + RESEND_AFTER if transaction.ended_at is None else None
+    await store_steps.take_step(
+        connection, transaction.id, step, cause, command.id, look_at=look_at, now=now
     )
     hit(Failpoint.STEP_UNCOMMITTED)
     return _changes(transaction)

@@ -311,18 +311,6 @@ async def set_stop_requested(
     )
 
 
-async def set_stopping(connection: Connection, session_id: UUID, reason: str) -> None:
-    """The station is asked to stop a charging session."""
-    await connection.execute(
-        """
-        update charging.sessions set state = 'stopping', stop_reason = coalesce(stop_reason, $2)
-         where id = $1 and state = 'charging'
-        """,
-        session_id,
-        reason,
-    )
-
-
 async def quarantine(connection: Connection, session_id: UUID, reason: str, at: datetime) -> None:
     """Flags a session for the operator's decision."""
     await connection.execute(

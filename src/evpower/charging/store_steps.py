@@ -28,34 +28,84 @@ class StepRow:
     ended_at: datetime | None
 
 
-async def insert_step(
+async def insert_unsent_step(
     connection: Connection,
     transaction_id: int,
     step: StopStep,
     cause: str,
-    command_id: int | None,
     now: datetime,
     *,
     is_skipped: bool = False,
 ) -> None:
-    """Stores a step, with the energy that the charge has now."""
+    """Stores a step that sends nothing, with the energy that the charge has now."""
     await connection.execute(
         """
         insert into charging.stop_steps
-          (transaction_id, step, cause, command_id, base_wh, taken_at, outcome, ended_at)
-        select t.id, $2, $3, $4,
+          (transaction_id, step, cause, base_wh, taken_at, outcome, ended_at)
+        select t.id, $2, $3,
                case when t.end_kind = 'stop' then coalesce(p.register_wh, 0) + p.tail_wh
                     else p.energy_wh end,
-               $5, case when $6 then 'skipped' end, case when $6 then $5::timestamptz end
+               $4, case when $5 then 'skipped' end, case when $5 then $4::timestamptz end
           from charging.transactions t join charging.progress p on p.transaction_id = t.id
          where t.id = $1
         """,
         transaction_id,
         step,
         cause,
-        command_id,
         now,
         is_skipped,
+    )
+
+
+async def take_step(
+    connection: Connection,
+    transaction_id: int,
+    step: StopStep,
+    cause: str,
+    command_id: int,
+    *,
+    look_at: datetime | None,
+    now: datetime,
+) -> None:
+    """Stores a step of which something is sent, and when the watch looks whether it helped."""
+    await connection.execute(
+        """
+        with counted as (
+          update charging.progress set stop_step = $2, step_due_at = $6 where transaction_id = $1
+          returning transaction_id, energy_wh, register_wh, tail_wh
+        )
+        insert into charging.stop_steps
+          (transaction_id, step, cause, command_id, base_wh, taken_at)
+        select t.id, $2, $3, $4,
+               case when t.end_kind = 'stop' then coalesce(c.register_wh, 0) + c.tail_wh
+                    else c.energy_wh end, $5
+          from counted c join charging.transactions t on t.id = c.transaction_id
+        """,
+        transaction_id,
+        step,
+        cause,
+        command_id,
+        now,
+        look_at,
+    )
+
+
+async def set_stopping(
+    connection: Connection, session_id: UUID, reason: str, actor: str, at: datetime
+) -> None:
+    """The station is asked to stop a charging session: stores why, who first asked, and when."""
+    await connection.execute(
+        """
+        update charging.sessions
+           set state = 'stopping', stop_reason = coalesce(stop_reason, $2),
+               stop_requested_at = coalesce(stop_requested_at, $4),
+               stop_requested_by = coalesce(stop_requested_by, $3)
+         where id = $1 and state = 'charging'
+        """,
+        session_id,
+        reason,
+        actor,
+        at,
     )
 
 
