@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from evpower.foundation.db import Connection, fetch_one
@@ -163,32 +163,30 @@ class Due:
     at: datetime
 
 
-async def due(
-    connection: Connection,
-    now: datetime,
-    *,
-    horizon: datetime,
-    silent_before: datetime,
-    lost_before: datetime,
-    idle_for: timedelta,
-    transaction_id: int | None,
-    limit: int,
-) -> list[Due]:
-    """Returns what is due until the horizon, of each transaction the most final thing.
-
-    The earliest first. What has no moment of its own is due now.
-    """
-    rows = await connection.fetch(
-        """
+_ONE: Final = "select * from charging.transactions where id = $7"
+_LISTED: Final = """
+            select * from charging.transactions where ended_at is null
+             union all
+            select * from charging.transactions where ended_at is not null and id in (
+              select y.transaction_id from charging.progress y where y.rebill_due_at is not null
+               union all
+              select z.transaction_id from charging.progress z where z.stop_step is not null)
+"""
+# Of most, nothing is due whatever its session and its station's socket say: these are not read.
+_DUE: Final = """
         select * from (
           select t.id, t.station_id, due.kind,
                  case due.kind when 'rebill' then p.rebill_due_at when 'close' then p.close_due_at
                       when 'stop' then coalesce(p.stop_due_at, $1) when 'step' then p.step_due_at
                       else $1 end as at
-            from charging.progress p
-            join charging.transactions t on t.id = p.transaction_id
-            left join charging.sessions s on s.id = t.session_id
-            left join stations.sockets_public o on o.station_id = t.station_id
+            from ({listed}) t
+            join charging.progress p on p.transaction_id = t.id
+            left join lateral (select s.id, s.state, s.station_lost_notified_at
+                                 from charging.sessions s where s.id = t.session_id limit 1) s
+              on true
+            left join lateral (select o.last_frame_at from stations.sockets_public o
+                                where o.station_id = t.station_id limit 1) o
+              on true
            cross join lateral (select
                  case when p.rebill_due_at <= $1 then 'rebill'
                       when t.ended_at is not null and p.step_due_at <= $2 then 'step'
@@ -205,22 +203,35 @@ async def due(
                       when s.id is not null and s.station_lost_notified_at is null
                            and greatest(o.last_frame_at, t.received_at, p.last_value_at) <= $4
                         then 'lost' end as kind) due
-           where p.transaction_id in (
-                   select x.id from charging.transactions x where x.ended_at is null
-                   union all
-                   select y.transaction_id from charging.progress y
-                    where y.rebill_due_at is not null
-                   union all
-                   select z.transaction_id from charging.progress z where z.stop_step is not null)
-             and ($7::int is null or t.id = $7)) open
+           where p.rebill_due_at <= $1 or p.step_due_at <= $2
+              or t.ended_at is null and (
+                 p.close_due_at <= $2 or p.stop_due_at <= $2 or p.register is null
+                 or greatest(t.received_at, p.last_value_at) <= greatest($3, $4)
+                 or p.parked_since is null
+                    and p.last_value_at >= coalesce(p.flowed_at, t.received_at) + $6)
+          ) open
          where kind is not null order by at, id limit $5
-        """,
-        now,
-        horizon,
-        silent_before,
-        lost_before,
-        limit,
-        idle_for,
-        transaction_id,
-    )
+"""
+
+
+async def due(
+    connection: Connection,
+    now: datetime,
+    *,
+    horizon: datetime,
+    silent_before: datetime,
+    lost_before: datetime,
+    idle_for: timedelta,
+    transaction_id: int | None,
+    limit: int,
+) -> list[Due]:
+    """Returns what is due until the horizon, of each transaction the most final thing.
+
+    The earliest first. What has no moment of its own is due now.
+    """
+    values = (now, horizon, silent_before, lost_before, limit, idle_for)
+    if transaction_id is None:
+        rows = await connection.fetch(_DUE.format(listed=_LISTED), *values)
+    else:
+        rows = await connection.fetch(_DUE.format(listed=_ONE), *values, transaction_id)
     return [Due(row["id"], row["station_id"], row["kind"], row["at"]) for row in rows]
