@@ -15,6 +15,7 @@ EXCEPTIONS = {
     "foundation/batching.py:close": "ends with the batches under way",
     "sync/outbound/relay.py:drain": "a command's: ends when nothing is due",
     "sync/inbound/pull.py:_work": "the inside of one round: ends when nothing more is there",
+    "charging/watch.py:run_once": "the inside of one round: ends when nothing is under way",
     "client_migration/execute.py:_worker": "a command's: ends with its queue",
     "api/replay.py:_claim": "one request's, at most ten seconds",
     "api/gateway/http_protocol.py:shutdown": "one timer of one connection: a late body at the stop",

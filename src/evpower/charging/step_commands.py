@@ -1,6 +1,6 @@
 """What is sent to a station for each step that ends a charge."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -61,6 +61,23 @@ async def queue_step(
     return await _queue(connection, transaction, action, payload, actor, expires_in, now)
 
 
+async def queue_stop(
+    connection: Connection,
+    transaction: StationTransaction,
+    aliases: Sequence[str],
+    *,
+    actor: str,
+    rules: Rules,
+    now: datetime,
+) -> Command | None:
+    """Queues a stop under these ids of the station and ours; None: the station is retired."""
+    ids = _all_ids(aliases, transaction)
+    payload = {"transaction_id": ids[0], "aliases": ids[1:]}
+    return await _queue(
+        connection, transaction, "remote_stop", payload, actor, rules.close_after_no_frame, now
+    )
+
+
 async def queue_clear(
     connection: Connection,
     transaction: StationTransaction,
@@ -107,8 +124,11 @@ async def _queue(
 
 async def _ids(connection: Connection, transaction: StationTransaction) -> list[int | str]:
     """Returns a transaction's ids: first the number seen last, which a station knows it by."""
-    used = await store_transactions.aliases_of(connection, transaction.id)
-    ids = [*(int(alias) if alias.isdecimal() else alias for alias in used), transaction.id]
+    return _all_ids(await store_transactions.aliases_of(connection, transaction.id), transaction)
+
+
+def _all_ids(aliases: Sequence[str], transaction: StationTransaction) -> list[int | str]:
+    ids = [*(int(alias) if alias.isdecimal() else alias for alias in aliases), transaction.id]
     first = next(number for number in ids if isinstance(number, int) and number > 0)
     return [first, *(other for other in ids if other != first)]
 

@@ -160,24 +160,26 @@ async def add_alias(
     )
 
 
+def aliases_query(of: str) -> str:
+    """Returns the query of a transaction's ids, as `aliases_of` does; `of`: its number in SQL."""
+    return f"""
+        select a.alias from charging.transaction_aliases a
+         where a.transaction_id = {of} and not exists (
+           select from charging.transaction_aliases o
+             join charging.transactions t on t.id = o.transaction_id
+            where o.station_id = a.station_id and o.alias = a.alias and o.transaction_id <> {of}
+              and t.ended_at is null)
+         order by a.last_seen_at desc, a.alias
+        """
+
+
 async def aliases_of(connection: Connection, transaction_id: int) -> list[str]:
     """Returns the station's own ids of a transaction, the one seen last first.
 
     Without those that another running transaction of the station has, too: a stop by one of them
     could end the other.
     """
-    rows = await connection.fetch(
-        """
-        select a.alias from charging.transaction_aliases a
-         where a.transaction_id = $1 and not exists (
-           select from charging.transaction_aliases o
-             join charging.transactions t on t.id = o.transaction_id
-            where o.station_id = a.station_id and o.alias = a.alias and o.transaction_id <> $1
-              and t.ended_at is null)
-         order by a.last_seen_at desc, a.alias
-        """,
-        transaction_id,
-    )
+    rows = await connection.fetch(aliases_query("$1"), transaction_id)
     return [row["alias"] for row in rows]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -13,6 +14,13 @@ from evpower.charging import store_running as store
 from evpower.charging.closing import bill_growth, close_estimated
 from evpower.charging.events import Changes
 from evpower.charging.keep_limits import keep_limits
+from evpower.charging.limit_stop import (
+    OutdatedDraft,
+    StopDraft,
+    draft_stop,
+    rehearse,
+    write_draft,
+)
 from evpower.charging.limits import LIMIT_REASONS
 from evpower.charging.request_stop import StopRequest, request_stop
 from evpower.charging.rules import DEFAULT_RULES, Rules
@@ -32,6 +40,9 @@ FIRST_VALUES_WITHIN: Final = timedelta(minutes=2)  # after a station is back
 IDLE_FOR: Final = timedelta(minutes=60)
 AT_A_TIME: Final = 4  # transactions beside each other
 log: Final = structlog.get_logger()
+DRAFTED_BEFORE: Final = timedelta(milliseconds=50)  # the moment of a stop
+_MOST_REHEARSED: Final = 1_000
+_PERIODS_AHEAD: Final = 1.5  # a look sees these; the next one is begun after one
 _AGAIN_AFTER: Final = timedelta(seconds=10)  # while a station is away, an end is looked at so often
 
 
@@ -158,7 +169,11 @@ def watch_loop(
 
 
 class Watch:
-    """Looks a period ahead, and does each thing at its moment; the rows alone are its memory."""
+    """Looks ahead, and does each thing at its moment; the rows alone are its memory.
+
+    A look takes a while, so the next one is begun while what is known goes on at its moments. A
+    limit's stop is drafted shortly before its own.
+    """
 
     def __init__(
         self, db: Database, bus: Bus, clock: Clock, rules: Rules, *, poll_s: float = WATCH_POLL_S
@@ -171,52 +186,113 @@ class Watch:
         self._coming: list[Due] = []  # the earliest first
         self._looked_at: datetime | None = None
         self._has_more = False
+        self._places = asyncio.Semaphore(AT_A_TIME)
+        self._rehearsed: set[int] = set()  # backends, by their ids
+        self._handled: set[tuple[int, DueKind]] = set()  # since the last look was begun
 
     async def run_once(self, current: Round) -> Pause | None:
-        """Does what is due, and returns until when nothing is."""
-        now = self._clock()
-        if self._has_to_look(now):
-            async with self._db.connection() as connection:
-                self._coming = await find_due(connection, now, self._rules, ahead=self._period)
-            self._looked_at, self._has_more = now, len(self._coming) >= BATCH
-        items = [due for due in self._coming if due.at <= now]
-        del self._coming[: len(items)]
-        await self._do(items, current)
-        if self._has_more and not self._coming:
-            return AT_ONCE
-        next_at = (self._looked_at or now) + self._period
-        if self._coming:
-            next_at = min(next_at, self._coming[0].at)
-        return Pause(max((next_at - self._clock()).total_seconds(), 0))
-
-    def _has_to_look(self, now: datetime) -> bool:
-        if self._looked_at is None or (self._has_more and not self._coming):
-            return True
-        return not self._looked_at <= now < self._looked_at + self._period
-
-    async def _do(self, items: list[Due], current: Round) -> None:
-        """Does these, some beside each other.
+        """Does what is due, and returns until when nothing is.
 
         One that fails does not keep the others from it: its error is raised at the end.
         """
-        places = asyncio.Semaphore(AT_A_TIME)
+        errors: list[BaseException] = []
+        look: asyncio.Task[None] | None = None
+        tasks: set[asyncio.Task[None]] = set()  # the look, too
+        try:
+            while True:
+                now = self._clock()
+                if not current.stopping and not errors:
+                    if look not in tasks and self._has_to_look(now, is_busy=bool(tasks)):
+                        look = asyncio.create_task(self._look(now))
+                        tasks.add(look)
+                    tasks |= {asyncio.create_task(self._do(due, current)) for due in self._due(now)}
+                if not tasks:
+                    break
+                done, tasks = await asyncio.wait(
+                    tasks, timeout=self._pause_s(), return_when=asyncio.FIRST_COMPLETED
+                )
+                errors += [error for task in done if (error := task.exception()) is not None]
+        finally:
+            for task in tasks:  # the round itself is cancelled
+                task.cancel()
+        if errors:
+            raise errors[0]
+        return AT_ONCE if self._has_more and not self._coming else Pause(self._pause_s())
 
-        async def do_one(due: Due) -> None:
-            async with places:
-                if not current.stopping:
-                    await self._do_one(due)
-                    current.progress()
+    def _has_to_look(self, now: datetime, *, is_busy: bool) -> bool:
+        if self._looked_at is None:
+            return True
+        if self._has_more and not self._coming:
+            return not is_busy
+        return not self._looked_at <= now < self._looked_at + self._period
 
-        results = await asyncio.gather(*(do_one(due) for due in items), return_exceptions=True)
-        for due, error in zip(items, results, strict=True):
-            if error is not None:
+    async def _look(self, now: datetime) -> None:
+        self._handled.clear()
+        async with self._db.connection() as connection:
+            coming = await find_due(
+                connection, now, self._rules, ahead=self._period * _PERIODS_AHEAD
+            )
+        self._has_more = len(coming) >= BATCH
+        self._coming = [due for due in coming if (due.id, due.kind) not in self._handled]
+        self._looked_at = now
+
+    def _due(self, now: datetime) -> list[Due]:
+        """Returns what begins now, and forgets it."""
+        items = [due for due in self._coming if _begins_at(due) <= now]
+        self._coming = [due for due in self._coming if _begins_at(due) > now]
+        self._handled |= {(due.id, due.kind) for due in items}
+        return items
+
+    def _pause_s(self) -> float:
+        """Returns in how many seconds something begins, or it has to look."""
+        now = self._clock()
+        moments = [_begins_at(due) for due in self._coming]
+        if self._looked_at is not None:
+            moments.append(self._looked_at + self._period)
+        return max((min(moments, default=now) - now).total_seconds(), 0)
+
+    async def _do(self, due: Due, current: Round) -> None:
+        """Does one, some beside each other."""
+        async with self._places:
+            if current.stopping:
+                return
+            try:
+                changes = await self._changes(due)
+            except Exception:
                 log.warning("transaction_watch_failed", transaction=due.id, due=due.kind)
-        for error in results:
-            if error is not None:
-                raise error
+                raise
+            hit(Failpoint.STEP_COMMITTED)
+            changes.publish(self._bus)
+            current.progress()
 
-    async def _do_one(self, due: Due) -> None:
-        async with self._db.transaction() as connection:
-            changes = await watch_transaction(connection, due, now=self._clock(), rules=self._rules)
-        hit(Failpoint.STEP_COMMITTED)
-        changes.publish(self._bus)
+    async def _changes(self, due: Due) -> Changes:
+        """Does what is due at its moment, by its draft if there is one; returns what it changed."""
+        async with self._db.connection() as connection:
+            draft = await self._draft(connection, due) if due.kind == "stop" else None
+            early_s = (due.at - self._clock()).total_seconds()
+            if early_s > 0:
+                await asyncio.sleep(early_s)
+            now = max(self._clock(), due.at)  # a timer may fire a fraction of a millisecond early
+            if draft is not None:
+                with suppress(OutdatedDraft):
+                    async with connection.transaction():
+                        return await write_draft(connection, draft, now=now, rules=self._rules)
+            async with connection.transaction():
+                return await watch_transaction(connection, due, now=now, rules=self._rules)
+
+    async def _draft(self, connection: Connection, due: Due) -> StopDraft | None:
+        """Returns the draft of a stop, rehearsed where the connection never wrote one."""
+        draft = await draft_stop(connection, due, self._rules)
+        backend = connection.get_server_pid()
+        if draft is None or backend in self._rehearsed or due.at <= self._clock():
+            return draft
+        with suppress(OutdatedDraft):
+            await rehearse(connection, draft, now=due.at, rules=self._rules)
+        if len(self._rehearsed) >= _MOST_REHEARSED:
+            self._rehearsed.clear()
+        self._rehearsed.add(backend)
+        return draft
+
+
+def _begins_at(due: Due) -> datetime:
+    return due.at - DRAFTED_BEFORE if due.kind == "stop" else due.at

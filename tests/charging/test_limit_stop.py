@@ -1,0 +1,261 @@
+"""A limit's stop that is drafted before its moment: written whole, or not at all."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from evpower.charging import watch
+from evpower.charging.limit_stop import OutdatedDraft, StopDraft, draft_stop, write_draft
+from evpower.charging.store_ends import Due
+from evpower.charging.watch import Watch, find_due, watch_loop
+from evpower.foundation.bus import LocalBus
+from evpower.foundation.clock import utc_now
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.loops import Round
+from tests.charging.money import top_up
+from tests.charging.place import ChargingPlace
+from tests.waiting import until
+
+ENERGY_WH = 10_000
+# What differs from one session to the next.
+OTHER = {
+    "id", "session_id", "transaction_id", "command_id", "client_id", "id_tag", "start_command_id",
+    "payload", "register", "tally",
+}  # fmt: skip
+
+
+async def charges(place: ChargingPlace, **limits: int) -> tuple[UUID, int]:
+    """Let a session charge at 60 kW until shortly before its limit."""
+    session, transaction = await place.charging(await place.driver(), **limits)
+    await place.answer()
+    for minutes, wh in ((4, 4_000), (1, 5_000)):
+        place.later(minutes)
+        await place.values(transaction, wh, power_w=60_000)
+    return session, transaction
+
+
+async def at_its_limit(place: ChargingPlace, **limits: int) -> tuple[UUID, int, Due]:
+    """Let its predicted moment come; returns session, transaction and what is due."""
+    session, transaction = await charges(place, **limits or {"energy_wh": ENERGY_WH})
+    place.now = (await place.progress(transaction))["stop_due_at"]
+    await place.frame()
+    async with place.db.connection() as connection:
+        [due] = await find_due(connection, place.now, place.rules)
+    assert due.kind == "stop"
+    return session, transaction, due
+
+
+async def drafted(place: ChargingPlace, due: Due) -> StopDraft | None:
+    async with place.db.connection() as connection:
+        return await draft_stop(connection, due, place.rules)
+
+
+async def written(place: ChargingPlace, draft: StopDraft) -> None:
+    async with place.db.transaction() as connection:
+        await write_draft(connection, draft, now=place.now, rules=place.rules)
+
+
+async def rows(owner: Connection, session: UUID, transaction: int) -> list[dict[str, Any]]:
+    """Return all that a stop writes, as it would be of any session at any time."""
+    stored = [
+        await owner.fetchrow("select * from charging.sessions where id = $1", session),
+        await owner.fetchrow(
+            "select * from charging.progress where transaction_id = $1", transaction
+        ),
+        *await owner.fetch(
+            "select * from charging.stop_steps where transaction_id = $1", transaction
+        ),
+        await owner.fetchrow(
+            "select c.*, (c.payload ->> 'transaction_id')::int = $1 as is_its"
+            "  from stations.commands c join charging.stop_steps x on x.command_id = c.id"
+            " where x.transaction_id = $1",
+            transaction,
+        ),
+    ]
+    return [
+        {
+            name: value
+            for name, value in dict(row).items()
+            if name not in OTHER and not name.endswith("_at")
+        }
+        for row in stored
+        if row is not None
+    ]
+
+
+async def test_a_draft_writes_what_the_watch_would(place: ChargingPlace) -> None:
+    session, transaction, due = await at_its_limit(place)
+    await place.watch()
+    stopped = await rows(place.owner, session, transaction)
+    await place.answer()
+    await place.stop(transaction, ENERGY_WH)
+    session, transaction, due = await at_its_limit(place)
+    draft = await drafted(place, due)
+    assert draft is not None
+    await written(place, draft)
+    assert await rows(place.owner, session, transaction) == stopped
+    assert await place.value("stop_requested_at", session) == place.now
+    progress = await place.progress(transaction)
+    assert progress["step_due_at"] == place.now + timedelta(seconds=30)
+    assert await place.answer() == ["remote_stop"]
+    assert await place.watch() == []
+
+
+async def test_at_the_moment_two_statements_are_left(place: ChargingPlace) -> None:
+    _, _, due = await at_its_limit(place)
+    draft = await drafted(place, due)
+    assert draft is not None
+    sent: list[str] = []
+    async with place.db.transaction() as connection:
+        with connection.query_logger(lambda query: sent.append(query.query)):
+            await write_draft(connection, draft, now=place.now, rules=place.rules)
+    assert len(sent) == 2, sent
+
+
+async def grow(place: ChargingPlace, transaction: int, _: UUID) -> None:
+    await place.values(transaction, 5_100, power_w=60_000)
+
+
+async def ask_to_stop(place: ChargingPlace, _: int, session: UUID) -> None:
+    await place.ask_to_stop(session)
+
+
+async def be_called_otherwise(place: ChargingPlace, transaction: int, _: UUID) -> None:
+    await place.owner.execute(
+        "insert into charging.transaction_aliases"
+        " (station_id, alias, transaction_id, first_seen_at, last_seen_at)"
+        " values ('S1', '77', $1, now(), now())",
+        transaction,
+    )
+
+
+async def fall_silent(place: ChargingPlace, _: int, __: UUID) -> None:
+    await place.owner.execute(
+        "update stations.sockets set last_frame_at = $1", place.now - timedelta(seconds=91)
+    )
+
+
+async def end(place: ChargingPlace, transaction: int, _: UUID) -> None:
+    await place.stop(transaction, 5_500)
+
+
+async def retire(place: ChargingPlace, _: int, __: UUID) -> None:
+    await place.owner.execute(
+        "update stations.connections set closed_at = opened_at, close_reason = 'operator'"
+    )
+    await place.owner.execute("update stations.stations set retired_at = now()")
+
+
+@pytest.mark.parametrize(
+    "change", [grow, ask_to_stop, be_called_otherwise, fall_silent, end, retire]
+)
+async def test_a_draft_of_what_has_changed_writes_nothing(
+    place: ChargingPlace, change: Callable[[ChargingPlace, int, UUID], Awaitable[None]]
+) -> None:
+    session, transaction, due = await at_its_limit(place)
+    draft = await drafted(place, due)
+    assert draft is not None
+    await change(place, transaction, session)
+    before = await place.session(session), await place.steps(transaction), await place.commands()
+    with pytest.raises(OutdatedDraft):
+        await written(place, draft)
+    assert before == (
+        await place.session(session), await place.steps(transaction), await place.commands(),
+    )  # fmt: skip
+
+
+async def test_money_that_comes_before_the_moment_outdates_a_draft(place: ChargingPlace) -> None:
+    client = await place.driver(som=60)
+    session, transaction = await place.charging(client)
+    for wh in (1_000, 2_000):
+        place.later(1)
+        await place.values(transaction, wh, power_w=60_000)
+    place.now = (await place.progress(transaction))["stop_due_at"]
+    await place.frame()
+    async with place.db.connection() as connection:
+        [due] = await find_due(connection, place.now, place.rules)
+    draft = await drafted(place, due)
+    assert draft is not None
+    assert draft.reason == "balance_limit"
+    await top_up(place.owner, client, 10_000)
+    with pytest.raises(OutdatedDraft):
+        await written(place, draft)
+    assert await drafted(place, due) is None
+    assert await place.watch() == ["stop"]
+    assert await place.value("state", session) == "charging"
+
+
+async def test_a_station_that_is_away_is_sent_no_draft(place: ChargingPlace) -> None:
+    session, transaction, _ = await at_its_limit(place)
+    place.later(2)
+    await Watch(place.db, LocalBus(), lambda: place.now, place.rules).run_once(Round())
+    assert await place.value("state", session) == "charging"
+    assert await place.commands() == []
+    assert (await place.progress(transaction))["stop_due_at"] > place.now
+
+
+async def _due_in(place: ChargingPlace, transaction: int, ms: int) -> None:
+    """Let its limit be reached so soon, by the real clock."""
+    await place.owner.execute(
+        "update charging.progress set stop_due_at = now() + $2, last_value_at = now() + $2"
+        " - interval '300 s', flowed_at = now() where transaction_id = $1",
+        transaction,
+        timedelta(milliseconds=ms),
+    )
+    await place.owner.execute(
+        "update stations.sockets set last_frame_at = now() + interval '1 hour'"
+    )
+
+
+async def test_a_stop_is_rehearsed_and_sent_once(place: ChargingPlace) -> None:
+    session, transaction = await charges(place, energy_wh=ENERGY_WH)
+    await _due_in(place, transaction, 400)
+    await _until_stopped(place.db, place, session)
+    assert await place.steps(transaction) == [("remote_stop", None)]
+    assert await place.commands() == ["remote_stop"]
+    progress = await place.progress(transaction)
+    asked_at = await place.value("stop_requested_at", session)
+    assert asked_at >= progress["stop_due_at"]
+
+
+async def test_a_look_that_takes_long_holds_no_stop_up(
+    place: ChargingPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, transaction = await charges(place, energy_wh=ENERGY_WH)
+    await _due_in(place, transaction, 1_200)
+    looks, held = 0, asyncio.Event()
+    look = watch.find_due
+
+    async def find_late(*arguments: Any, **options: Any) -> list[Due]:
+        nonlocal looks
+        looks += "ahead" in options
+        if looks > 1 and "ahead" in options:
+            await held.wait()
+        return await look(*arguments, **options)
+
+    monkeypatch.setattr(watch, "find_due", find_late)
+    await _until_stopped(place.db, place, session, held)
+    assert looks > 1
+
+
+async def _until_stopped(
+    db: Database, place: ChargingPlace, session: UUID, held: asyncio.Event | None = None
+) -> None:
+    stop = asyncio.Event()
+    loop = watch_loop(db, LocalBus(), utc_now, place.rules)
+    task = asyncio.create_task(loop.run(stop))
+
+    async def is_stopping() -> bool:
+        return await place.value("state", session) == "stopping"
+
+    try:
+        await until(is_stopping)
+    finally:
+        stop.set()
+        if held is not None:
+            held.set()
+        await task
