@@ -163,7 +163,7 @@ class Due:
     at: datetime
 
 
-_ONE: Final = "select * from charging.transactions where id = $7"
+_NAMED: Final = "select * from charging.transactions where id = $7"
 _LISTED: Final = """
             select * from charging.transactions where ended_at is null
              union all
@@ -233,5 +233,5 @@ async def due(
     if transaction_id is None:
         rows = await connection.fetch(_DUE.format(listed=_LISTED), *values)
     else:
-        rows = await connection.fetch(_DUE.format(listed=_ONE), *values, transaction_id)
+        rows = await connection.fetch(_DUE.format(listed=_NAMED), *values, transaction_id)
     return [Due(row["id"], row["station_id"], row["kind"], row["at"]) for row in rows]
