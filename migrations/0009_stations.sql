@@ -353,6 +353,94 @@ $$;
 create trigger commands_go_forward before insert or update or delete on stations.commands
   for each row execute function stations.guard_command();
 
+-- Queues a command, and locks its station; no row if that is retired, or there is none.
+create function stations.queue_command(
+  at_station text, action text, payload jsonb, connector int, actor text, made_at timestamptz, until timestamptz,
+  bulk_id uuid
+) returns setof stations.commands language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+begin
+  return query
+  with station as (
+    select s.id from stations.stations s where s.id = at_station and s.retired_at is null for no key update
+  )
+  insert into stations.commands as c
+    (station_id, action, payload, connector, actor, created_at, expires_at, bulk_id)
+  select s.id, queue_command.action, queue_command.payload, queue_command.connector, queue_command.actor, made_at, until,
+         queue_command.bulk_id
+    from station s returning c.*;
+end
+$$;
+
+-- Marks a station's oldest queued command as sent on its newest socket, unless one is in flight. The socket is locked
+-- first: a newer one waits, or has come and is seen.
+create function stations.claim_command(at_station text, on_epoch bigint, at timestamptz)
+returns setof stations.commands language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform from stations.sockets s where s.station_id = at_station and s.epoch = on_epoch for no key update;
+  if not found then
+    return;
+  end if;
+  return query
+  update stations.commands c set state = 'sent', sent_at = at, epoch = on_epoch
+   where c.id = (
+     select q.id from stations.commands q
+      where q.station_id = at_station and q.state = 'queued' and q.expires_at > at
+      order by q.id limit 1 for update)
+     and not exists (select from stations.commands f where f.station_id = at_station and f.state = 'sent')
+  returning c.*;
+end
+$$;
+
+-- A key's value of the newest configuration that a station answered with.
+create function stations.newest_setting(of_station text, setting text) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return (
+    select k.item ->> 'value' from stations.commands c
+     cross join lateral jsonb_array_elements(
+       case jsonb_typeof(c.response -> 'configurationKey')
+         when 'array' then c.response -> 'configurationKey' else '[]' end) k (item)
+     where c.station_id = of_station and c.action = 'get_configuration' and c.state = 'accepted'
+       and lower(k.item ->> 'key') = lower(setting)
+     order by c.id desc limit 1);
+end
+$$;
+
+-- Locks the station of a name, then reads what a start needs of it and of a connector: nulls if it has none of this
+-- number. No row if no station has the name.
+create function stations.lock_for_start(named text, at_connector int, setting text)
+returns table (
+  station stations.stations, connector int, connector_availability text, connector_status text, rated_power_w int,
+  last_frame_at timestamptz, time_zone text, chosen_profile text, profile_overrides jsonb, setting_value text
+) language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  locked stations.stations;
+begin
+  select s.* into locked
+    from stations.names n join stations.stations s on s.id = n.station_id
+   where n.key = named for no key update of s;
+  if not found then
+    return;
+  end if;
+  -- A statement of its own: it sees what was committed while the lock was waited for.
+  return query
+  select locked, c.number, c.wanted_availability, c.reported_status, c.rated_power_w, o.last_frame_at, l.time_zone,
+         p.profile, coalesce(p.overrides, '{}'::jsonb), stations.newest_setting(locked.id, setting)
+    from stations.locations l
+    left join stations.connectors c on c.station_id = locked.id and c.number = at_connector
+    left join stations.profiles p on p.station_id = locked.id
+    left join stations.sockets o on o.station_id = locked.id
+   where l.id = locked.location_id;
+end
+$$;
+revoke all on function stations.queue_command(text, text, jsonb, int, text, timestamptz, timestamptz, uuid),
+  stations.claim_command(text, bigint, timestamptz), stations.newest_setting(text, text),
+  stations.lock_for_start(text, int, text) from public;
+grant execute on function stations.queue_command(text, text, jsonb, int, text, timestamptz, timestamptz, uuid),
+  stations.claim_command(text, bigint, timestamptz), stations.newest_setting(text, text),
+  stations.lock_for_start(text, int, text) to evpower_app;
+
 -- The set-up of a station: which configuration keys it has, and which were written. Once for each firmware.
 create table stations.setups (
   id bigint generated always as identity primary key,

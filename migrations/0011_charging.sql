@@ -830,3 +830,73 @@ revoke all on function wallet.check_open_hold(), wallet.hold(uuid, bigint, bigin
   wallet.extend_hold(uuid, bigint, boolean) from public;
 grant execute on function wallet.hold(uuid, bigint, bigint, int), wallet.extend_hold(uuid, bigint, boolean)
   to evpower_app;
+
+-- Starts by app ------------------------------------------------------------------------------------------------------
+
+-- What may be in the way of a start at a station, which the caller has locked. A volatile function: each of its statements
+-- sees what was committed while that lock was waited for. `status` is null if there is no such client.
+create function charging.start_barriers(for_client uuid, at_station text, at timestamptz)
+returns table (
+  status text, banned_until timestamptz, unmapped_status text, deletion_requested_at timestamptz,
+  client_has_open boolean, station_has_open boolean, is_free boolean
+) language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+begin
+  return query
+  select c.status, c.banned_until, c.unmapped_status, c.deletion_requested_at,
+         exists (select from charging.sessions s
+                  where s.client_id = for_client and s.source = 'evpower'
+                    and s.state in ('requested', 'starting', 'charging', 'stopping')),
+         exists (select from charging.sessions s
+                  where s.station_id = at_station and s.source = 'evpower'
+                    and s.state in ('requested', 'starting', 'charging', 'stopping')),
+         exists (select from charging.free_periods f
+                  where f.station_id = at_station and f.begins_at <= at and at < coalesce(f.ended_at, f.ends_at))
+    from (select) as always left join identity.clients_public c on c.id = for_client;
+end
+$$;
+
+-- Queues the remote start of a new session, inserts the session with its tariff, puts its money on hold, and claims the
+-- station's next command for the socket `on_epoch` (null: for none). The caller has locked the station, the hold locks the
+-- wallet. Whoever calls it rolls back where `posting` is not held, or `charges`: the client charges elsewhere.
+create function charging.begin_start(
+  for_session uuid, for_client uuid, at_station text, at_connector int, tag text, energy_wh bigint, amount_minor bigint,
+  soc_percent int, plate text, no_token boolean, window_ends_at timestamptz, at timestamptz,
+  by_plan text, by_version int, by_snapshot jsonb,
+  payload jsonb, actor text, expires_at timestamptz, on_epoch bigint,
+  hold_minor bigint, least_minor bigint,
+  out command_id bigint, out posting wallet.result, out charges boolean, out on_hold_minor bigint,
+  out claimed stations.commands
+) language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+begin
+  select c.id into strict command_id
+    from stations.queue_command(at_station, 'remote_start', payload, at_connector, actor, at, expires_at, null) c;
+  insert into charging.sessions
+    (id, client_id, station_id, connector_id, state, source, started_by, id_tag, limit_energy_wh, limit_amount_minor,
+     limit_soc_percent, vehicle_plate, without_token, start_command_id, start_window_ends_at, created_at)
+  values (for_session, for_client, at_station, at_connector, 'requested', 'evpower', 'app', tag, energy_wh, amount_minor,
+          soc_percent, plate, no_token, command_id, window_ends_at, at);
+  insert into charging.session_tariffs (session_id, plan, version, snapshot)
+  values (for_session, by_plan, by_version, by_snapshot);
+  posting := wallet.hold(for_session, hold_minor, least_minor, 1);
+  if posting.outcome <> 'held' then
+    return;
+  end if;
+  -- The wallet is locked now, so every other start of this client has ended or waits.
+  select exists (select from charging.sessions s
+                  where s.client_id = for_client and s.source = 'evpower' and s.state = 'charging'),
+         coalesce((select h.amount_minor from wallet.holds_public h
+                    where h.session_id = for_session and h.state = 'open'), 0)
+    into charges, on_hold_minor;
+  if not charges and on_epoch is not null then
+    select c.* into claimed from stations.claim_command(at_station, on_epoch, at) c;
+  end if;
+end
+$$;
+revoke all on function charging.start_barriers(uuid, text, timestamptz), charging.begin_start(
+  uuid, uuid, text, int, text, bigint, bigint, int, text, boolean, timestamptz, timestamptz, text, int, jsonb, jsonb, text,
+  timestamptz, bigint, bigint, bigint) from public;
+grant execute on function charging.start_barriers(uuid, text, timestamptz), charging.begin_start(
+  uuid, uuid, text, int, text, bigint, bigint, int, text, boolean, timestamptz, timestamptz, text, int, jsonb, jsonb, text,
+  timestamptz, bigint, bigint, bigint) to evpower_app;

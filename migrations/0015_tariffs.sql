@@ -37,6 +37,46 @@ create trigger client_tariffs_stay before update or delete on tariffs.client_tar
 create trigger client_tariffs_are_kept before truncate on tariffs.client_tariffs
   for each statement execute function tariffs.refuse_change();
 
+-- What prices a client's session that begins at a place: the client's plan, else that of the place. Of several tariffs of
+-- a client that are in force the one that was made last counts.
+create function tariffs.choose(
+  at_connector text, at_station text, at_location text, at timestamptz, for_client uuid
+) returns table (
+  plan text, plan_version int, document_format int, document jsonb, client_tariff bigint, discount_ppm int,
+  discount_on text[]
+) language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+begin
+  return query
+  with own as (
+    select c.id, c.plan_id, c.discount_ppm, c.discount_on from tariffs.client_tariffs c
+     where c.client_id = for_client and c.valid_from <= at and (c.valid_until is null or c.valid_until > at)
+     order by c.id desc limit 1)
+  select p.code, v.number, v.format, v.document, own.id, own.discount_ppm, own.discount_on
+    from (
+      select v.id
+        from (select 0 as width, o.plan_id from own o where o.plan_id is not null
+              union all
+              select s.width, a.plan_id
+                from (values (1, 'connector', at_connector), (2, 'station', at_station), (3, 'location', at_location),
+                             (4, 'everything', '')) as s (width, scope, scope_id)
+               cross join lateral (
+                 select a.plan_id from tariffs.assignments a
+                  where a.scope = s.scope and a.scope_id = s.scope_id and a.valid_from <= at
+                  order by a.valid_from desc, a.id desc limit 1) a) s
+       cross join lateral (
+         select v.id from tariffs.versions v
+          where v.plan_id = s.plan_id and v.valid_from <= at
+          order by v.valid_from desc, v.number desc limit 1) v
+       order by s.width limit 1) chosen
+    join tariffs.versions v on v.id = chosen.id
+    join tariffs.plans p on p.id = v.plan_id
+    left join own on true;
+end
+$$;
+revoke all on function tariffs.choose(text, text, text, timestamptz, uuid) from public;
+grant execute on function tariffs.choose(text, text, text, timestamptz, uuid) to evpower_app;
+
 -- They stand in the outbox for the table of an older backend, as locations, stations and plans do.
 alter table sync.pending
   drop constraint pending_topic_check,

@@ -125,6 +125,68 @@ begin
 end
 $$;
 
+CREATE TABLE stations.commands (
+    id bigint NOT NULL,
+    station_id text NOT NULL,
+    connector integer,
+    action text NOT NULL,
+    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
+    state text DEFAULT 'queued'::text NOT NULL,
+    actor text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    sent_at timestamp with time zone,
+    epoch bigint,
+    ended_at timestamp with time zone,
+    response jsonb,
+    bulk_id uuid,
+    CONSTRAINT commands_action_check CHECK ((action = ANY (ARRAY['remote_start'::text, 'remote_stop'::text, 'reset'::text, 'unlock'::text, 'change_availability'::text, 'get_configuration'::text, 'change_configuration'::text, 'clear_cache'::text, 'trigger'::text, 'data_transfer'::text, 'set_charging_profile'::text, 'clear_charging_profile'::text]))),
+    CONSTRAINT commands_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT commands_are_sent_before_they_expire CHECK ((sent_at < expires_at)),
+    CONSTRAINT commands_are_sent_on_a_socket CHECK (((sent_at IS NULL) = (epoch IS NULL))),
+    CONSTRAINT commands_connector_check CHECK ((connector >= 0)),
+    CONSTRAINT commands_in_their_state CHECK (
+CASE state
+    WHEN 'queued'::text THEN ((sent_at IS NULL) AND (ended_at IS NULL) AND (response IS NULL))
+    WHEN 'sent'::text THEN ((sent_at IS NOT NULL) AND (ended_at IS NULL) AND (response IS NULL))
+    WHEN 'timed_out'::text THEN ((ended_at IS NOT NULL) AND (response IS NULL))
+    ELSE ((sent_at IS NOT NULL) AND (ended_at IS NOT NULL))
+END),
+    CONSTRAINT commands_payload_check CHECK ((jsonb_typeof(payload) = 'object'::text)),
+    CONSTRAINT commands_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'sent'::text, 'accepted'::text, 'refused'::text, 'timed_out'::text])))
+);
+
+CREATE FUNCTION charging.begin_start(for_session uuid, for_client uuid, at_station text, at_connector integer, tag text, energy_wh bigint, amount_minor bigint, soc_percent integer, plate text, no_token boolean, window_ends_at timestamp with time zone, at timestamp with time zone, by_plan text, by_version integer, by_snapshot jsonb, payload jsonb, actor text, expires_at timestamp with time zone, on_epoch bigint, hold_minor bigint, least_minor bigint, OUT command_id bigint, OUT posting wallet.result, OUT charges boolean, OUT on_hold_minor bigint, OUT claimed stations.commands) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+begin
+  select c.id into strict command_id
+    from stations.queue_command(at_station, 'remote_start', payload, at_connector, actor, at, expires_at, null) c;
+  insert into charging.sessions
+    (id, client_id, station_id, connector_id, state, source, started_by, id_tag, limit_energy_wh, limit_amount_minor,
+     limit_soc_percent, vehicle_plate, without_token, start_command_id, start_window_ends_at, created_at)
+  values (for_session, for_client, at_station, at_connector, 'requested', 'evpower', 'app', tag, energy_wh, amount_minor,
+          soc_percent, plate, no_token, command_id, window_ends_at, at);
+  insert into charging.session_tariffs (session_id, plan, version, snapshot)
+  values (for_session, by_plan, by_version, by_snapshot);
+  posting := wallet.hold(for_session, hold_minor, least_minor, 1);
+  if posting.outcome <> 'held' then
+    return;
+  end if;
+  -- The wallet is locked now, so every other start of this client has ended or waits.
+  select exists (select from charging.sessions s
+                  where s.client_id = for_client and s.source = 'evpower' and s.state = 'charging'),
+         coalesce((select h.amount_minor from wallet.holds_public h
+                    where h.session_id = for_session and h.state = 'open'), 0)
+    into charges, on_hold_minor;
+  if not charges and on_epoch is not null then
+    select c.* into claimed from stations.claim_command(at_station, on_epoch, at) c;
+  end if;
+end
+$$;
+
 CREATE FUNCTION charging.check_cdr() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -361,6 +423,26 @@ CREATE FUNCTION charging.refuse_settled() RETURNS trigger
 begin
   raise exception 'session % is not charged yet: it cannot begin as settled', new.id
     using errcode = 'check_violation';
+end
+$$;
+
+CREATE FUNCTION charging.start_barriers(for_client uuid, at_station text, at timestamp with time zone) RETURNS TABLE(status text, banned_until timestamp with time zone, unmapped_status text, deletion_requested_at timestamp with time zone, client_has_open boolean, station_has_open boolean, is_free boolean)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+begin
+  return query
+  select c.status, c.banned_until, c.unmapped_status, c.deletion_requested_at,
+         exists (select from charging.sessions s
+                  where s.client_id = for_client and s.source = 'evpower'
+                    and s.state in ('requested', 'starting', 'charging', 'stopping')),
+         exists (select from charging.sessions s
+                  where s.station_id = at_station and s.source = 'evpower'
+                    and s.state in ('requested', 'starting', 'charging', 'stopping')),
+         exists (select from charging.free_periods f
+                  where f.station_id = at_station and f.begins_at <= at and at < coalesce(f.ended_at, f.ends_at))
+    from (select) as always left join identity.clients_public c on c.id = for_client;
 end
 $$;
 
@@ -990,6 +1072,26 @@ CREATE FUNCTION payments.purge_unknown_events(received_before timestamp with tim
   select count(*)::int from deleted
 $$;
 
+CREATE FUNCTION stations.claim_command(at_station text, on_epoch bigint, at timestamp with time zone) RETURNS SETOF stations.commands
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  perform from stations.sockets s where s.station_id = at_station and s.epoch = on_epoch for no key update;
+  if not found then
+    return;
+  end if;
+  return query
+  update stations.commands c set state = 'sent', sent_at = at, epoch = on_epoch
+   where c.id = (
+     select q.id from stations.commands q
+      where q.station_id = at_station and q.state = 'queued' and q.expires_at > at
+      order by q.id limit 1 for update)
+     and not exists (select from stations.commands f where f.station_id = at_station and f.state = 'sent')
+  returning c.*;
+end
+$$;
+
 CREATE FUNCTION stations.guard_command() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1090,6 +1192,82 @@ begin
 end
 $$;
 
+CREATE TABLE stations.stations (
+    id text NOT NULL,
+    id_key text NOT NULL,
+    post_code text NOT NULL,
+    location_id text NOT NULL,
+    owner text,
+    wanted_availability text DEFAULT 'operative'::text NOT NULL,
+    reported_availability text,
+    status_stamp_at timestamp with time zone,
+    vendor text,
+    model text,
+    firmware text,
+    booted_at timestamp with time zone,
+    no_auth boolean DEFAULT false NOT NULL,
+    paid_only boolean DEFAULT true NOT NULL,
+    cards_without_auth boolean DEFAULT false NOT NULL,
+    is_simulated boolean DEFAULT false NOT NULL,
+    pinned_version text,
+    forward_url text,
+    retired_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT cards_without_auth_needs_no_auth CHECK ((no_auth OR (NOT cards_without_auth))),
+    CONSTRAINT stations_firmware_check CHECK ((length(firmware) <= 255)),
+    CONSTRAINT stations_forward_url_check CHECK (((length(forward_url) <= 500) AND (forward_url ~ '^wss?://[^[:space:]/?#@]+[^[:space:]?#@]*[^[:space:]?#@/]$'::text))),
+    CONSTRAINT stations_id_check CHECK (((length(id) >= 1) AND (length(id) <= 50))),
+    CONSTRAINT stations_model_check CHECK ((length(model) <= 255)),
+    CONSTRAINT stations_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200))),
+    CONSTRAINT stations_pinned_version_check CHECK ((pinned_version = ANY (ARRAY['ocpp1.6'::text, 'ocpp2.0.1'::text]))),
+    CONSTRAINT stations_post_code_check CHECK ((post_code ~ '^[0-9a-z]{4,12}$'::text)),
+    CONSTRAINT stations_reported_availability_check CHECK ((reported_availability = ANY (ARRAY['operative'::text, 'inoperative'::text]))),
+    CONSTRAINT stations_vendor_check CHECK ((length(vendor) <= 255)),
+    CONSTRAINT stations_wanted_availability_check CHECK ((wanted_availability = ANY (ARRAY['operative'::text, 'inoperative'::text])))
+);
+
+CREATE FUNCTION stations.lock_for_start(named text, at_connector integer, setting text) RETURNS TABLE(station stations.stations, connector integer, connector_availability text, connector_status text, rated_power_w integer, last_frame_at timestamp with time zone, time_zone text, chosen_profile text, profile_overrides jsonb, setting_value text)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  locked stations.stations;
+begin
+  select s.* into locked
+    from stations.names n join stations.stations s on s.id = n.station_id
+   where n.key = named for no key update of s;
+  if not found then
+    return;
+  end if;
+  -- A statement of its own: it sees what was committed while the lock was waited for.
+  return query
+  select locked, c.number, c.wanted_availability, c.reported_status, c.rated_power_w, o.last_frame_at, l.time_zone,
+         p.profile, coalesce(p.overrides, '{}'::jsonb), stations.newest_setting(locked.id, setting)
+    from stations.locations l
+    left join stations.connectors c on c.station_id = locked.id and c.number = at_connector
+    left join stations.profiles p on p.station_id = locked.id
+    left join stations.sockets o on o.station_id = locked.id
+   where l.id = locked.location_id;
+end
+$$;
+
+CREATE FUNCTION stations.newest_setting(of_station text, setting text) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  return (
+    select k.item ->> 'value' from stations.commands c
+     cross join lateral jsonb_array_elements(
+       case jsonb_typeof(c.response -> 'configurationKey')
+         when 'array' then c.response -> 'configurationKey' else '[]' end) k (item)
+     where c.station_id = of_station and c.action = 'get_configuration' and c.state = 'accepted'
+       and lower(k.item ->> 'key') = lower(setting)
+     order by c.id desc limit 1);
+end
+$$;
+
 CREATE FUNCTION stations.purge_logs(before timestamp with time zone, at_most integer) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1110,6 +1288,24 @@ begin
      order by c.closed_at limit at_most);
   get diagnostics closed = row_count;
   return greatest(statuses, closed);
+end
+$$;
+
+CREATE FUNCTION stations.queue_command(at_station text, action text, payload jsonb, connector integer, actor text, made_at timestamp with time zone, until timestamp with time zone, bulk_id uuid) RETURNS SETOF stations.commands
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+begin
+  return query
+  with station as (
+    select s.id from stations.stations s where s.id = at_station and s.retired_at is null for no key update
+  )
+  insert into stations.commands as c
+    (station_id, action, payload, connector, actor, created_at, expires_at, bulk_id)
+  select s.id, queue_command.action, queue_command.payload, queue_command.connector, queue_command.actor, made_at, until,
+         queue_command.bulk_id
+    from station s returning c.*;
 end
 $$;
 
@@ -1345,6 +1541,40 @@ begin
     on conflict do nothing returning name
   ) select coalesce(array_agg(i.name order by i.name), '{}') into added from inserted i;
   return added;
+end
+$$;
+
+CREATE FUNCTION tariffs.choose(at_connector text, at_station text, at_location text, at timestamp with time zone, for_client uuid) RETURNS TABLE(plan text, plan_version integer, document_format integer, document jsonb, client_tariff bigint, discount_ppm integer, discount_on text[])
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+begin
+  return query
+  with own as (
+    select c.id, c.plan_id, c.discount_ppm, c.discount_on from tariffs.client_tariffs c
+     where c.client_id = for_client and c.valid_from <= at and (c.valid_until is null or c.valid_until > at)
+     order by c.id desc limit 1)
+  select p.code, v.number, v.format, v.document, own.id, own.discount_ppm, own.discount_on
+    from (
+      select v.id
+        from (select 0 as width, o.plan_id from own o where o.plan_id is not null
+              union all
+              select s.width, a.plan_id
+                from (values (1, 'connector', at_connector), (2, 'station', at_station), (3, 'location', at_location),
+                             (4, 'everything', '')) as s (width, scope, scope_id)
+               cross join lateral (
+                 select a.plan_id from tariffs.assignments a
+                  where a.scope = s.scope and a.scope_id = s.scope_id and a.valid_from <= at
+                  order by a.valid_from desc, a.id desc limit 1) a) s
+       cross join lateral (
+         select v.id from tariffs.versions v
+          where v.plan_id = s.plan_id and v.valid_from <= at
+          order by v.valid_from desc, v.number desc limit 1) v
+       order by s.width limit 1) chosen
+    join tariffs.versions v on v.id = chosen.id
+    join tariffs.plans p on p.id = v.plan_id
+    left join own on true;
 end
 $$;
 
@@ -3601,37 +3831,6 @@ CREATE TABLE push.sessions (
     done_at timestamp with time zone
 );
 
-CREATE TABLE stations.commands (
-    id bigint NOT NULL,
-    station_id text NOT NULL,
-    connector integer,
-    action text NOT NULL,
-    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
-    state text DEFAULT 'queued'::text NOT NULL,
-    actor text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    expires_at timestamp with time zone NOT NULL,
-    sent_at timestamp with time zone,
-    epoch bigint,
-    ended_at timestamp with time zone,
-    response jsonb,
-    bulk_id uuid,
-    CONSTRAINT commands_action_check CHECK ((action = ANY (ARRAY['remote_start'::text, 'remote_stop'::text, 'reset'::text, 'unlock'::text, 'change_availability'::text, 'get_configuration'::text, 'change_configuration'::text, 'clear_cache'::text, 'trigger'::text, 'data_transfer'::text, 'set_charging_profile'::text, 'clear_charging_profile'::text]))),
-    CONSTRAINT commands_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
-    CONSTRAINT commands_are_sent_before_they_expire CHECK ((sent_at < expires_at)),
-    CONSTRAINT commands_are_sent_on_a_socket CHECK (((sent_at IS NULL) = (epoch IS NULL))),
-    CONSTRAINT commands_connector_check CHECK ((connector >= 0)),
-    CONSTRAINT commands_in_their_state CHECK (
-CASE state
-    WHEN 'queued'::text THEN ((sent_at IS NULL) AND (ended_at IS NULL) AND (response IS NULL))
-    WHEN 'sent'::text THEN ((sent_at IS NOT NULL) AND (ended_at IS NULL) AND (response IS NULL))
-    WHEN 'timed_out'::text THEN ((ended_at IS NOT NULL) AND (response IS NULL))
-    ELSE ((sent_at IS NOT NULL) AND (ended_at IS NOT NULL))
-END),
-    CONSTRAINT commands_payload_check CHECK ((jsonb_typeof(payload) = 'object'::text)),
-    CONSTRAINT commands_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'sent'::text, 'accepted'::text, 'refused'::text, 'timed_out'::text])))
-);
-
 ALTER TABLE stations.commands ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME stations.commands_id_seq
     START WITH 1
@@ -3867,41 +4066,6 @@ CREATE VIEW stations.sockets_public AS
     node,
     last_frame_at
    FROM stations.sockets s;
-
-CREATE TABLE stations.stations (
-    id text NOT NULL,
-    id_key text NOT NULL,
-    post_code text NOT NULL,
-    location_id text NOT NULL,
-    owner text,
-    wanted_availability text DEFAULT 'operative'::text NOT NULL,
-    reported_availability text,
-    status_stamp_at timestamp with time zone,
-    vendor text,
-    model text,
-    firmware text,
-    booted_at timestamp with time zone,
-    no_auth boolean DEFAULT false NOT NULL,
-    paid_only boolean DEFAULT true NOT NULL,
-    cards_without_auth boolean DEFAULT false NOT NULL,
-    is_simulated boolean DEFAULT false NOT NULL,
-    pinned_version text,
-    forward_url text,
-    retired_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT cards_without_auth_needs_no_auth CHECK ((no_auth OR (NOT cards_without_auth))),
-    CONSTRAINT stations_firmware_check CHECK ((length(firmware) <= 255)),
-    CONSTRAINT stations_forward_url_check CHECK (((length(forward_url) <= 500) AND (forward_url ~ '^wss?://[^[:space:]/?#@]+[^[:space:]?#@]*[^[:space:]?#@/]$'::text))),
-    CONSTRAINT stations_id_check CHECK (((length(id) >= 1) AND (length(id) <= 50))),
-    CONSTRAINT stations_model_check CHECK ((length(model) <= 255)),
-    CONSTRAINT stations_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200))),
-    CONSTRAINT stations_pinned_version_check CHECK ((pinned_version = ANY (ARRAY['ocpp1.6'::text, 'ocpp2.0.1'::text]))),
-    CONSTRAINT stations_post_code_check CHECK ((post_code ~ '^[0-9a-z]{4,12}$'::text)),
-    CONSTRAINT stations_reported_availability_check CHECK ((reported_availability = ANY (ARRAY['operative'::text, 'inoperative'::text]))),
-    CONSTRAINT stations_vendor_check CHECK ((length(vendor) <= 255)),
-    CONSTRAINT stations_wanted_availability_check CHECK ((wanted_availability = ANY (ARRAY['operative'::text, 'inoperative'::text])))
-);
 
 CREATE VIEW stations.stations_public AS
  SELECT id,
@@ -5628,8 +5792,26 @@ GRANT USAGE ON SCHEMA tariffs TO evpower_app;
 
 GRANT USAGE ON SCHEMA wallet TO evpower_app;
 
+GRANT SELECT,INSERT ON TABLE stations.commands TO evpower_app;
+
+GRANT UPDATE(state) ON TABLE stations.commands TO evpower_app;
+
+GRANT UPDATE(sent_at) ON TABLE stations.commands TO evpower_app;
+
+GRANT UPDATE(epoch) ON TABLE stations.commands TO evpower_app;
+
+GRANT UPDATE(ended_at) ON TABLE stations.commands TO evpower_app;
+
+GRANT UPDATE(response) ON TABLE stations.commands TO evpower_app;
+
+REVOKE ALL ON FUNCTION charging.begin_start(for_session uuid, for_client uuid, at_station text, at_connector integer, tag text, energy_wh bigint, amount_minor bigint, soc_percent integer, plate text, no_token boolean, window_ends_at timestamp with time zone, at timestamp with time zone, by_plan text, by_version integer, by_snapshot jsonb, payload jsonb, actor text, expires_at timestamp with time zone, on_epoch bigint, hold_minor bigint, least_minor bigint, OUT command_id bigint, OUT posting wallet.result, OUT charges boolean, OUT on_hold_minor bigint, OUT claimed stations.commands) FROM PUBLIC;
+GRANT ALL ON FUNCTION charging.begin_start(for_session uuid, for_client uuid, at_station text, at_connector integer, tag text, energy_wh bigint, amount_minor bigint, soc_percent integer, plate text, no_token boolean, window_ends_at timestamp with time zone, at timestamp with time zone, by_plan text, by_version integer, by_snapshot jsonb, payload jsonb, actor text, expires_at timestamp with time zone, on_epoch bigint, hold_minor bigint, least_minor bigint, OUT command_id bigint, OUT posting wallet.result, OUT charges boolean, OUT on_hold_minor bigint, OUT claimed stations.commands) TO evpower_app;
+
 REVOKE ALL ON FUNCTION charging.keep_meter_values(today date, keep_days integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION charging.keep_meter_values(today date, keep_days integer) TO evpower_app;
+
+REVOKE ALL ON FUNCTION charging.start_barriers(for_client uuid, at_station text, at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION charging.start_barriers(for_client uuid, at_station text, at timestamp with time zone) TO evpower_app;
 
 REVOKE ALL ON FUNCTION foundation.keep_partitions(of_schema text, of_table text, today date, keep_days integer, ahead_days integer) FROM PUBLIC;
 
@@ -5658,14 +5840,63 @@ REVOKE ALL ON FUNCTION payments.late_check(payment payments.payments) FROM PUBLI
 REVOKE ALL ON FUNCTION payments.purge_unknown_events(received_before timestamp with time zone, at_most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION payments.purge_unknown_events(received_before timestamp with time zone, at_most integer) TO evpower_app;
 
+REVOKE ALL ON FUNCTION stations.claim_command(at_station text, on_epoch bigint, at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION stations.claim_command(at_station text, on_epoch bigint, at timestamp with time zone) TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(location_id) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(owner) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(wanted_availability) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(reported_availability) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(status_stamp_at) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(vendor) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(model) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(firmware) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(booted_at) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(no_auth) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(paid_only) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(cards_without_auth) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(pinned_version) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(forward_url) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(retired_at) ON TABLE stations.stations TO evpower_app;
+
+GRANT UPDATE(updated_at) ON TABLE stations.stations TO evpower_app;
+
+REVOKE ALL ON FUNCTION stations.lock_for_start(named text, at_connector integer, setting text) FROM PUBLIC;
+GRANT ALL ON FUNCTION stations.lock_for_start(named text, at_connector integer, setting text) TO evpower_app;
+
+REVOKE ALL ON FUNCTION stations.newest_setting(of_station text, setting text) FROM PUBLIC;
+GRANT ALL ON FUNCTION stations.newest_setting(of_station text, setting text) TO evpower_app;
+
 REVOKE ALL ON FUNCTION stations.purge_logs(before timestamp with time zone, at_most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION stations.purge_logs(before timestamp with time zone, at_most integer) TO evpower_app;
+
+REVOKE ALL ON FUNCTION stations.queue_command(at_station text, action text, payload jsonb, connector integer, actor text, made_at timestamp with time zone, until timestamp with time zone, bulk_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION stations.queue_command(at_station text, action text, payload jsonb, connector integer, actor text, made_at timestamp with time zone, until timestamp with time zone, bulk_id uuid) TO evpower_app;
 
 REVOKE ALL ON FUNCTION sync.enqueue_ids(of_topic text, ids text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION sync.enqueue_ids(of_topic text, ids text[]) TO evpower_app;
 
 REVOKE ALL ON FUNCTION sync.set_old_tables(names text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION sync.set_old_tables(names text[]) TO evpower_app;
+
+REVOKE ALL ON FUNCTION tariffs.choose(at_connector text, at_station text, at_location text, at timestamp with time zone, for_client uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION tariffs.choose(at_connector text, at_station text, at_location text, at timestamp with time zone, for_client uuid) TO evpower_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE charging.sessions TO evpower_app;
 
@@ -6025,18 +6256,6 @@ GRANT UPDATE(events) ON TABLE push.sessions TO evpower_app;
 
 GRANT UPDATE(done_at) ON TABLE push.sessions TO evpower_app;
 
-GRANT SELECT,INSERT ON TABLE stations.commands TO evpower_app;
-
-GRANT UPDATE(state) ON TABLE stations.commands TO evpower_app;
-
-GRANT UPDATE(sent_at) ON TABLE stations.commands TO evpower_app;
-
-GRANT UPDATE(epoch) ON TABLE stations.commands TO evpower_app;
-
-GRANT UPDATE(ended_at) ON TABLE stations.commands TO evpower_app;
-
-GRANT UPDATE(response) ON TABLE stations.commands TO evpower_app;
-
 GRANT SELECT,INSERT ON TABLE stations.connections TO evpower_app;
 
 GRANT UPDATE(closed_at) ON TABLE stations.connections TO evpower_app;
@@ -6120,40 +6339,6 @@ GRANT UPDATE(node) ON TABLE stations.sockets TO evpower_app;
 GRANT UPDATE(last_frame_at) ON TABLE stations.sockets TO evpower_app;
 
 GRANT SELECT ON TABLE stations.sockets_public TO evpower_app;
-
-GRANT SELECT,INSERT ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(location_id) ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(owner) ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(wanted_availability) ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(reported_availability) ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(status_stamp_at) ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(vendor) ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(model) ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(firmware) ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(booted_at) ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(no_auth) ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(paid_only) ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(cards_without_auth) ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(pinned_version) ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(forward_url) ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(retired_at) ON TABLE stations.stations TO evpower_app;
-
-GRANT UPDATE(updated_at) ON TABLE stations.stations TO evpower_app;
 
 GRANT SELECT ON TABLE stations.stations_public TO evpower_app;
 

@@ -57,7 +57,7 @@ STATEMENTS = {
     "GET /api/v1/balance/history/{client_id}": 1,
     "GET /api/v1/charging/history/{client_id}": 1,
     "POST /api/v1/webhooks/supabase": 1,
-    "POST /api/v1/charging/start": 10,
+    "POST /api/v1/charging/start": 4,
     "GET /api/v1/charging/active": 1,
     "GET /api/v1/charging/status/{session_id}": 1,
     "POST /api/v1/charging/stop": 15,

@@ -21,6 +21,7 @@ CLAIMS: Final = "sync: who verifies a contact sends those who only claim it to w
 MIGRATION: Final = "a user that a migration created may go while no money has moved"
 A_STATION: Final = "what a station reports belongs to it"
 EVIDENCE: Final = "frames of a session that waits for an operator outlive their day"
+A_START: Final = "a start locks, writes and holds in one round trip: a driver waits for it"
 PARTITIONS: Final = "partitions are made and dropped by one function, for tables that grow by day"
 # The reasons for which what stands below may name what stands above it.
 UPWARD: Final = {MONEY, WALLET_OF_A_CLIENT, OUTBOX, CLAIMS}
@@ -76,8 +77,13 @@ TRIGGERS: Final = {
     "wallet.wallets -> sync.enqueue_owners": OUTBOX,
 }
 BODIES: Final = {
+    "charging.begin_start -> stations.claim_command": A_START,
+    "charging.begin_start -> stations.queue_command": A_START,
+    "charging.begin_start -> wallet.hold": A_START,
+    "charging.begin_start -> wallet.holds_public": A_START,
     "charging.guard_settlement -> wallet.debts": MONEY,
     "charging.keep_meter_values -> foundation.keep_partitions": PARTITIONS,
+    "charging.start_barriers -> identity.clients_public": A_CLIENT,
     "ocpp.keep_frames -> foundation.keep_partitions": PARTITIONS,
     "ocpp.keep_frames -> charging.sessions": EVIDENCE,
     "client_migration.is_untouched -> charging.sessions": MIGRATION,

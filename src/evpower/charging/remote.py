@@ -22,34 +22,22 @@ async def queue_start(
     is_again: bool = False,
 ) -> None:
     """Asks the station once more to start a session with its one-time tag."""
-    command_id = await queue_first_start(
-        connection, session, actor=actor, now=now, expires_in=expires_in, is_again=is_again
-    )
-    await store_sessions.set_start_command(connection, session.id, command_id)
-
-
-async def queue_first_start(
-    connection: Connection,
-    session: ChargingSession,
-    *,
-    actor: str,
-    now: datetime,
-    expires_in: timedelta = REMOTE_START_EXPIRES_IN,
-    is_again: bool = False,
-) -> int:
-    """Asks the station to start a session that is not stored yet; returns the command's id."""
     command = await stations.queue_command(
         connection,
         session.station_id,
         "remote_start",
-        {"id_tag": session.id_tag, "connector": session.connector_id}
-        | ({AGAIN: True} if is_again else {}),
+        start_payload(session) | ({AGAIN: True} if is_again else {}),
         actor=actor,
         connector=session.connector_id,
         expires_in=expires_in,
         now=now,
     )
-    return command.id
+    await store_sessions.set_start_command(connection, session.id, command.id)
+
+
+def start_payload(session: ChargingSession) -> dict[str, object]:
+    """Returns what a remote start says."""
+    return {"id_tag": session.id_tag, "connector": session.connector_id}
 
 
 async def drop_start(connection: Connection, session: ChargingSession, now: datetime) -> bool:

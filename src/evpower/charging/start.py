@@ -8,14 +8,14 @@ from uuid import UUID
 import asyncpg
 
 from evpower import identity, stations, tariffs, wallet
-from evpower.charging import remote, store_sessions
+from evpower.charging import remote, store_sessions, store_start
 from evpower.charging.facts import MAX_ENERGY_KWH
-from evpower.charging.frozen_tariff import frozen_tariff
+from evpower.charging.frozen_tariff import as_shown
 from evpower.charging.hold_size import HoldSize, hold_size
 from evpower.charging.model import ChargingSession, SessionState
-from evpower.charging.rules import DEFAULT_RULES, Rules
+from evpower.charging.rules import DEFAULT_RULES, REMOTE_START_EXPIRES_IN, Rules
 from evpower.charging.start_window import window_of
-from evpower.charging.store_sessions import StartBarriers
+from evpower.charging.store_start import BegunStart, StartBarriers, StartView
 from evpower.charging.tags import new_tag
 from evpower.foundation import failpoints
 from evpower.foundation.db import Connection
@@ -85,12 +85,13 @@ async def start(
     "zero_balance" | "insufficient_balance" | "amount_exceeds_balance").
     """
     _check_limits(request)
-    try:
-        station = await stations.lock_station(connection, request.station)
-    except NotFound:
+    view = await store_start.lock_and_read(
+        connection, request.client_id, request.station, request.connector, now
+    )
+    if view is None:
         await identity.get_client(connection, request.client_id)  # what is wrong first
-        raise
-    barriers = await store_sessions.start_barriers(connection, request.client_id, station.id, now)
+        raise NotFound("station_not_found", f"there is no station {request.station!a:.80}")
+    station, barriers = view.station, view.barriers
     _check_client(barriers, now)
     if station.retired_at is not None:
         raise NotFound("station_not_found", f"station {station.id!a:.80} is retired")
@@ -102,14 +103,10 @@ async def start(
             return await _show(connection, repeated, is_repeated=True, now=now)
     if barriers.is_free:
         raise Conflict("station_free", f"station {station.id!a:.80} charges any tag for free now")
-    facts = await _require_connector(
-        connection, station, request.connector, now, has_open=barriers.station_has_open
-    )
-    snapshot = await frozen_tariff(
-        connection, station, request.connector, request.client_id, now, profile=facts.profile
-    )
-    if snapshot is None:
+    facts = await _require_connector(connection, view, request.connector, now)
+    if view.snapshot is None:
         raise Conflict("tariff_missing", "no tariff applies to this connector")
+    snapshot = as_shown(view.snapshot, facts.profile)
     size = hold_size(
         rules,
         snapshot.tariff,
@@ -140,28 +137,17 @@ async def start(
         end_reason=None,
         created_at=now,
     )
-    actor = f"client:{request.client_id}"
-    command_id = await remote.queue_first_start(connection, session, actor=actor, now=now)
-    session = replace(session, start_command_id=command_id)
-    await _insert(connection, session, snapshot)
-    posting = await _hold(connection, session, size)
-    # The wallet is locked now, so every other start of this client has ended or waits.
-    charges, held_minor = await store_sessions.money_of_start(
-        connection, request.client_id, session.id
-    )
-    if charges:
-        raise _already_active()
-    failpoints.hit(Failpoint.START_UNCOMMITTED)
-    money = (posting.balance_minor, posting.available_minor)
-    started = _started(
-        session, snapshot, money, held_minor=held_minor, is_repeated=False, is_online=True
-    )
     epoch = None if carrier is None else carrier.epoch_for(station.id)
-    if epoch is None:
+    begun = await _begin(connection, session, snapshot, size, epoch=epoch)
+    failpoints.hit(Failpoint.START_UNCOMMITTED)
+    session = replace(session, start_command_id=begun.command_id)
+    money = (begun.posting.balance_minor, begun.posting.available_minor)
+    started = _started(
+        session, snapshot, money, held_minor=begun.held_minor, is_repeated=False, is_online=True
+    )
+    if begun.claimed is None:
         return started
-    # The station is at hand: its next command is claimed here, where no commit of its own is due.
-    claimed = await stations.claim_command(connection, station.id, epoch, now)
-    return replace(started, claimed=claimed)
+    return replace(started, claimed=ClaimedCommand(begun.claimed, facts.profile))
 
 
 def _check_limits(request: StartRequest) -> None:
@@ -225,10 +211,10 @@ def _already_active() -> EvPowerError:
 
 
 async def _require_connector(
-    connection: Connection, station: Station, number: int, now: datetime, *, has_open: bool
+    connection: Connection, view: StartView, number: int, now: datetime
 ) -> StartFacts:
-    """Returns a connector that may start; `has_open`: the station has open sessions."""
-    facts = await stations.start_facts(connection, station.id, number)
+    """Returns a connector that may start."""
+    station, facts = view.station, view.facts
     if facts is None:
         raise NotFound("connector_not_found", f"station {station.id!a:.80} has no such connector")
     if facts.last_frame_at is None or facts.last_frame_at <= now - ONLINE_FOR:
@@ -236,7 +222,9 @@ async def _require_connector(
     wanted = {station.wanted_availability, facts.wanted_availability, station.reported_availability}
     if "inoperative" in wanted or facts.reported_status in _BROKEN:
         raise Conflict("station_unavailable", "the connector is out of service")
-    open_sessions = await store_sessions.lock_open(connection, station.id) if has_open else []
+    open_sessions: list[ChargingSession] = []
+    if view.barriers.station_has_open:
+        open_sessions = await store_sessions.lock_open(connection, station.id)
     if any(session.connector_id == number for session in open_sessions):
         raise Conflict("connector_occupied", "another session is on this connector")
     if facts.reported_status == "finishing":
@@ -248,41 +236,52 @@ async def _require_connector(
     return facts
 
 
-async def _insert(connection: Connection, session: ChargingSession, snapshot: Snapshot) -> None:
+async def _begin(
+    connection: Connection,
+    session: ChargingSession,
+    snapshot: Snapshot,
+    size: HoldSize,
+    *,
+    epoch: int | None,
+) -> BegunStart:
+    """Writes a session, its command and its hold, and claims where the station is at hand."""
     try:
-        await store_sessions.insert_session_with_tariff(
+        begun = await store_start.begin(
             connection,
             session,
-            snapshot.plan,
-            snapshot.version,
-            tariffs.write_snapshot(snapshot),
+            snapshot,
+            remote.start_payload(session),
+            actor=f"client:{session.client_id}",
+            expires_at=session.created_at + REMOTE_START_EXPIRES_IN,
+            amount_minor=size.amount_minor,
+            least_minor=size.least_minor,
+            epoch=epoch,
         )
     except asyncpg.UniqueViolationError as error:  # at another station at the same time
         raise _already_active() from error
+    _check_hold(session, size, begun.posting)
+    if begun.charges:
+        raise _already_active()
+    return begun
 
 
-async def _hold(connection: Connection, session: ChargingSession, size: HoldSize) -> Posting:
-    """Puts the money on hold; returns the wallet after it."""
+def _check_hold(session: ChargingSession, size: HoldSize, posting: Posting) -> None:
     try:
-        return await wallet.hold(
-            connection, session.id, size.amount_minor, least_minor=size.least_minor
-        )
+        wallet.judge_hold(posting)
     except Conflict as error:
         if error.code == "hold_refused":  # blocked since the check
             raise Forbidden("client_blocked", "the client may not spend") from error
         if error.code != "insufficient_balance":
             raise
-        stored = await wallet.get_wallet(connection, session.client_id)
-        assert stored is not None, "a client has a wallet"  # noqa: S101
         required = size.amount_minor if size.least_minor is None else size.least_minor
         amounts: dict[str, Any] = {
-            "available": to_text(stored.available_minor),
+            "available": to_text(posting.available_minor),
             "required": to_text(required),
         }
         code = "insufficient_balance"
-        if stored.available_minor <= 0 and stored.debt_minor == 0:
+        if posting.available_minor <= 0 and posting.debt_minor == 0:
             code = "zero_balance"
-        elif session.limit_amount_minor == required and stored.debt_minor == 0:
+        elif session.limit_amount_minor == required and posting.debt_minor == 0:
             code = "amount_exceeds_balance"
         raise Conflict(code, "the free balance is too small", params=amounts) from error
 

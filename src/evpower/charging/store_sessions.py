@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
 from evpower.charging.model import ChargingSession, SessionState, StopReason
-from evpower.foundation.db import Connection, Record, fetch_one
+from evpower.foundation.db import Connection, Record
 from evpower.foundation.rows import columns, read_row
-from evpower.identity import Standing
 
 _SESSION: Final = columns(ChargingSession)
 
@@ -56,34 +55,6 @@ async def insert_session(connection: Connection, session: ChargingSession) -> No
     values = ", ".join(f"${number}" for number in range(1, len(fields) + 1))
     await connection.execute(
         f"insert into charging.sessions ({_SESSION}, source) values ({values}, 'evpower')",
-        *(getattr(session, field) for field in fields),
-    )
-
-
-async def insert_session_with_tariff(
-    connection: Connection,
-    session: ChargingSession,
-    plan: str,
-    version: int,
-    snapshot: Mapping[str, Any],
-) -> None:
-    """Inserts a session and the tariff that it is billed by.
-
-    Raises asyncpg.UniqueViolationError beside another open one.
-    """
-    fields = _SESSION.split(", ")
-    values = ", ".join(f"${number}" for number in range(4, len(fields) + 4))
-    await connection.execute(
-        f"""
-        with inserted as (
-          insert into charging.sessions ({_SESSION}, source) values ({values}, 'evpower')
-          returning id
-        ) insert into charging.session_tariffs (session_id, plan, version, snapshot)
-          select id, $1, $2, $3 from inserted
-        """,
-        plan,
-        version,
-        snapshot,
         *(getattr(session, field) for field in fields),
     )
 
@@ -174,64 +145,6 @@ async def open_of_client(connection: Connection, client_id: UUID) -> list[Chargi
         client_id,
     )
     return [read_row(ChargingSession, row) for row in rows]
-
-
-class StartBarriers(NamedTuple):
-    """What may be in the way of a start."""
-
-    client_has_open: bool  # sessions, as the station
-    station_has_open: bool
-    is_free: bool  # the station is free of charge now
-    client: Standing | None  # None: there is no such client
-
-
-async def start_barriers(
-    connection: Connection, client_id: UUID, station_id: str, now: datetime
-) -> StartBarriers:
-    """Returns what may be in the way of a start at a station, which the caller has locked."""
-    row = await fetch_one(
-        connection,
-        """
-        select c.id, c.status, c.banned_until, c.unmapped_status, c.deletion_requested_at,
-               exists (select from charging.sessions
-                 where client_id = $1 and source = 'evpower'
-                   and state in ('requested', 'starting', 'charging', 'stopping'))
-                 as client_has_open,
-               exists (select from charging.sessions
-                 where station_id = $2 and source = 'evpower'
-                   and state in ('requested', 'starting', 'charging', 'stopping'))
-                 as station_has_open,
-               exists (select from charging.free_periods
-                 where station_id = $2 and begins_at <= $3 and $3 < coalesce(ended_at, ends_at))
-                 as is_free
-          from (select) as one left join identity.clients_public c on c.id = $1
-        """,
-        client_id,
-        station_id,
-        now,
-    )
-    client = None
-    if row["id"] is not None:
-        client = Standing(**{name: row[name] for name in Standing._fields})
-    return StartBarriers(row["client_has_open"], row["station_has_open"], row["is_free"], client)
-
-
-async def money_of_start(
-    connection: Connection, client_id: UUID, session_id: UUID
-) -> tuple[bool, int]:
-    """Returns whether the client has a session that charges, and what is on hold for this one."""
-    row = await fetch_one(
-        connection,
-        """
-        select exists (select from charging.sessions
-                 where client_id = $1 and source = 'evpower' and state = 'charging') as charges,
-               coalesce((select amount_minor from wallet.holds_public
-                          where session_id = $2 and state = 'open'), 0) as held_minor
-        """,
-        client_id,
-        session_id,
-    )
-    return row["charges"], row["held_minor"]
 
 
 async def set_start_command(connection: Connection, session_id: UUID, command_id: int) -> None:

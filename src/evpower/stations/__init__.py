@@ -99,7 +99,14 @@ from evpower.stations.rows import read_power_w
 from evpower.stations.secure import secure_station
 from evpower.stations.setup import latest_setup, request_setup
 from evpower.stations.setup_model import SetupKey, StationSetup
-from evpower.stations.start_facts import StartFacts, start_facts
+from evpower.stations.start_facts import (
+    CLAIMED,
+    CONNECTION_TIME_OUT,
+    LOCKED_STATION,
+    StartFacts,
+    claimed_command,
+    locked_station,
+)
 from evpower.stations.store_changes import without_password as list_without_password
 
 # What other slices may read of this one in SQL.
@@ -114,8 +121,11 @@ PUBLIC_VIEWS = (
 )
 
 __all__ = [
+    "CLAIMED",
     "COMMAND_QUEUED",
     "CONNECT_REFUSALS",
+    "CONNECTION_TIME_OUT",
+    "LOCKED_STATION",
     "MEMBERS",
     "MOST_UNKNOWN",
     "ONLINE_FOR",
@@ -165,6 +175,7 @@ __all__ = [
     "change_station",
     "changed_profiles",
     "claim_command",
+    "claimed_command",
     "close_connection",
     "connector_label",
     "count_deviations",
@@ -193,6 +204,7 @@ __all__ = [
     "list_without_password",
     "lock_free_stations",
     "lock_station",
+    "locked_station",
     "module",
     "open_connection",
     "pin_station",
@@ -211,7 +223,6 @@ __all__ = [
     "retire_station",
     "secure_station",
     "shown_serial",
-    "start_facts",
     "station_key",
     "station_profile",
     "stations_named",

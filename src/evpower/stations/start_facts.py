@@ -1,16 +1,26 @@
-"""What a start by app needs to know of a station and a connector, read at once."""
+"""What a start by app needs to know of a station and a connector, read with the station's lock."""
 
+from dataclasses import fields
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from evpower.foundation.db import Connection
-from evpower.stations import store_commands
-from evpower.stations.model import VendorProfile
+from evpower.foundation.db import Record
+from evpower.foundation.rows import columns
+from evpower.stations.model import Command, Station, VendorProfile
 from evpower.stations.profiles import profile_of
 from evpower.stations.setup_keys import read_value
-from evpower.stations.store_profiles import facts_of_row
+from evpower.stations.store_profiles import ProfileFacts
 
-_TIME_OUT: Final = "ConnectionTimeOut"
+# The setting that `lock_for_start` is asked for.
+CONNECTION_TIME_OUT: Final = "ConnectionTimeOut"
+# Select lists of `stations.lock_for_start(...) l`, and of a `claimed` command of a row b.
+LOCKED_STATION: Final = f"""
+  {columns(Station, "(l.station)")}, l.connector, l.connector_availability, l.connector_status,
+  l.rated_power_w, l.last_frame_at, l.time_zone, l.chosen_profile, l.profile_overrides,
+  l.setting_value"""
+CLAIMED: Final = columns(Command, "(b.claimed)")
+_STATION: Final = tuple(field.name for field in fields(Station))
+_COMMAND: Final = tuple(field.name for field in fields(Command))
 
 
 class StartFacts(NamedTuple):
@@ -24,16 +34,30 @@ class StartFacts(NamedTuple):
     connection_time_out: str | None  # as it was last read; None: it was not
 
 
-async def start_facts(connection: Connection, station_id: str, connector: int) -> StartFacts | None:
-    """Returns the facts; None: the station has no connector of this number. One round trip."""
-    row = await store_commands.start_facts(connection, station_id, _TIME_OUT, connector)
-    if row is None:
-        return None
-    return StartFacts(
-        row["wanted_availability"],
-        row["reported_status"],
+def locked_station(row: Record) -> tuple[Station, StartFacts | None]:
+    """Returns the station of a row with `LOCKED_STATION`; facts None: no such connector."""
+    station = Station(**{name: row[name] for name in _STATION})
+    if row["connector"] is None:
+        return station, None
+    profile = ProfileFacts(
+        station.vendor,
+        station.model,
+        station.firmware,
+        row["chosen_profile"],
+        row["profile_overrides"],
+        row["time_zone"],
+    )
+    facts = StartFacts(
+        row["connector_availability"],
+        row["connector_status"],
         row["rated_power_w"],
         row["last_frame_at"],
-        profile_of(station_id, facts_of_row(row)).profile,
-        read_value(row["setting"]),
+        profile_of(station.id, profile).profile,
+        read_value(row["setting_value"]),
     )
+    return station, facts
+
+
+def claimed_command(row: Record) -> Command | None:
+    """Returns the command of a row with `CLAIMED`; None: none was claimed."""
+    return None if row["id"] is None else Command(**{name: row[name] for name in _COMMAND})

@@ -12,16 +12,6 @@ from evpower.stations.model import Command
 from evpower.stations.store_profiles import PROFILE_FACTS, ProfileFacts, facts_of_row
 
 _COMMAND: Final = columns(Command, "c")
-# Of a station and a key.
-NEWEST_SETTING: Final = """
-select k.item ->> 'value' from stations.commands c
- cross join lateral jsonb_array_elements(
-   case jsonb_typeof(c.response -> 'configurationKey')
-     when 'array' then c.response -> 'configurationKey' else '[]' end) k (item)
- where c.station_id = $1 and c.action = 'get_configuration' and c.state = 'accepted'
-   and lower(k.item ->> 'key') = lower($2)
- order by c.id desc limit 1
-"""
 _FIELDS: Final = tuple(field.name for field in fields(Command))
 
 
@@ -39,16 +29,7 @@ async def insert_command(  # noqa: PLR0913 - the columns of a command
 ) -> Command | None:
     """Queues a command, and locks its station; None: it is retired, or there is no such station."""
     row = await connection.fetchrow(
-        f"""
-        with station as (
-          select s.id from stations.stations s where s.id = $1 and s.retired_at is null
-             for no key update
-        )
-        insert into stations.commands as c
-          (station_id, action, payload, connector, actor, created_at, expires_at, bulk_id)
-        select s.id, $2, $3::jsonb, $4::int, $5, $6::timestamptz, $7::timestamptz, $8::uuid
-          from station s returning {_COMMAND}
-        """,
+        f"select {_COMMAND} from stations.queue_command($1, $2, $3, $4, $5, $6, $7, $8) c",
         station_id,
         action,
         payload,
@@ -71,21 +52,8 @@ async def claim_next(
     """
     row = await connection.fetchrow(
         f"""
-        with newest as (
-          select from stations.sockets s where s.station_id = $1 and s.epoch = $2
-             for no key update
-        ), claimed as (
-          update stations.commands c set state = 'sent', sent_at = $3, epoch = $2
-           where exists (select from newest) and c.id = (
-             select q.id from stations.commands q
-              where q.station_id = $1 and q.state = 'queued' and q.expires_at > $3
-              order by q.id limit 1 for update)
-             and not exists (
-               select from stations.commands f where f.station_id = $1 and f.state = 'sent')
-          returning {_COMMAND}
-        )
-        select c.*, {PROFILE_FACTS}
-          from claimed c
+        select {_COMMAND}, {PROFILE_FACTS}
+          from stations.claim_command($1, $2, $3) c
           join stations.stations s on s.id = c.station_id
           join stations.locations l on l.id = s.location_id
           left join stations.profiles p on p.station_id = s.id
@@ -265,27 +233,6 @@ async def latest(connection: Connection, station_id: str, limit: int) -> list[Co
     return [read_row(Command, row) for row in rows]
 
 
-async def start_facts(
-    connection: Connection, station_id: str, setting: str, connector: int
-) -> Record | None:
-    """Returns a connector, its station's profile facts and newest setting; None: no such one."""
-    return await connection.fetchrow(
-        f"""
-        select c.wanted_availability, c.reported_status, c.rated_power_w, o.last_frame_at,
-               {PROFILE_FACTS}, ({NEWEST_SETTING}) as setting
-          from stations.connectors c
-          join stations.stations s on s.id = c.station_id
-          join stations.locations l on l.id = s.location_id
-          left join stations.profiles p on p.station_id = s.id
-          left join stations.sockets o on o.station_id = s.id
-         where c.station_id = $1 and c.number = $3
-        """,
-        station_id,
-        setting,
-        connector,
-    )
-
-
 async def newest_setting(connection: Connection, station_id: str, key: str) -> str | None:
     """Returns a key's value of the newest configuration that a station answered with."""
-    return await connection.fetchval(NEWEST_SETTING, station_id, key)
+    return await connection.fetchval("select stations.newest_setting($1, $2)", station_id, key)

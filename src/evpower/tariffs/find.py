@@ -1,19 +1,21 @@
 """Finds the tariff that prices a place or a plan at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 import orjson
 
-from evpower.foundation.db import Connection
+from evpower.foundation.db import Connection, Record
 from evpower.foundation.errors import NotFound
 from evpower.foundation.json_reader import read_object
 from evpower.tariffs import store, store_clients
 from evpower.tariffs.model import Assignment, Place, Snapshot, TariffVersion
 from evpower.tariffs.snapshot import read_snapshot
+from evpower.tariffs.store_clients import Chosen
 
 
 async def find_tariff(connection: Connection, place: Place, at: datetime) -> Snapshot | None:
@@ -45,11 +47,13 @@ async def freeze_tariff(
     trip.
     """
     chosen = await store_clients.choose(connection, place, at, client_id)
-    if chosen is None:
-        return None
-    snapshot = snapshot_of(chosen.version)
-    tariff = replace(snapshot.tariff, discount=chosen.discount)
-    return replace(snapshot, tariff=tariff, client_tariff=chosen.number)
+    return None if chosen is None else _frozen(chosen)
+
+
+def frozen_of(row: Record) -> Snapshot | None:
+    """Returns what `freeze_tariff` would, of a row with the columns of SQL's `tariffs.choose`."""
+    chosen = store_clients.chosen(row)
+    return None if chosen is None else _frozen(chosen)
 
 
 def without_parking(snapshot: Snapshot) -> Snapshot:
@@ -94,8 +98,18 @@ async def list_assignments(connection: Connection, at: datetime) -> list[Assignm
 
 def snapshot_of(version: TariffVersion) -> Snapshot:
     """Returns a stored version as a session keeps it."""
-    head = {"format": version.format, "plan": version.plan, "version": version.number}
-    return _read(orjson.dumps(head | dict(version.document)))
+    return _snapshot(version.plan, version.number, version.format, version.document)
+
+
+def _frozen(chosen: Chosen) -> Snapshot:
+    snapshot = _snapshot(chosen.plan, chosen.version, chosen.format, chosen.document)
+    tariff = replace(snapshot.tariff, discount=chosen.discount)
+    return replace(snapshot, tariff=tariff, client_tariff=chosen.number)
+
+
+def _snapshot(plan: str, number: int, format_number: int, document: Mapping[str, Any]) -> Snapshot:
+    head = {"format": format_number, "plan": plan, "version": number}
+    return _read(orjson.dumps(head | dict(document)))
 
 
 @lru_cache(maxsize=256)

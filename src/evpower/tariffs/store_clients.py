@@ -1,13 +1,12 @@
 """All SQL of the tariffs of single clients."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Record
-from evpower.tariffs.model import ClientTariff, Dimension, Discount, Place, TariffVersion
-from evpower.tariffs.store import VERSION
+from evpower.tariffs.model import ClientTariff, Dimension, Discount, Place
 
 _ROW: Final = """
 select c.id, c.client_id, p.code as plan, c.discount_ppm, c.discount_on, c.valid_from,
@@ -66,7 +65,10 @@ async def end(connection: Connection, number: int, valid_until: datetime) -> Non
 class Chosen(NamedTuple):
     """The version that prices a client's session at a place, and the client's own tariff."""
 
-    version: TariffVersion
+    plan: str
+    version: int
+    format: int  # of the document
+    document: Mapping[str, Any]
     number: int | None  # of the client's tariff; None: it has none
     discount: Discount | None
 
@@ -79,47 +81,29 @@ async def choose(
     Of several tariffs of a client that are in force the one that was made last counts.
     """
     row = await connection.fetchrow(
-        f"""
-        with own as (
-          select c.id, c.plan_id, c.discount_ppm, c.discount_on from tariffs.client_tariffs c
-           where c.client_id = $5 and c.valid_from <= $4
-             and (c.valid_until is null or c.valid_until > $4)
-           order by c.id desc limit 1)
-        select v.*, own.id as client_tariff, own.discount_ppm, own.discount_on
-          from (
-            select v.id
-              from (select 0 as width, o.plan_id from own o where o.plan_id is not null
-                    union all
-                    select s.width, a.plan_id
-                      from (values (1, 'connector', $1::text), (2, 'station', $2::text),
-                                   (3, 'location', $3::text), (4, 'everything', ''))
-                             as s (width, scope, scope_id)
-                     cross join lateral (
-                       select a.plan_id from tariffs.assignments a
-                        where a.scope = s.scope and a.scope_id = s.scope_id and a.valid_from <= $4
-                        order by a.valid_from desc, a.id desc limit 1) a) s
-             cross join lateral (
-               select v.id from tariffs.versions v
-                where v.plan_id = s.plan_id and v.valid_from <= $4
-                order by v.valid_from desc, v.number desc limit 1) v
-             order by s.width limit 1) chosen
-         cross join lateral ({VERSION} where v.id = chosen.id offset 0) v
-          left join own on true
-        """,
+        "select * from tariffs.choose($1, $2, $3, $4, $5)",
         place.connector,
         place.station,
         place.location,
         at,
         client_id,
     )
-    if row is None:
+    return None if row is None else chosen(row)
+
+
+def chosen(row: Record) -> Chosen | None:
+    """Returns a row of `tariffs.choose`; None: all is null."""
+    if row["plan"] is None:
         return None
-    columns: dict[str, Any] = dict(row)
-    number, discount_ppm, on = (
-        columns.pop(name) for name in ("client_tariff", "discount_ppm", "discount_on")
+    ppm: int | None = row["discount_ppm"]
+    return Chosen(
+        row["plan"],
+        row["plan_version"],
+        row["document_format"],
+        row["document"],
+        row["client_tariff"],
+        None if ppm is None else Discount(ppm, frozenset(row["discount_on"])),
     )
-    discount = None if discount_ppm is None else Discount(discount_ppm, frozenset(on))
-    return Chosen(TariffVersion(**columns), number, discount)
 
 
 async def listed(

@@ -17,7 +17,14 @@ from evpower.wallet.post import (
     refund,
     refund_many,
 )
-from evpower.wallet.reserve import extend_hold, hold, release_hold
+from evpower.wallet.reserve import (
+    POSTING,
+    extend_hold,
+    hold,
+    judge_hold,
+    posting_of,
+    release_hold,
+)
 from evpower.wallet.statement import balance
 from evpower.wallet.store import get_hold, get_wallet, get_wallets
 from evpower.wallet.verify import Discrepancy, LedgerReport, verify
@@ -26,6 +33,7 @@ from evpower.wallet.verify import Discrepancy, LedgerReport, verify
 PUBLIC_VIEWS = ("wallet.balances", "wallet.transactions_public", "wallet.holds_public")
 
 __all__ = [
+    "POSTING",
     "PUBLIC_VIEWS",
     "Discrepancy",
     "LedgerReport",
@@ -42,9 +50,11 @@ __all__ = [
     "get_wallet",
     "get_wallets",
     "hold",
+    "judge_hold",
     "module",
     "order_payment_refund",
     "order_settlement_refund",
+    "posting_of",
     "refund",
     "refund_many",
     "release_hold",

@@ -1,11 +1,18 @@
 """Reserves money for a charging session. A hold is no transaction: the balance stays."""
 
+from dataclasses import fields
+from typing import Final
 from uuid import UUID
 
-from evpower.foundation.db import Connection
+from evpower.foundation.db import Connection, Record
+from evpower.foundation.rows import columns
 from evpower.wallet import errors, store
 from evpower.wallet.metrics import count
 from evpower.wallet.model import Posting
+
+# The select list of a `posting` of a row b.
+POSTING: Final = columns(Posting, "(b.posting)")
+_POSTING: Final = tuple(field.name for field in fields(Posting))
 
 
 async def hold(
@@ -22,8 +29,17 @@ async def hold(
     attempts follow a hold that was released. Raises NotFound("session_not_found"),
     Conflict("insufficient_balance" | "hold_refused" | "hold_resolved").
     """
-    posting = await store.hold(connection, session_id, amount_minor, least_minor, attempt)
+    return judge_hold(await store.hold(connection, session_id, amount_minor, least_minor, attempt))
+
+
+def judge_hold(posting: Posting) -> Posting:
+    """Counts what SQL's `wallet.hold` did; returns it. Raises what `hold` raises."""
     return errors.raise_if_refused(count("hold", posting), errors.HOLD)
+
+
+def posting_of(row: Record) -> Posting:
+    """Returns the columns `POSTING` of a row."""
+    return Posting(**{name: row[name] for name in _POSTING})
 
 
 async def extend_hold(
