@@ -326,4 +326,4 @@ def read(
         stamp, context, None if energy is None else Decimal(energy), Decimal(step),
         None, None, None, None, None, None, (None, None, None),
     )  # fmt: skip
-    return empty._replace(**facts)
+    return empty.replace(**facts)

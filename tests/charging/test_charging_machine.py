@@ -412,7 +412,7 @@ class ChargingMachine(RuleBasedStateMachine):
     async def _stop(self, event: StationStop) -> None:
         async with self.db.transaction() as connection:
             await stop_transaction(
-                connection, event._replace(received_at=self.site.now), now=self.site.now
+                connection, event.replace(received_at=self.site.now), now=self.site.now
             )
 
     @rule(

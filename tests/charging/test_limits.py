@@ -227,5 +227,5 @@ def cost_after(pricer: Pricer, tally: Tally, power_w: int, seconds: int) -> int:
 def is_reached(pricer: Pricer, limit: Limits, running: Flow, power_w: int, seconds: int) -> bool:
     cost_minor = cost_after(pricer, running.tally, power_w, seconds)
     used_wh = running.energy_wh + power_w * seconds // 3_600
-    later = running._replace(energy_wh=used_wh, cost_minor=cost_minor)
-    return reached(limit._replace(soc_percent=None), later) is not None
+    later = running.replace(energy_wh=used_wh, cost_minor=cost_minor)
+    return reached(limit.replace(soc_percent=None), later) is not None

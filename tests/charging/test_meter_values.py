@@ -112,7 +112,7 @@ async def test_numbers_beyond_all_sense_are_stored_as_far_as_they_go(place: Char
     _, transaction = await place.charging(await place.driver())
     place.later(1)
     odd = read(10**30, place.now, power_w=10**12, soc_percent=-(10**9), voltage_mv=2**31)
-    await place.frames(transaction, [odd._replace(temperatures=(10**6, None, -(10**6)))])
+    await place.frames(transaction, [odd.replace(temperatures=(10**6, None, -(10**6)))])
     row = await place.owner.fetchrow("select * from charging.meter_values")
     assert row is not None
     assert (row["power_w"], row["soc_percent"], row["body_temperature"]) == (

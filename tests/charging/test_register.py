@@ -51,7 +51,7 @@ def reading(context: str, wh: int | None, raw: str = "t", **facts: int) -> Readi
         StationTime(NOON, raw), context, None if wh is None else Decimal(wh), Decimal(1),
         None, None, None, None, None, None, (None, None, None),
     )  # fmt: skip
-    return empty._replace(**facts)
+    return empty.replace(**facts)
 
 
 def test_energy_is_what_the_register_grew_by() -> None:
@@ -245,7 +245,7 @@ class TestContexts:
         assert (merged.energy_wh, merged.power_w, merged.soc_percent) == (7, 5, 80)
 
     def test_entries_are_read_the_oldest_first(self) -> None:
-        late = reading("", 9, "b")._replace(time=StationTime(NOON + timedelta(minutes=1), "b"))
+        late = reading("", 9, "b").replace(time=StationTime(NOON + timedelta(minutes=1), "b"))
         assert [chosen.energy_wh for chosen in for_progress([late, reading("", 7)])] == [7, 9]
 
     def test_the_closing_value_is_the_last_one(self) -> None:
@@ -275,7 +275,7 @@ def test_energy_never_falls_and_never_exceeds_the_power(
     now, stamps, shown = 0, [0], 0
     for minutes, wh, station, step in values:
         now += minutes
-        value = at(now, wh, step=step)._replace(
+        value = at(now, wh, step=step).replace(
             station_at=None if station is None else NOON + timedelta(minutes=station)
         )
         stamps.append(now if station is None else station)

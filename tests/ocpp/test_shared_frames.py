@@ -288,7 +288,7 @@ async def test_a_signed_value_beside_others_is_stored(sharing: Sharing) -> None:
     sharing.place.later(1)
     frames = [sharing.frame(name, number, 700) for name, number in fleet.items()]
     frames[1] = sharing.frame_of("A1", fleet["A1"], (read(700, sharing.place.now),))
-    object.__setattr__(frames[1], "event", frames[1].event._replace(signed=("OCMF|{}",)))
+    object.__setattr__(frames[1], "event", frames[1].event.replace(signed=("OCMF|{}",)))
     await sharing.take(*frames)
     signed = await sharing.place.owner.fetchval("select value from charging.signed_values")
     assert signed == "OCMF|{}"

@@ -58,7 +58,7 @@ async def close_estimated(
         end_reason = session.stop_reason
     end = End(final.energy_wh, ended_at, end_reason, is_estimated=True, flaw=final.flaw)
     changes = await settle(connection, running, end, now=now)
-    progress = running.progress._replace(stop_due_at=None, close_due_at=None, close_reason=None)
+    progress = running.progress.replace(stop_due_at=None, close_due_at=None, close_reason=None)
     await store.update_progress(connection, transaction_id, progress)
     if running.progress.stop_step is not None:
         changes.merge(
@@ -83,7 +83,7 @@ def _with_next_start(
     observed = observe(register, value, running.rated_power_w)
     if observed.outcome != "trusted":
         return running
-    return running._replace(progress=running.progress._replace(register=observed.register))
+    return running.replace(progress=running.progress.replace(register=observed.register))
 
 
 def _last_value_was_at(running: RunningTransaction) -> datetime:
@@ -104,7 +104,7 @@ async def bill_growth(
 ) -> Changes:
     """Bills what flowed after an estimated end, estimated again: no stop of the station came."""
     transaction = running.transaction
-    progress = running.progress._replace(rebill_due_at=None)
+    progress = running.progress.replace(rebill_due_at=None)
     changes = Changes()
     if transaction.end_kind == "estimated":
         ended_at = _last_value_was_at(running)

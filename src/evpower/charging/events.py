@@ -10,6 +10,7 @@ from evpower.charging.model import SESSION_CHANGED
 from evpower.foundation import failpoints
 from evpower.foundation.bus import Bus
 from evpower.foundation.failpoints import Failpoint
+from evpower.foundation.value import Value
 from evpower.identity import CLIENT_CHANGED
 from evpower.stations import STATION_CHANGED, station_key
 
@@ -24,7 +25,7 @@ class StationTime(NamedTuple):
     raw: str | None  # as it was sent
 
 
-class Reading(NamedTuple):
+class Reading(Value, frozen=True):
     """One entry of meter values, after the tolerant reader."""
 
     time: StationTime
@@ -52,7 +53,7 @@ class StationStart(NamedTuple):
     received_at: datetime
 
 
-class StationReadings(NamedTuple):
+class StationReadings(Value, frozen=True):
     """Meter values that a station sent in one frame."""
 
     station_id: str

@@ -40,7 +40,7 @@ async def keep_limits(
         changes.sessions.add(session.id)
         return changes
     if session is not None:
-        progress = progress._replace(stop_due_at=None)
+        progress = progress.replace(stop_due_at=None)
     await store.update_progress(connection, transaction.id, progress)
     changes = Changes(sessions=set() if session is None else {session.id})
     if not is_flowing:
@@ -86,7 +86,7 @@ async def keep_session(
         held_minor = session.held_minor
         session = await _grow_hold(connection, session, held_minor, changes, rules)
         due_at = limits.stop_due_at(pricer, session.limits, flow, running.rated_power_w)
-    progress = progress._replace(stop_due_at=due_at)
+    progress = progress.replace(stop_due_at=due_at)
     await store.update_progress(connection, running.transaction.id, progress)
     if due_at is not None and due_at <= now:
         reason = limits.reached_by_time(pricer, session.limits, flow, running.rated_power_w)

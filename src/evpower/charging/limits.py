@@ -5,9 +5,10 @@ values go missing, the connector's power bounds what may have flowed since.
 """
 
 from datetime import datetime, timedelta
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, Literal, get_args
 
 from evpower import tariffs
+from evpower.foundation.value import Value
 from evpower.tariffs import Pricer, Tally
 
 MAX_PERCENT: Final = 100
@@ -21,7 +22,7 @@ LimitReason = Literal["energy_limit", "amount_limit", "soc_limit", "balance_limi
 LIMIT_REASONS: Final[frozenset[str]] = frozenset(get_args(LimitReason))
 
 
-class Limits(NamedTuple):
+class Limits(Value, frozen=True):
     """What a session may use; all given ones limit together."""
 
     energy_wh: int | None
@@ -43,7 +44,7 @@ class Limits(NamedTuple):
         return (self.held_minor or None) if self.rests_on_hold else self.amount_minor
 
 
-class Flow(NamedTuple):
+class Flow(Value, frozen=True):
     """A running session at its last meter value."""
 
     at: datetime  # received

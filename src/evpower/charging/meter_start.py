@@ -18,5 +18,5 @@ async def with_start(
     transaction = running.transaction
     start = MeterPoint(begun.energy_wh, transaction.started_at, None, begun.resolution_wh)
     await store.set_meter_start(connection, transaction.id, begun.energy_wh)
-    register = register._replace(begun=start, last=start)
-    return running._replace(progress=running.progress._replace(register=register))
+    register = register.replace(begun=start, last=start)
+    return running.replace(progress=running.progress.replace(register=register))

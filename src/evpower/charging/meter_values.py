@@ -71,8 +71,8 @@ async def take_values(
     progress = step.progress
     is_flowing = progress.register.exact_wh > running.progress.register.exact_wh
     if progress.close_reason == "station_booted":  # the station resumed the transaction
-        progress = progress._replace(close_due_at=None, close_reason=None)
-    running = running._replace(progress=progress)
+        progress = progress.replace(close_due_at=None, close_reason=None)
+    running = running.replace(progress=progress)
     return await keep_limits(
         connection,
         running,
@@ -102,7 +102,7 @@ async def _after_end(
             connection, event, transaction.connector, transaction.id, step.values
         )
         due_at = now + GROWTH_IS_FINAL_AFTER
-        running = running._replace(progress=step.progress._replace(rebill_due_at=due_at))
+        running = running.replace(progress=step.progress.replace(rebill_due_at=due_at))
         return await _stop_again(connection, running, "energy_after_close", now=now, rules=rules)
     if has_grown and _is_closing(running, now):
         return await _bill_closing(connection, running, event, now)
@@ -113,7 +113,7 @@ async def _after_end(
     tail_wh = highest.wh - last.wh
     if tail_wh <= running.progress.tail_wh:
         return Changes()  # it grows no more
-    running = running._replace(progress=running.progress._replace(tail_wh=tail_wh))
+    running = running.replace(progress=running.progress.replace(tail_wh=tail_wh))
     await store.update_progress(connection, transaction.id, running.progress)
     if tail_wh <= tolerance_wh(last, highest):
         return Changes()
@@ -138,7 +138,7 @@ async def _bill_closing(
     step = advance(running, event.readings, event.received_at)
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
     await store.update_progress(connection, transaction.id, step.progress)
-    running = running._replace(progress=step.progress)
+    running = running.replace(progress=step.progress)
     assert transaction.ended_at is not None, "it has ended"  # noqa: S101
     end = End(step.progress.energy_wh, transaction.ended_at, "", is_estimated=False)
     return await bill_again(connection, running, end, why=_CLOSING, now=now)

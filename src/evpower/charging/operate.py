@@ -101,7 +101,7 @@ def _check_plausible(
     if bill.energy_wh is None or bill.is_forced:
         return
     zero = MeterPoint(Decimal(0), started_at, None)
-    most = int(most_wh(zero, zero._replace(at=ended_at), running.rated_power_w))
+    most = int(most_wh(zero, zero.replace(at=ended_at), running.rated_power_w))
     if bill.energy_wh > most:
         limit_kwh = f"{Decimal(most) / 1000:.1f}"
         detail = f"the connector can deliver {limit_kwh} kWh at most in that time"

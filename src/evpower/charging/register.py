@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
 from evpower.charging.events import Reading, StationTime
+from evpower.foundation.value import Value
 
 TOLERANCE_WH: Final = Decimal(20)  # or the register's step, where that is more
 LOWER_AGREE: Final = 2  # so many lower values that agree begin a segment
@@ -33,7 +34,7 @@ Outcome = Literal["trusted", "suspect", "history", "segment", "jump"]
 EnergyFlaw = Literal["implausible_energy", "negative_energy", "no_register"]
 
 
-class MeterPoint(NamedTuple):
+class MeterPoint(Value, frozen=True):
     """A register, and when it was read by both clocks."""
 
     wh: Decimal
@@ -42,7 +43,7 @@ class MeterPoint(NamedTuple):
     resolution_wh: Decimal = Decimal(1)
 
 
-class MeterRegister(NamedTuple):
+class MeterRegister(Value, frozen=True):
     """What is known of a transaction's register."""
 
     since: datetime | None = None  # when the transaction began, by our clock
@@ -100,10 +101,10 @@ def observe(register: MeterRegister, value: MeterPoint, power_w: int) -> Observe
     """Returns the register after one more value; `power_w` is what the connector can deliver."""
     last, begun = register.last, register.begun
     if last is None or begun is None:
-        return Observed(register._replace(begun=value, last=value, has_values=True), "trusted")
+        return Observed(register.replace(begun=value, last=value, has_values=True), "trusted")
     if _follows(last, value, power_w) and _fits_session(register, value, power_w):
         if value.wh < last.wh:  # within the tolerance
-            value = value._replace(wh=last.wh)
+            value = value.replace(wh=last.wh)
         trusted = MeterRegister(register.since, begun, value, register.closed_wh, has_values=True)
         return Observed(trusted, "trusted")
     if _is_history(begun, last, value):
@@ -215,7 +216,7 @@ def _merge(parts: Sequence[Reading]) -> Reading:
         next((value for value in values if value is not None), None)
         for values in zip(*(part.temperatures for part in ranked), strict=True)
     )
-    return best._replace(**known, temperatures=temperatures)
+    return best.replace(**known, temperatures=temperatures)
 
 
 def _follows(earlier: MeterPoint, later: MeterPoint, power_w: int) -> bool:
@@ -260,9 +261,9 @@ def _suspect(
     else:
         suspects = (value,)
     if len(suspects) < (LOWER_AGREE if is_lower else HIGHER_AGREE):
-        return Observed(register._replace(suspects=suspects), "suspect")
-    highest = value._replace(wh=max(suspect.wh for suspect in suspects))
-    begun = register._replace(
+        return Observed(register.replace(suspects=suspects), "suspect")
+    highest = value.replace(wh=max(suspect.wh for suspect in suspects))
+    begun = register.replace(
         begun=suspects[0], last=highest, closed_wh=register.exact_wh, has_values=True, suspects=()
     )
     return Observed(begun, "segment" if is_lower else "jump")

@@ -23,6 +23,7 @@ from evpower.charging.register import (
     point,
 )
 from evpower.foundation.json_reader import read_stored_json
+from evpower.foundation.value import Value
 from evpower.tariffs import Pricer, Sample, Snapshot, Tally
 
 _COUNTED: Final = frozenset({"trusted", "segment", "jump"})
@@ -78,7 +79,7 @@ class Facts(NamedTuple):
     inlet_temperature: int | None = None
 
 
-class Progress(NamedTuple):
+class Progress(Value, frozen=True):
     """How far a transaction is."""
 
     register: MeterRegister
@@ -102,7 +103,7 @@ class Progress(NamedTuple):
         return self.register.energy_wh
 
 
-class RunningTransaction(NamedTuple):
+class RunningTransaction(Value, frozen=True):
     """A transaction with everything that a frame of it needs, locked."""
 
     transaction: StationTransaction
@@ -135,7 +136,7 @@ class RunningTransaction(NamedTuple):
         )
 
 
-class StoredValue(NamedTuple):
+class StoredValue(Value, frozen=True):
     """A meter value as it is stored: what was read, and what it counts for in the session."""
 
     reading: Reading
@@ -143,7 +144,7 @@ class StoredValue(NamedTuple):
     sample: Sample | None = None  # None: it does not count
 
 
-class MeteredProgress(NamedTuple):
+class MeteredProgress(Value, frozen=True):
     """A transaction after some meter values."""
 
     progress: Progress
@@ -179,7 +180,7 @@ def begin_progress(
     """Returns the progress of a transaction that has used nothing."""
     start = None if meter_wh is None else point(meter_wh, time, received_at, Decimal(1))
     if start is not None:  # its own stamp may be one of a clock that is set right next
-        start = start._replace(at=started_at, station_at=None)
+        start = start.replace(at=started_at, station_at=None)
     register = MeterRegister(started_at, start, start)
     return Progress(register, tariffs.begin(started_at))
 
@@ -200,7 +201,7 @@ def advance(
             if value.sample is not None:
                 tally = pricer.add(tally, tariffs.next_period(tally, value.sample))
         cost_minor = tariffs.forecast(pricer).total_minor(tally)
-        progress = progress._replace(tally=tally, cost_minor=cost_minor)
+        progress = progress.replace(tally=tally, cost_minor=cost_minor)
     return MeteredProgress(progress, values)
 
 
@@ -215,7 +216,7 @@ def count_until(running: RunningTransaction, at: datetime) -> tuple[Progress, Sa
     if pricer is not None:
         tally = pricer.advance(progress.tally, [tariffs.next_period(progress.tally, sample)])[0]
         cost_minor = pricer.cost(tally).total_minor
-        progress = progress._replace(tally=tally, cost_minor=cost_minor)
+        progress = progress.replace(tally=tally, cost_minor=cost_minor)
     return progress, sample
 
 
@@ -224,7 +225,7 @@ def _advance_one(
 ) -> tuple[Progress, StoredValue]:
     facts = _measured(progress.facts, reading)
     if reading.energy_wh is None:
-        return progress._replace(facts=facts), StoredValue(reading)
+        return progress.replace(facts=facts), StoredValue(reading)
     value = point(
         reading.energy_wh, right_time(reading.time, running.skew_s), received_at,
         reading.resolution_wh,
@@ -232,7 +233,7 @@ def _advance_one(
     earlier = progress.register
     register, outcome = observe(earlier, value, running.rated_power_w)
     if outcome not in _COUNTED:
-        progress = progress._replace(register=register, facts=facts)
+        progress = progress.replace(register=register, facts=facts)
         return progress, StoredValue(reading, outcome)
     span_s = _span_s(earlier.last, value)
     exact_wh = register.exact_wh
@@ -254,7 +255,7 @@ def _advance_one(
     interval_s = progress.interval_s
     if progress.last_value_at is not None and 0 < span_s <= _LONGEST_INTERVAL_S:
         interval_s = span_s
-    progress = progress._replace(
+    progress = progress.replace(
         register=register,
         facts=facts,
         interval_s=interval_s,

@@ -7,7 +7,7 @@ and written for all at once; a frame that does anything else needs a transaction
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 from evpower.charging import bind
 from evpower.charging import store_shared as store
@@ -19,11 +19,12 @@ from evpower.charging.shared_writes import NeedsOwnTransaction, SharedWrites
 from evpower.charging.store_shared import OpenTransaction, RowVersions
 from evpower.foundation.db import Connection
 from evpower.foundation.failpoints import Failpoint, hit
+from evpower.foundation.value import Value
 
 _MOST_KNOWN: Final = 4_096
 
 
-class ValuesDraft(NamedTuple):
+class ValuesDraft(Value, frozen=True):
     """What a frame is going to write, and what it changes."""
 
     running: RunningTransaction  # after it
@@ -79,8 +80,8 @@ class SharedValues:
         values = [row for draft in drafts for row in draft.values]
         version = await store.write(connection, values, [draft.progress for draft in drafts])
         for draft in drafts:
-            transaction, _, session = draft.versions
-            versions = RowVersions(transaction, version, session)
+            read = draft.versions
+            versions = RowVersions(read.transaction, version, read.session)
             self._known[draft.running.transaction.id] = versions, draft.running
         while len(self._known) > _MOST_KNOWN:
             del self._known[next(iter(self._known))]
@@ -123,7 +124,7 @@ class SharedValues:
             return None
         except Exception:  # noqa: BLE001 - alone it fails again, and only itself
             return None
-        after = running._replace(progress=progress)
+        after = running.replace(progress=progress)
         return ValuesDraft(after, versions, writes.values, (number, *columns), changes)
 
 
@@ -143,4 +144,4 @@ def _as_now(known: RunningTransaction, stored: OpenTransaction) -> RunningTransa
         )
     elif (known.rated_power_w, known.skew_s) == (stored.rated_power_w, stored.skew_s):
         return known
-    return known._replace(session=session, rated_power_w=stored.rated_power_w, skew_s=stored.skew_s)
+    return known.replace(session=session, rated_power_w=stored.rated_power_w, skew_s=stored.skew_s)

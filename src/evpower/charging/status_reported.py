@@ -48,17 +48,17 @@ async def status_reported(
     at = our_time(event.time, event.received_at, running.transaction, running.skew_s)
     begins_parking = event.status == _PARKED and progress.parked_since is None
     if begins_parking or (event.status in _FLOWS and progress.parked_since is not None):
-        progress, sample = count_until(running._replace(progress=progress), at)
-        progress = progress._replace(parked_since=at if begins_parking else None)
+        progress, sample = count_until(running.replace(progress=progress), at)
+        progress = progress.replace(parked_since=at if begins_parking else None)
         if begins_parking:
-            progress = progress._replace(facts=progress.facts._replace(power_w=0))
+            progress = progress.replace(facts=progress.facts._replace(power_w=0))
         await store.insert_values(
             connection, event, event.connector, running.transaction.id,
             [StoredValue(_reading(event.status), None, sample)],
         )  # fmt: skip
     if progress == running.progress:
         return Changes()
-    running = running._replace(progress=progress)
+    running = running.replace(progress=progress)
     return await keep_limits(connection, running, is_flowing=False, now=now, rules=rules)
 
 
@@ -77,7 +77,7 @@ def _close_due(running: RunningTransaction, status: str, now: datetime, rules: R
         due_at = now + rules.close_after_available
         if progress.close_due_at is not None and progress.close_due_at <= due_at:
             return progress
-        return progress._replace(close_due_at=due_at, close_reason="became_available")
+        return progress.replace(close_due_at=due_at, close_reason="became_available")
     if progress.close_reason != "became_available":
         return progress
     if (
@@ -86,8 +86,8 @@ def _close_due(running: RunningTransaction, status: str, now: datetime, rules: R
         and session.stop_reason not in LIMIT_REASONS
     ):
         due_at = session.stop_requested_at + rules.close_after_stop
-        return progress._replace(close_due_at=due_at, close_reason="stop_unanswered")
-    return progress._replace(close_due_at=None, close_reason=None)
+        return progress.replace(close_due_at=due_at, close_reason="stop_unanswered")
+    return progress.replace(close_due_at=None, close_reason=None)
 
 
 def _reading(status: str) -> Reading:

@@ -93,14 +93,14 @@ async def _end(
     readings = [reading for reading in event.readings if reading.context != "Transaction.End"]
     step = advance(running, readings, event.received_at)
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
-    running = running._replace(progress=step.progress)
+    running = running.replace(progress=step.progress)
     final = _final(running, event)
     at = ended_at(running, event)
-    progress = running.progress._replace(
+    progress = running.progress.replace(
         register=final.register, stop_due_at=None, close_due_at=None,
         close_reason=None, rebill_due_at=None, parked_since=running.progress.parked_since,
     )  # fmt: skip
-    await learn_end(connection, running._replace(progress=progress))
+    await learn_end(connection, running.replace(progress=progress))
     await store.end_transaction(connection, transaction.id, event, at)
     end = End(
         final.energy_wh,

@@ -112,7 +112,7 @@ def _read_progress(transaction: StationTransaction, row: Mapping[str, Any]) -> P
         begun = begin_progress(
             transaction.started_at, transaction.meter_start_wh, time, transaction.received_at
         )
-        return begun._replace(**known)
+        return begun.replace(**known)
     return Progress(
         register=read_register(row["register"]),
         tally=tariffs.read_tally(row["tally"]),
@@ -199,7 +199,7 @@ def _value_row(
     value: StoredValue,
 ) -> tuple[object, ...]:
     """Returns a row; what it would have as most rows do is null."""
-    reading, outcome, sample = value
+    reading, outcome, sample = value.reading, value.outcome, value.sample
     (at, raw), context = reading.time, reading.context
     return (
         event.received_at,

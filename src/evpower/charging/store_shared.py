@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 import orjson
 
@@ -16,6 +16,7 @@ from evpower.charging.store_running import (
     read_running,
 )
 from evpower.foundation.db import Connection
+from evpower.foundation.value import Value
 
 _PROGRESS_TYPES: Final[Mapping[str, str]] = {
     "register": "jsonb", "register_wh": "numeric", "energy_wh": "bigint", "cost_minor": "bigint",
@@ -29,7 +30,7 @@ _PROGRESS_TYPES: Final[Mapping[str, str]] = {
 }  # fmt: skip
 
 
-class RowVersions(NamedTuple):
+class RowVersions(Value, frozen=True):
     """Which versions of its rows a running transaction was read from."""
 
     transaction: int
@@ -37,7 +38,7 @@ class RowVersions(NamedTuple):
     session: int | None
 
 
-class OpenTransaction(NamedTuple):
+class OpenTransaction(Value, frozen=True):
     """An open transaction by its versions, and what is not in the versioned rows."""
 
     id: int

@@ -101,7 +101,7 @@ async def _stop(
     is_new = running.progress.stop_due_at is None
     if is_new or await stations.is_online(connection, running.transaction.station_id, now):
         return await keep_limits(connection, running, is_flowing=False, now=now, rules=rules)
-    later = running.progress._replace(stop_due_at=now + FIRST_VALUES_WITHIN)
+    later = running.progress.replace(stop_due_at=now + FIRST_VALUES_WITHIN)
     await store.update_progress(connection, running.transaction.id, later)
     return Changes()
 
@@ -126,7 +126,7 @@ async def _close(
         and not _is_unanswered(running, now, rules)
         and not await stations.is_online(connection, station.id, now)
     ):
-        later = progress._replace(close_due_at=now + _AGAIN_AFTER)
+        later = progress.replace(close_due_at=now + _AGAIN_AFTER)
         await store.update_progress(connection, running.transaction.id, later)
         return Changes()
     return await close_estimated(connection, running.transaction.id, reason, now=now, rules=rules)
