@@ -101,6 +101,40 @@ async def test_edge_7_an_unknown_stop_is_answered_and_stored(place: ChargingPlac
     assert await place.alerts() == ["stop_unmatched"]
 
 
+PHONE_TAGS = ["+996700123456", "996700123456", "CLIENT_7"]
+
+
+@pytest.mark.parametrize("tag", PHONE_TAGS)
+async def test_what_an_older_backend_began_ends_after_the_switch_and_costs_nothing(
+    place: ChargingPlace, tag: str
+) -> None:
+    """It used phone numbers as tags; its charges are its own, whoever has the phone here."""
+    client = await place.driver()
+    await place.owner.execute(
+        "insert into identity.aliases (kind, alias, client_id) values ('id_tag', lower($2), $1)",
+        client,
+        tag,
+    )
+    answer = await place.stop(4_711, 90_000, tag=tag, reason="Local")
+    assert answer.tag == "accepted"
+    assert await place.alerts() == ["stop_unmatched"]
+    assert await place.owner.fetchval("select count(*) from charging.sessions") == 0
+    assert (await place.money.wallet(client))["balance_minor"] == 100_000
+
+
+@pytest.mark.parametrize("tag", PHONE_TAGS)
+async def test_a_stop_with_a_phone_number_ends_the_transaction_it_names(
+    place: ChargingPlace, tag: str
+) -> None:
+    session, transaction = await place.charging(await place.driver())
+    other = await place.start(await place.driver(), connector=2)
+    await place.begin(other, connector=2)
+    place.later(10)
+    assert (await place.stop(transaction, 7_500, tag=tag)).tag == "accepted"
+    assert await place.bill(session) == ("settled", 7_500, 90)
+    assert await place.value("state", other) == "charging"
+
+
 async def test_stops_that_say_nothing_are_not_taken_for_one(place: ChargingPlace) -> None:
     bills: list[tuple[int, int]] = []
     for _ in range(2):

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
@@ -10,7 +11,7 @@ from websockets.typing import Subprotocol
 from evpower import stations
 from evpower.simulator import ConnectFailed, SimulatedStation, StationConfig
 from tests.ocpp.scenario import V16, Central
-from tests.waiting import until
+from tests.waiting import WAIT_LIMIT_S, until
 
 
 async def refused(central: Central, path: str = "/ocpp/EVP-001", **how: Any) -> int:
@@ -247,6 +248,18 @@ async def test_q7_compression_is_not_agreed_to(central: Central) -> None:
 async def test_the_api_has_paths_of_its_own(central: Central) -> None:
     await central.add(no_auth=True)
     assert await refused(central, "/api/v1/EVP-001") == 404
+
+
+@pytest.mark.parametrize("path", ["/ocpp/EVP-001", "/ws/EVP-001", "/EVP-001", "/ocpp", "/ws/"])
+async def test_a_plain_request_is_sent_nowhere_else(central: Central, path: str) -> None:
+    """Old stations follow no redirect to https, and lose their password at one."""
+    await central.add(no_auth=True)
+    base = central.base.replace("ws", "http", 1)
+    async with httpx.AsyncClient(trust_env=False, timeout=WAIT_LIMIT_S) as http:
+        for scheme in ("http", "https"):
+            response = await http.get(base + path, headers={"X-Forwarded-Proto": scheme})
+            assert not response.is_redirect, response.status_code
+            assert "location" not in response.headers
 
 
 async def test_the_newest_socket_wins(central: Central) -> None:
