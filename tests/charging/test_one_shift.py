@@ -146,8 +146,10 @@ async def test_an_estimated_end_is_when_its_last_value_was(
     place: ChargingPlace, seconds: int
 ) -> None:
     off = timedelta(seconds=seconds)
+    place.later(0.01)
     session, transaction = await begin_by_app(place, off)
     await charge(place, transaction, off, 4)
+    last_at = place.now
     await place.status("available")
     place.later(2)
     await place.frame()
@@ -155,6 +157,19 @@ async def test_an_estimated_end_is_when_its_last_value_was(
         pass
     assert await place.bill(session) == ("settled", 2_000, 24)
     assert await place.value("is_estimated", session) is True
+    if off >= timedelta():
+        assert await place.value("ended_at", session) == last_at
+
+
+async def test_a_card_that_began_hours_before_has_the_time_for_its_first_values(
+    place: ChargingPlace,
+) -> None:
+    """By its rated power the money would be used up; its values follow in the queue."""
+    session, _ = await begin_by_card(place, place.now - timedelta(hours=2))
+    await place.frame()
+    while await place.watch():
+        pass
+    assert await place.value("state", session) == "charging"
 
 
 async def test_a_stop_without_an_id_ends_the_charge_of_a_clock_that_is_behind(

@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
-from hypothesis import given
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evpower.charging.course import Course, price_course
@@ -125,6 +126,8 @@ def prompt_charges(draw: st.DrawFn) -> tuple[list[datetime], datetime | None]:
 
 
 @given(prompt_charges(), seconds(-110, 110))
+@example(([NOON, NOON + 60 * SECOND], NOON), -8 * SECOND)
+@example(([NOON, NOON + 60 * SECOND], NOON), 8 * SECOND)
 def test_a_constant_offset_changes_no_bill(
     drawn: tuple[list[datetime], datetime | None], off: timedelta
 ) -> None:
@@ -202,3 +205,34 @@ def test_no_span_is_negative_or_longer_than_was_received(charge: Charge) -> None
     assert span.begun_at <= charge.frames[0].received_at
     if charge.requested_at is not None:
         assert span.begun_at >= charge.requested_at
+
+
+@pytest.mark.parametrize(("late_s", "span_s"), [(0, 240), (10, 240), (11, 190)])
+def test_a_clock_that_was_ahead_is_right_where_its_stamp_is_received_in_10_s(
+    late_s: int, span_s: int
+) -> None:
+    stop_at = NOON + 240 * SECOND
+    frames = [Sent(NOON + 50 * SECOND, NOON), Sent(stop_at, stop_at + late_s * SECOND)]
+    assert billed(Charge(None, frames)).seconds == span_s
+
+
+@pytest.mark.parametrize(
+    ("stamp_s", "skew_s", "begun_s"),
+    [
+        pytest.param(-600, 21_600, -600, id="set right, it was behind"),
+        pytest.param(-600, -21_600, -600, id="set right, it was ahead"),
+        pytest.param(50, -21_600, 0, id="set nearly right, it was ahead"),
+        pytest.param(-100, 200, -100, id="set nearly right, it was behind"),
+        pytest.param(-22_200, 21_600, -600, id="behind, and late"),
+        pytest.param(21_000, -21_600, -600, id="ahead, and late"),
+        pytest.param(-21_500, 21_600, 0, id="behind"),
+        pytest.param(-600, None, -600, id="late"),
+        pytest.param(121, None, 0, id="ahead, and not known"),
+    ],
+)
+def test_a_start_is_where_a_known_clock_has_it_unless_it_was_set_since(
+    stamp_s: int, skew_s: int | None, begun_s: int
+) -> None:
+    time = stamp(NOON + stamp_s * SECOND)
+    start = StationStart("S1", 1, "", None, None, time, NOON)
+    assert started_at(start, None, skew_s) == NOON + begun_s * SECOND

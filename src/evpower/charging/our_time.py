@@ -51,7 +51,7 @@ def _shift(transaction: StationTransaction, skew_s: int | None) -> timedelta:
         return _NO_TIME
     shift = transaction.started_at - begun_at
     is_live = abs(transaction.received_at - begun_at) <= SKEW_LIMIT
-    if abs(shift) <= SKEW_LIMIT or (skew_s and shift < _NO_TIME and is_live):
+    if abs(shift) <= SKEW_LIMIT or (skew_s and is_live):
         return shift
     return _NO_TIME
 

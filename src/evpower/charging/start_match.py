@@ -137,7 +137,7 @@ def started_at(
         is_ahead = at > start.received_at + SKEW_LIMIT
         is_behind = at < start.received_at - SKEW_LIMIT and at < right_at
         if is_ahead or (is_behind and right_at <= start.received_at + SKEW_LIMIT):
-            at = min(right_at, start.received_at)
+            at = right_at
     if at is None or not start.received_at - _OLDEST <= at <= start.received_at:
         at = start.received_at
     return at if not_before is None else max(at, min(not_before, start.received_at))
