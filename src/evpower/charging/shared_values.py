@@ -30,7 +30,6 @@ class ValuesDraft(Value, frozen=True):
     running: RunningTransaction  # after it
     versions: RowVersions  # of what it was computed from
     values: list[tuple[object, ...]]
-    progress: tuple[object, ...]
     changes: Changes
 
 
@@ -78,7 +77,7 @@ class SharedValues:
     async def write(self, connection: Connection, drafts: Sequence[ValuesDraft]) -> None:
         """Writes the drafts of this transaction."""
         values = [row for draft in drafts for row in draft.values]
-        version = await store.write(connection, values, [draft.progress for draft in drafts])
+        version = await store.write(connection, values, [draft.running for draft in drafts])
         for draft in drafts:
             read = draft.versions
             versions = RowVersions(read.transaction, version, read.session)
@@ -119,13 +118,12 @@ class SharedValues:
             )  # fmt: skip
             if writes.progress is None:
                 return None
-            number, progress, columns = writes.progress
         except NeedsOwnTransaction:
             return None
         except Exception:  # noqa: BLE001 - alone it fails again, and only itself
             return None
-        after = running.replace(progress=progress)
-        return ValuesDraft(after, versions, writes.values, (number, *columns), changes)
+        after = running.replace(progress=writes.progress)
+        return ValuesDraft(after, versions, writes.values, changes)
 
 
 def _is_usual(event: StationReadings) -> bool:

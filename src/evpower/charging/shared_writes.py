@@ -17,7 +17,7 @@ class SharedWrites:
 
     def __init__(self) -> None:
         self.values: list[tuple[object, ...]] = []
-        self.progress: tuple[int, Progress, tuple[object, ...]] | None = None
+        self.progress: Progress | None = None
 
     def __getattr__(self, name: str) -> NoReturn:
         raise NeedsOwnTransaction(name)

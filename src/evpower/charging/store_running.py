@@ -130,21 +130,17 @@ def _read_time(raw: str | None) -> datetime | None:
 
 
 def progress_values(progress: Progress) -> tuple[object, ...]:
-    """Returns the columns `WRITTEN` of a progress."""
+    """Returns the columns `WRITTEN` of a progress; JSON as what it is of."""
     last = progress.register.last
     return (
-        _json(write_register(progress.register)),
+        write_register(progress.register),
         None if last is None else last.wh,
         progress.energy_wh,
         progress.cost_minor,
-        _json(tariffs.write_tally(progress.tally)),
+        tariffs.write_tally(progress.tally),
         *progress.facts,
         *_others_of(progress),
     )
-
-
-def _json(value: dict[str, Any]) -> str:
-    return orjson.dumps(value).decode()
 
 
 async def update_progress(
@@ -152,7 +148,7 @@ async def update_progress(
 ) -> None:
     """Stores the progress of a transaction that the caller has locked."""
     if isinstance(connection, SharedWrites):
-        connection.progress = (transaction_id, progress, progress_values(progress))
+        connection.progress = progress
         return
     changes = ", ".join(
         f"{name} = ${number}" + "::text::jsonb" * (name in JSON_COLUMNS)
@@ -164,7 +160,10 @@ async def update_progress(
          where transaction_id = $1
         """,
         transaction_id,
-        *progress_values(progress),
+        *(
+            orjson.dumps(value).decode() if isinstance(value, dict) else value
+            for value in progress_values(progress)
+        ),
     )
 
 
@@ -201,6 +200,7 @@ def _value_row(
     """Returns a row; what it would have as most rows do is null."""
     reading, outcome, sample = value.reading, value.outcome, value.sample
     (at, raw), context = reading.time, reading.context
+    body, outlet, inlet = reading.temperatures
     return (
         event.received_at,
         at,
@@ -214,7 +214,9 @@ def _value_row(
         as_int4(reading.ev_voltage_mv),
         as_int2(connector),
         as_int2(reading.soc_percent),
-        *(as_int2(temperature) for temperature in reading.temperatures),
+        as_int2(body),
+        as_int2(outlet),
+        as_int2(inlet),
         None if sample is None else sample.is_parked,
         None if sample is None else sample.is_timed,
         reading.energy_wh,

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Final, cast
+from typing import Final
 
 import orjson
 
 from evpower.charging.running import Facts, RunningTransaction
 from evpower.charging.store_running import (
-    JSON_COLUMNS,
     RUNNING,
     UNKNOWN_POWER_W,
     VALUE_COLUMNS,
     WRITTEN,
+    progress_values,
     read_running,
 )
 from evpower.foundation.db import Connection
@@ -111,9 +111,9 @@ async def load_all(connection: Connection, ids: Sequence[int]) -> dict[int, Runn
 async def write(
     connection: Connection,
     values: Sequence[tuple[object, ...]],
-    progress: Sequence[tuple[object, ...]],
+    running: Sequence[RunningTransaction],
 ) -> int:
-    """Stores meter values, and the progress of transactions: each its id, then `WRITTEN`.
+    """Stores meter values, and the progress of transactions.
 
     Returns the version that the progress has now, 0 if there is none.
     """
@@ -122,16 +122,15 @@ async def write(
             "meter_values", schema_name="charging", columns=VALUE_COLUMNS, records=values
         )
     # One text: asyncpg looks at each element of an array, which takes longer than all the rest.
-    rows = orjson.dumps([_members(row) for row in progress], default=_as_text)
+    rows = orjson.dumps(
+        [
+            dict(zip(_NAMES, (each.transaction.id, *progress_values(each.progress)), strict=True))
+            for each in running
+        ],
+        default=_as_text,
+    )
     version: int | None = await connection.fetchval(_WRITE, rows.decode())
     return version or 0
-
-
-def _members(row: tuple[object, ...]) -> dict[str, object]:
-    members = dict(zip(_NAMES, row, strict=True))
-    for name in JSON_COLUMNS:
-        members[name] = orjson.Fragment(cast("str", members[name]))
-    return members
 
 
 def _as_text(value: object) -> str:
