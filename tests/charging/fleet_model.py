@@ -14,6 +14,7 @@ class Charge:
     tag: str
     start_wh: int
     started_at: datetime
+    base_wh: int = 0  # where the register began that the station shows of this charge
     number: int | None = None  # our number for it, once the station has its answer
     end_wh: int | None = None
     ended_at: datetime | None = None
