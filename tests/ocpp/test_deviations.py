@@ -39,7 +39,7 @@ async def test_what_could_not_be_written_is_written_with_the_next(
     central: Central, db: Database
 ) -> None:
     await central.add(no_auth=True)
-    away = patient_database("postgres://nobody:x@127.0.0.1:1/none", wait_limit_s=0.1)
+    away = patient_database("postgres://user:x@127.0.0.1:1/none", wait_limit_s=0.1)
     deviations = Deviations(away)
     deviations.add("EVP-001", {"unit_unknown"}, "first", NOON)
     with pytest.raises(Unavailable):
