@@ -413,7 +413,8 @@ create function stations.lock_for_start(named text, at_connector int, setting te
 returns table (
   station stations.stations, connector int, connector_availability text, connector_status text, rated_power_w int,
   last_frame_at timestamptz, time_zone text, chosen_profile text, profile_overrides jsonb, setting_value text
-) language plpgsql set search_path = pg_catalog, pg_temp as $$
+) language plpgsql set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan as $$
 declare
   locked stations.stations;
 begin

@@ -839,7 +839,8 @@ create function charging.start_barriers(for_client uuid, at_station text, at tim
 returns table (
   status text, banned_until timestamptz, unmapped_status text, deletion_requested_at timestamptz,
   client_has_open boolean, station_has_open boolean, is_free boolean
-) language plpgsql set search_path = pg_catalog, pg_temp as $$
+) language plpgsql set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 begin
   return query
@@ -867,7 +868,8 @@ create function charging.begin_start(
   hold_minor bigint, least_minor bigint,
   out command_id bigint, out posting wallet.result, out charges boolean, out on_hold_minor bigint,
   out claimed stations.commands
-) language plpgsql set search_path = pg_catalog, pg_temp as $$
+) language plpgsql set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 begin
   select c.id into strict command_id

@@ -159,6 +159,7 @@ END),
 CREATE FUNCTION charging.begin_start(for_session uuid, for_client uuid, at_station text, at_connector integer, tag text, energy_wh bigint, amount_minor bigint, soc_percent integer, plate text, no_token boolean, window_ends_at timestamp with time zone, at timestamp with time zone, by_plan text, by_version integer, by_snapshot jsonb, payload jsonb, actor text, expires_at timestamp with time zone, on_epoch bigint, hold_minor bigint, least_minor bigint, OUT command_id bigint, OUT posting wallet.result, OUT charges boolean, OUT on_hold_minor bigint, OUT claimed stations.commands) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 #variable_conflict use_column
 begin
@@ -429,6 +430,7 @@ $$;
 CREATE FUNCTION charging.start_barriers(for_client uuid, at_station text, at timestamp with time zone) RETURNS TABLE(status text, banned_until timestamp with time zone, unmapped_status text, deletion_requested_at timestamp with time zone, client_has_open boolean, station_has_open boolean, is_free boolean)
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 #variable_conflict use_column
 begin
@@ -1230,6 +1232,7 @@ CREATE TABLE stations.stations (
 CREATE FUNCTION stations.lock_for_start(named text, at_connector integer, setting text) RETURNS TABLE(station stations.stations, connector integer, connector_availability text, connector_status text, rated_power_w integer, last_frame_at timestamp with time zone, time_zone text, chosen_profile text, profile_overrides jsonb, setting_value text)
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 declare
   locked stations.stations;
@@ -1547,6 +1550,7 @@ $$;
 CREATE FUNCTION tariffs.choose(at_connector text, at_station text, at_location text, at timestamp with time zone, for_client uuid) RETURNS TABLE(plan text, plan_version integer, document_format integer, document jsonb, client_tariff bigint, discount_ppm integer, discount_on text[])
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 #variable_conflict use_column
 begin
