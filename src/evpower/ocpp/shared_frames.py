@@ -20,7 +20,7 @@ from evpower.ocpp import metrics, store
 from evpower.ocpp.model import FrameRow
 
 _MOST: Final = 128  # in one transaction, whose stations stay locked until it commits
-_IN_FLIGHT: Final = 2
+_IN_FLIGHT: Final = 3
 
 
 class FrameOutcome(NamedTuple):
