@@ -357,7 +357,7 @@ create trigger commands_go_forward before insert or update or delete on stations
 create function stations.queue_command(
   at_station text, action text, payload jsonb, connector int, actor text, made_at timestamptz, until timestamptz,
   bulk_id uuid
-) returns setof stations.commands language plpgsql set search_path = pg_catalog, pg_temp as $$
+) returns setof stations.commands language plpgsql rows 1 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 begin
   return query
@@ -375,7 +375,7 @@ $$;
 -- Marks a station's oldest queued command as sent on its newest socket, unless one is in flight. The socket is locked
 -- first: a newer one waits, or has come and is seen.
 create function stations.claim_command(at_station text, on_epoch bigint, at timestamptz)
-returns setof stations.commands language plpgsql set search_path = pg_catalog, pg_temp as $$
+returns setof stations.commands language plpgsql rows 1 set search_path = pg_catalog, pg_temp as $$
 begin
   perform from stations.sockets s where s.station_id = at_station and s.epoch = on_epoch for no key update;
   if not found then
@@ -413,7 +413,7 @@ create function stations.lock_for_start(named text, at_connector int, setting te
 returns table (
   station stations.stations, connector int, connector_availability text, connector_status text, rated_power_w int,
   last_frame_at timestamptz, time_zone text, chosen_profile text, profile_overrides jsonb, setting_value text
-) language plpgsql set search_path = pg_catalog, pg_temp
+) language plpgsql rows 1 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan as $$
 declare
   locked stations.stations;

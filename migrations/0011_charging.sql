@@ -839,7 +839,7 @@ create function charging.start_barriers(for_client uuid, at_station text, at tim
 returns table (
   status text, banned_until timestamptz, unmapped_status text, deletion_requested_at timestamptz,
   client_has_open boolean, station_has_open boolean, is_free boolean
-) language plpgsql set search_path = pg_catalog, pg_temp
+) language plpgsql rows 1 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 begin
@@ -883,7 +883,7 @@ begin
   values (for_session, by_plan, by_version, by_snapshot);
   posting := wallet.hold(for_session, hold_minor, least_minor, 1);
   if posting.outcome <> 'held' then
-    return;
+    return;  -- the caller refuses, and nothing of this is committed
   end if;
   -- The wallet is locked now, so every other start of this client has ended or waits.
   select exists (select from charging.sessions s

@@ -44,7 +44,7 @@ create function tariffs.choose(
 ) returns table (
   plan text, plan_version int, document_format int, document jsonb, client_tariff bigint, discount_ppm int,
   discount_on text[]
-) language plpgsql set search_path = pg_catalog, pg_temp
+) language plpgsql rows 1 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 begin

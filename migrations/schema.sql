@@ -174,7 +174,7 @@ begin
   values (for_session, by_plan, by_version, by_snapshot);
   posting := wallet.hold(for_session, hold_minor, least_minor, 1);
   if posting.outcome <> 'held' then
-    return;
+    return;  -- the caller refuses, and nothing of this is committed
   end if;
   -- The wallet is locked now, so every other start of this client has ended or waits.
   select exists (select from charging.sessions s
@@ -428,7 +428,7 @@ end
 $$;
 
 CREATE FUNCTION charging.start_barriers(for_client uuid, at_station text, at timestamp with time zone) RETURNS TABLE(status text, banned_until timestamp with time zone, unmapped_status text, deletion_requested_at timestamp with time zone, client_has_open boolean, station_has_open boolean, is_free boolean)
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     AS $$
@@ -1075,7 +1075,7 @@ CREATE FUNCTION payments.purge_unknown_events(received_before timestamp with tim
 $$;
 
 CREATE FUNCTION stations.claim_command(at_station text, on_epoch bigint, at timestamp with time zone) RETURNS SETOF stations.commands
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
@@ -1230,7 +1230,7 @@ CREATE TABLE stations.stations (
 );
 
 CREATE FUNCTION stations.lock_for_start(named text, at_connector integer, setting text) RETURNS TABLE(station stations.stations, connector integer, connector_availability text, connector_status text, rated_power_w integer, last_frame_at timestamp with time zone, time_zone text, chosen_profile text, profile_overrides jsonb, setting_value text)
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     AS $$
@@ -1295,7 +1295,7 @@ end
 $$;
 
 CREATE FUNCTION stations.queue_command(at_station text, action text, payload jsonb, connector integer, actor text, made_at timestamp with time zone, until timestamp with time zone, bulk_id uuid) RETURNS SETOF stations.commands
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 #variable_conflict use_column
@@ -1548,7 +1548,7 @@ end
 $$;
 
 CREATE FUNCTION tariffs.choose(at_connector text, at_station text, at_location text, at timestamp with time zone, for_client uuid) RETURNS TABLE(plan text, plan_version integer, document_format integer, document jsonb, client_tariff bigint, discount_ppm integer, discount_on text[])
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     AS $$

@@ -24,6 +24,10 @@ _SHADOWED: Final = {
     "name": "pg_catalog.name",
     "oid": "pg_catalog.oid",
 }
+_LOCKING: Final = [
+    "stations.lock_for_start", "stations.queue_command", "stations.claim_command",
+    "charging.start_barriers", "charging.begin_start", "tariffs.choose",
+]  # fmt: skip
 _OURS: Final = "n.nspname !~ '^(pg_|information_schema$)'"
 
 
@@ -35,6 +39,18 @@ async def test_every_function_has_a_search_path_that_ends_with_pg_temp(owner: Co
     )
     assert len(rows) > 20
     assert [row["name"] for row in rows if not row["is_safe"]] == []
+
+
+async def test_what_locks_reads_anew_and_is_planned_as_one_row(owner: Connection) -> None:
+    """A stable function would not see what was committed while it waited for its lock."""
+    rows = await owner.fetch(
+        "select p.oid::regproc::text as name, p.provolatile = 'v' as is_volatile, p.prorows as rows"
+        " from pg_proc p where p.oid = any ($1::text[]::regproc[])",
+        _LOCKING,
+    )
+    assert {row["name"]: (row["is_volatile"], row["rows"]) for row in rows} == {
+        name: (True, 0 if name == "charging.begin_start" else 1) for name in _LOCKING
+    }
 
 
 @pytest.fixture
