@@ -10,6 +10,7 @@ import pytest
 from evpower import charging, stations
 from evpower.charging import StartedSession, StartRequest
 from evpower.charging.unstarted import expire_start
+from evpower.foundation.db import Connection
 from evpower.foundation.errors import EvPowerError
 from evpower.stations import ClaimedCommand, Command, Touch
 from tests.charging.site import STATION, Site
@@ -21,6 +22,14 @@ async def refusal(site: Site, client: Any, connector: int = 1, **limits: Any) ->
     with pytest.raises(EvPowerError) as caught:
         await site.start(client, connector, **limits)
     return caught.value.code
+
+
+async def _wait_for_a_lock(owner: Connection, callers: int) -> bool:
+    waiting: int = await owner.fetchval(
+        "select count(*) from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock'"
+    )
+    return waiting == callers
 
 
 async def _waits_for_a_lock(site: Site) -> bool:
@@ -311,6 +320,21 @@ class TestRepeats:
     async def test_another_client_waits_for_the_connector(self, site: Site) -> None:
         await site.start(await site.driver())
         assert await refusal(site, await site.driver()) == "connector_occupied"
+
+    async def test_who_waited_for_the_station_sees_what_was_written_meanwhile(
+        self, site: Site, owner: Connection
+    ) -> None:
+        """Two clients at one connector: both call while the station is locked."""
+        clients = [await site.driver() for _ in range(2)]
+        async with site.db.transaction() as connection:
+            await stations.lock_station(connection, STATION)
+            starts = [asyncio.create_task(site.start(client)) for client in clients]
+            await until(lambda: _wait_for_a_lock(owner, 2))
+        outcomes = await asyncio.gather(*starts, return_exceptions=True)
+        refused = [outcome for outcome in outcomes if isinstance(outcome, EvPowerError)]
+        assert [error.code for error in refused] == ["connector_occupied"]
+        assert await owner.fetchval("select count(*) from charging.sessions") == 1
+        assert await owner.fetchval("select count(*) from wallet.holds where state = 'open'") == 1
 
 
 class TestCommands:

@@ -29,6 +29,7 @@ from evpower.wallet import Posting
 
 _REPEATED_WITHIN: Final = timedelta(seconds=60)
 _MAX_SOC: Final = 100
+_ONE_START: Final = "sessions_one_start_per_client"
 _FREE: Final = frozenset(
     {None, "available", "preparing"}
 )  # a car that is plugged in is its driver's
@@ -104,9 +105,10 @@ async def start(
     if barriers.is_free:
         raise Conflict("station_free", f"station {station.id!a:.80} charges any tag for free now")
     facts = await _require_connector(connection, view, request.connector, now)
-    if view.snapshot is None:
+    snapshot = view.snapshot()
+    if snapshot is None:
         raise Conflict("tariff_missing", "no tariff applies to this connector")
-    snapshot = as_shown(view.snapshot, facts.profile)
+    snapshot = as_shown(snapshot, facts.profile)
     size = hold_size(
         rules,
         snapshot.tariff,
@@ -214,7 +216,7 @@ async def _require_connector(
     connection: Connection, view: StartView, number: int, now: datetime
 ) -> StartFacts:
     """Returns a connector that may start."""
-    station, facts = view.station, view.facts
+    station, facts = view.station, view.facts()
     if facts is None:
         raise NotFound("connector_not_found", f"station {station.id!a:.80} has no such connector")
     if facts.last_frame_at is None or facts.last_frame_at <= now - ONLINE_FOR:
@@ -257,10 +259,12 @@ async def _begin(
             least_minor=size.least_minor,
             epoch=epoch,
         )
-    except asyncpg.UniqueViolationError as error:  # at another station at the same time
-        raise _already_active() from error
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name != _ONE_START:
+            raise
+        raise _already_active() from error  # at another station at the same time
     _check_hold(session, size, begun.posting)
-    if begun.charges:
+    if begun.charges is not False:
         raise _already_active()
     return begun
 

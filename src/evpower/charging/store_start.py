@@ -7,7 +7,7 @@ from uuid import UUID
 
 from evpower import stations, tariffs, wallet
 from evpower.charging.model import ChargingSession
-from evpower.foundation.db import Connection, fetch_one
+from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.identity import Standing
 from evpower.stations import Command, StartFacts, Station
 from evpower.tariffs import Snapshot
@@ -42,8 +42,18 @@ class StartView(NamedTuple):
 
     station: Station  # locked until the transaction ends
     barriers: StartBarriers
-    facts: StartFacts | None  # None: the station has no such connector
-    snapshot: Snapshot | None  # the client's tariff at the connector; None: none applies
+    row: Record
+
+    def facts(self) -> StartFacts | None:
+        """Returns what is known of the connector; None: the station has no such one."""
+        return stations.facts_of(self.row)
+
+    def snapshot(self) -> Snapshot | None:
+        """Returns the client's tariff at the connector; None: none applies.
+
+        Raises Invalid("tariff_snapshot_unknown") for a version that this process can't read.
+        """
+        return tariffs.frozen_of(self.row)
 
 
 class BegunStart(NamedTuple):
@@ -51,7 +61,7 @@ class BegunStart(NamedTuple):
 
     command_id: int
     posting: Posting
-    charges: bool  # the client charges elsewhere
+    charges: bool | None  # the client charges elsewhere; None: the hold was refused
     held_minor: int  # for this session
     claimed: Command | None  # the station's next command
 
@@ -72,8 +82,7 @@ async def lock_and_read(
     barriers = StartBarriers(
         row["client_has_open"], row["station_has_open"], row["is_free"], client
     )
-    locked, facts = stations.locked_station(row)
-    return StartView(locked, barriers, facts, tariffs.frozen_of(row))
+    return StartView(stations.locked_station(row), barriers, row)
 
 
 async def begin(  # noqa: PLR0913 - what a start writes
@@ -122,7 +131,7 @@ async def begin(  # noqa: PLR0913 - what a start writes
     return BegunStart(
         row["command_id"],
         wallet.posting_of(row),
-        row["charges"] or False,
+        row["charges"],
         row["on_hold_minor"] or 0,
         stations.claimed_command(row),
     )

@@ -105,6 +105,7 @@ from evpower.stations.start_facts import (
     LOCKED_STATION,
     StartFacts,
     claimed_command,
+    facts_of,
     locked_station,
 )
 from evpower.stations.store_changes import without_password as list_without_password
@@ -183,6 +184,7 @@ __all__ = [
     "drop_command",
     "end_command",
     "export_stations",
+    "facts_of",
     "find_setting",
     "forward_station",
     "forward_targets",

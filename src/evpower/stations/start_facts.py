@@ -34,11 +34,16 @@ class StartFacts(NamedTuple):
     connection_time_out: str | None  # as it was last read; None: it was not
 
 
-def locked_station(row: Record) -> tuple[Station, StartFacts | None]:
-    """Returns the station of a row with `LOCKED_STATION`; facts None: no such connector."""
-    station = Station(**{name: row[name] for name in _STATION})
+def locked_station(row: Record) -> Station:
+    """Returns the station of a row with `LOCKED_STATION`."""
+    return Station(**{name: row[name] for name in _STATION})
+
+
+def facts_of(row: Record) -> StartFacts | None:
+    """Returns the connector of a row with `LOCKED_STATION`; None: there is no such one."""
     if row["connector"] is None:
-        return station, None
+        return None
+    station = locked_station(row)
     profile = ProfileFacts(
         station.vendor,
         station.model,
@@ -47,7 +52,7 @@ def locked_station(row: Record) -> tuple[Station, StartFacts | None]:
         row["profile_overrides"],
         row["time_zone"],
     )
-    facts = StartFacts(
+    return StartFacts(
         row["connector_availability"],
         row["connector_status"],
         row["rated_power_w"],
@@ -55,7 +60,6 @@ def locked_station(row: Record) -> tuple[Station, StartFacts | None]:
         profile_of(station.id, profile).profile,
         read_value(row["setting_value"]),
     )
-    return station, facts
 
 
 def claimed_command(row: Record) -> Command | None:
