@@ -41,6 +41,7 @@ WRITTEN: Final = (
 )  # fmt: skip
 JSON_COLUMNS: Final = frozenset({"register", "tally"})  # written as texts
 _others_of: Final = attrgetter(*_PROGRESS)
+_USUAL_CHARS: Final = frozenset({20, 27})
 VALUE_COLUMNS: Final = (
     "received_at", "at", "priced_at", "transaction_id", "session_wh", "power_w", "current_ma",
     "voltage_mv", "ev_current_ma", "ev_voltage_mv", "connector", "soc_percent", "body_temperature",
@@ -221,10 +222,15 @@ def _value_row(
         None if sample is None else sample.is_timed,
         reading.energy_wh,
         event.station_id if transaction_id is None else None,
-        None if at is not None and raw == to_z(at) else clip(raw),
+        None if _is_usual(raw, at) else clip(raw),
         None if context == "Sample.Periodic" else clip(context),
         None if outcome == "trusted" else outcome,
     )
+
+
+def _is_usual(raw: str | None, at: datetime | None) -> bool:
+    """Returns whether a stamp is written as `to_z` writes it, in seconds or microseconds."""
+    return at is not None and raw is not None and len(raw) in _USUAL_CHARS and raw == to_z(at)
 
 
 async def insert_signed(
