@@ -208,8 +208,11 @@ class Watch:
                     tasks |= {asyncio.create_task(self._do(due, current)) for due in self._due(now)}
                 if not tasks:
                     break
+                begins_more = not current.stopping and not errors
                 done, tasks = await asyncio.wait(
-                    tasks, timeout=self._pause_s(), return_when=asyncio.FIRST_COMPLETED
+                    tasks,
+                    timeout=self._wait_s(now, is_looking=look in tasks) if begins_more else None,
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
                 errors += [error for task in done if (error := task.exception()) is not None]
         finally:
@@ -217,7 +220,9 @@ class Watch:
                 task.cancel()
         if errors:
             raise errors[0]
-        return AT_ONCE if self._has_more and not self._coming else Pause(self._pause_s())
+        if self._has_more and not self._coming:
+            return AT_ONCE
+        return Pause(self._wait_s(now, is_looking=False) or 0)
 
     def _has_to_look(self, now: datetime, *, is_busy: bool) -> bool:
         if self._looked_at is None:
@@ -243,13 +248,16 @@ class Watch:
         self._handled |= {(due.id, due.kind) for due in items}
         return items
 
-    def _pause_s(self) -> float:
-        """Returns in how many seconds something begins, or it has to look."""
-        now = self._clock()
+    def _wait_s(self, now: datetime, *, is_looking: bool) -> float | None:
+        """Returns in how many seconds something begins or it looks; None: not before a task ends.
+
+        What has to wait for a task is no moment: the watch would be awake all the time.
+        """
         moments = [_begins_at(due) for due in self._coming]
-        if self._looked_at is not None:
+        waits = is_looking or (self._has_more and not self._coming)
+        if self._looked_at is not None and not waits:
             moments.append(self._looked_at + self._period)
-        return max((min(moments, default=now) - now).total_seconds(), 0)
+        return max((min(moments) - now).total_seconds(), 0) if moments else None
 
     async def _do(self, due: Due, current: Round) -> None:
         """Does one, some beside each other."""

@@ -1,0 +1,146 @@
+"""The watch's rounds: when it looks, waits and tries again, whatever is due."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from evpower.charging import watch
+from evpower.charging.events import Changes
+from evpower.charging.rules import DEFAULT_RULES
+from evpower.charging.store_ends import Due, DueKind
+from evpower.charging.watch import Watch
+from evpower.foundation.bus import LocalBus
+from evpower.foundation.db import Database
+from evpower.foundation.loops import Round
+from tests.charging.place import NOON
+
+FEW = 30  # readings of the clock, where a watch that does not wait makes hundreds
+
+
+@dataclass
+class Script:
+    """What a watch finds and does, by the minutes of a clock that stands still by itself."""
+
+    db: Database
+    now: datetime = NOON
+    readings: int = 0
+    looks: int = 0
+    due: list[Due] = field(default_factory=list)
+    done: list[tuple[int, float]] = field(default_factory=list)  # with the seconds since NOON
+    errors: dict[int, Exception] = field(default_factory=dict)  # by transaction
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def clock(self) -> datetime:
+        self.readings += 1
+        return self.now
+
+    def later(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def add(self, number: int, seconds: float = 0, kind: DueKind = "close") -> None:
+        self.due.append(Due(number, "S1", kind, NOON + timedelta(seconds=seconds)))
+
+    async def find(self, _: object, now: datetime, *__: object, **options: Any) -> list[Due]:
+        self.looks += 1
+        await self.look()
+        found = [due for due in self.due if due.at <= now + options["ahead"]]
+        return found[: options.get("limit", watch.BATCH)]
+
+    async def look(self) -> None: ...
+
+    async def act(self, _: object, due: Due, **__: Any) -> Changes:
+        self.done.append((due.id, (self.now - NOON).total_seconds()))
+        await self.work(due)
+        if (error := self.errors.get(due.id)) is not None:
+            raise error
+        self.due = [other for other in self.due if other.id != due.id]
+        return Changes()
+
+    async def work(self, _: Due) -> None: ...
+
+    def watch(self) -> Watch:
+        return Watch(self.db, LocalBus(), self.clock, DEFAULT_RULES)
+
+
+@pytest.fixture
+def script(db: Database, monkeypatch: pytest.MonkeyPatch) -> Script:
+    script = Script(db)
+    monkeypatch.setattr(watch, "find_due", script.find)
+    monkeypatch.setattr(watch, "watch_transaction", script.act)
+    return script
+
+
+async def long_work(*_: object) -> None:
+    """Let everything else of the process have many turns."""
+    for _ in range(500):
+        await asyncio.sleep(0)
+
+
+async def test_it_waits_while_it_looks(script: Script) -> None:
+    script.look = long_work
+    watched = script.watch()
+    await watched.run_once(Round())
+    script.later(5)
+    await watched.run_once(Round())
+    assert script.looks == 2
+    assert script.readings < FEW
+
+
+async def test_it_waits_for_what_is_under_way_before_it_looks_for_more(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "BATCH", 2)
+    for number in range(3):
+        script.add(number)
+
+    async def take_long(_: Due) -> None:
+        script.later(2)
+        await long_work()
+
+    script.work = take_long
+    await script.watch().run_once(Round())
+    assert [number for number, _ in script.done] == [0, 1, 2]
+    assert script.readings < FEW
+
+
+async def test_it_waits_for_what_is_under_way_at_a_stop(script: Script) -> None:
+    script.add(1)
+    script.add(2, seconds=1)
+
+    async def stop_meanwhile(_: Due) -> None:
+        script.stop.set()
+        script.later(2)
+        await long_work()
+
+    script.work = stop_meanwhile
+    await script.watch().run_once(Round(script.stop))
+    assert script.done == [(1, 0)]
+    assert script.readings < FEW
+
+
+async def test_it_waits_for_what_is_under_way_after_a_look_that_failed(script: Script) -> None:
+    script.add(1)
+    script.add(2)
+    script.add(3, seconds=1.4)
+    looked = asyncio.Event()
+
+    async def fail_later() -> None:
+        if script.looks > 1:
+            looked.set()
+            raise LookupError
+
+    async def take_long(due: Due) -> None:
+        if due.id == 1:
+            await looked.wait()
+        script.later(1.2)
+        if due.id == 1:
+            await long_work()
+
+    script.look, script.work = fail_later, take_long
+    with pytest.raises(LookupError):
+        await script.watch().run_once(Round())
+    assert [number for number, _ in script.done] == [1, 2]
+    assert script.readings < FEW
