@@ -14,7 +14,7 @@ from evpower.charging.store_ends import Due, DueKind
 from evpower.charging.watch import Watch
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Database
-from evpower.foundation.loops import Round
+from evpower.foundation.loops import Record, Round
 from tests.charging.place import NOON
 
 FEW = 30  # readings of the clock, where a watch that does not wait makes hundreds
@@ -144,3 +144,19 @@ async def test_it_waits_for_what_is_under_way_after_a_look_that_failed(script: S
         await script.watch().run_once(Round())
     assert [number for number, _ in script.done] == [1, 2]
     assert script.readings < FEW
+
+
+async def test_looks_that_take_longer_than_their_period_are_progress(script: Script) -> None:
+    record = Record("watch", 1, lambda: 0.0, script.clock)
+    record.begin()
+
+    async def take_long() -> None:
+        script.later(2)
+        if script.looks == 2:
+            assert record.finished_at == script.now - timedelta(seconds=2)
+            script.stop.set()
+
+    script.look = take_long
+    script.add(1, seconds=3)
+    await script.watch().run_once(Round(script.stop, record))
+    assert script.looks == 2

@@ -203,7 +203,7 @@ class Watch:
                 now = self._clock()
                 if not current.stopping and not errors:
                     if look not in tasks and self._has_to_look(now, is_busy=bool(tasks)):
-                        look = asyncio.create_task(self._look(now))
+                        look = asyncio.create_task(self._look(now, current))
                         tasks.add(look)
                     tasks |= {asyncio.create_task(self._do(due, current)) for due in self._due(now)}
                 if not tasks:
@@ -231,7 +231,7 @@ class Watch:
             return not is_busy
         return not self._looked_at <= now < self._looked_at + self._period
 
-    async def _look(self, now: datetime) -> None:
+    async def _look(self, now: datetime, current: Round) -> None:
         self._handled.clear()
         async with self._db.connection() as connection:
             coming = await find_due(
@@ -240,6 +240,7 @@ class Watch:
         self._has_more = len(coming) >= BATCH
         self._coming = [due for due in coming if (due.id, due.kind) not in self._handled]
         self._looked_at = now
+        current.progress()
 
     def _due(self, now: datetime) -> list[Due]:
         """Returns what begins now, and forgets it."""
