@@ -160,3 +160,25 @@ async def test_looks_that_take_longer_than_their_period_are_progress(script: Scr
     script.add(1, seconds=3)
     await script.watch().run_once(Round(script.stop, record))
     assert script.looks == 2
+
+
+async def test_a_clock_that_is_set_back_holds_no_stop_up(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script.add(1, seconds=0.01, kind="stop")
+
+    async def set_back(*_: object) -> None:
+        script.later(-600)
+
+    monkeypatch.setattr(watch, "draft_stop", set_back)
+    asked_at: list[datetime] = []
+
+    async def act(_: object, due: Due, *, now: datetime, **__: object) -> Changes:
+        script.due.remove(due)
+        asked_at.append(now)
+        return Changes()
+
+    monkeypatch.setattr(watch, "watch_transaction", act)
+    async with asyncio.timeout(5):
+        await script.watch().run_once(Round())
+    assert asked_at == [NOON + timedelta(seconds=0.01)]

@@ -278,9 +278,9 @@ class Watch:
         """Does what is due at its moment, by its draft if there is one; returns what it changed."""
         async with self._db.connection() as connection:
             draft = await self._draft(connection, due) if due.kind == "stop" else None
-            early_s = (due.at - self._clock()).total_seconds()
-            if early_s > 0:
-                await asyncio.sleep(early_s)
+            early = min(due.at - self._clock(), DRAFTED_BEFORE)  # the clock may have been set back
+            if early > timedelta(0):
+                await asyncio.sleep(early.total_seconds())
             now = max(self._clock(), due.at)  # a timer may fire a fraction of a millisecond early
             if draft is not None:
                 with suppress(OutdatedDraft):
