@@ -46,8 +46,8 @@ class Script:
     async def find(self, _: object, now: datetime, *__: object, **options: Any) -> list[Due]:
         self.looks += 1
         await self.look()
-        found = [due for due in self.due if due.at <= now + options["ahead"]]
-        return found[: options.get("limit", watch.BATCH)]
+        listed = [due for due in self.due if due.at <= now + options["ahead"]]
+        return listed[: options.get("limit", watch.BATCH)]
 
     async def look(self) -> None: ...
 
