@@ -161,6 +161,7 @@ create table charging.transactions (
   start_station_time text check (length(start_station_time) <= 255), -- raw
   start_station_at timestamptz,                        -- the same as read; null: unusable
   received_at timestamptz not null,
+  start_shift_s int,                                   -- by so much its times are moved from right ones; null: not known
   meter_stop_wh numeric,
   ended_at timestamptz,
   stop_station_time text check (length(stop_station_time) <= 255),
@@ -186,7 +187,8 @@ create index transactions_by_technician on charging.transactions (technician_tag
   where technician_tag is not null;
 create index transactions_by_text_id on charging.transactions (station_id, text_id) where text_id is not null;
 grant select, insert,
-  update (text_id, meter_start_wh, meter_stop_wh, ended_at, stop_station_time, stop_reason, end_kind, is_end_timed)
+  update (text_id, meter_start_wh, start_shift_s, meter_stop_wh, ended_at, stop_station_time, stop_reason, end_kind,
+    is_end_timed)
   on charging.transactions to evpower_app;
 
 create function charging.guard_transaction() returns trigger language plpgsql
@@ -201,6 +203,7 @@ begin
          old.start_station_time, old.start_station_at, old.received_at, old.start_key, old.start_number,
          old.technician_tag, old.limit_energy_wh)
      or old.meter_start_wh is not null and new.meter_start_wh is distinct from old.meter_start_wh
+     or old.start_shift_s is not null and new.start_shift_s is distinct from old.start_shift_s
      or old.end_kind is not null and new.end_kind is null
      -- A stop by the station with its register is final; an estimated end may still become one.
      or old.end_kind = 'stop' and old.meter_stop_wh is not null

@@ -382,6 +382,7 @@ begin
          old.start_station_time, old.start_station_at, old.received_at, old.start_key, old.start_number,
          old.technician_tag, old.limit_energy_wh)
      or old.meter_start_wh is not null and new.meter_start_wh is distinct from old.meter_start_wh
+     or old.start_shift_s is not null and new.start_shift_s is distinct from old.start_shift_s
      or old.end_kind is not null and new.end_kind is null
      -- A stop by the station with its register is final; an estimated end may still become one.
      or old.end_kind = 'stop' and old.meter_stop_wh is not null
@@ -3033,6 +3034,7 @@ CREATE TABLE charging.transactions (
     start_station_time text,
     start_station_at timestamp with time zone,
     received_at timestamp with time zone NOT NULL,
+    start_shift_s integer,
     meter_stop_wh numeric,
     ended_at timestamp with time zone,
     stop_station_time text,
@@ -6071,6 +6073,8 @@ GRANT SELECT,INSERT ON TABLE charging.transactions TO evpower_app;
 GRANT UPDATE(text_id) ON TABLE charging.transactions TO evpower_app;
 
 GRANT UPDATE(meter_start_wh) ON TABLE charging.transactions TO evpower_app;
+
+GRANT UPDATE(start_shift_s) ON TABLE charging.transactions TO evpower_app;
 
 GRANT UPDATE(meter_stop_wh) ON TABLE charging.transactions TO evpower_app;
 

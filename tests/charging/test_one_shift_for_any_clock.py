@@ -102,8 +102,8 @@ def transaction_of(start: StationStart, begun_at: datetime) -> StationTransactio
         id=1, station_id="S1", connector=1, text_id=None, id_tag="", purpose="driver",
         session_id=None, meter_start_wh=start.meter_wh, started_at=begun_at,
         start_station_time=start.time.raw, start_station_at=start.time.at,
-        received_at=start.received_at, meter_stop_wh=None, ended_at=None, end_kind=None,
-        is_end_timed=True, start_number=1, limit_energy_wh=None,
+        received_at=start.received_at, start_shift_s=None, meter_stop_wh=None, ended_at=None,
+        end_kind=None, is_end_timed=True, start_number=1, limit_energy_wh=None,
     )  # fmt: skip
 
 

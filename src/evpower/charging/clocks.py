@@ -1,11 +1,13 @@
 """Learns how far a station's clock is off, from values and statuses sent while they are new."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from evpower.charging import store_clocks
+from evpower.charging import store_transactions as store
 from evpower.charging.events import StationReadings, StationStatus
-from evpower.charging.our_time import SKEW_LIMIT
+from evpower.charging.our_time import SKEW_LIMIT, shift_of
 from evpower.charging.running import RunningTransaction
 from evpower.foundation.db import Connection
 
@@ -17,23 +19,41 @@ _LEAST_STATUS_S: Final = 60.0  # where the later one is a status
 
 async def learn_clock(
     connection: Connection, running: RunningTransaction, event: StationReadings
-) -> None:
+) -> RunningTransaction:
     """Compares the newest stamp of a frame with the one before, unless the clock is right.
 
-    Starts and stops teach nothing: a station repeats them for hours. A queue that is replayed comes
-    faster than its stamps.
+    Returns the transaction with what is known now. Starts and stops teach nothing: a station
+    repeats them for hours. A queue that is replayed comes faster than its stamps.
     """
     stamps = [
         reading.time.at
         for reading in event.readings
         if reading.context in _PERIODIC and reading.time.at is not None
     ]
-    if not stamps:
-        return
-    await _compare(
-        connection, event.station_id, max(stamps), event.received_at, running.skew_s,
-        least_s=_LEAST_S,
-    )  # fmt: skip
+    if stamps:
+        skew_s = await _compare(
+            connection, event.station_id, max(stamps), event.received_at, running.skew_s,
+            least_s=_LEAST_S,
+        )  # fmt: skip
+        if skew_s != running.skew_s:
+            running = running.replace(skew_s=skew_s)
+    return await _keep_shift(connection, running) if running.skew_s else running
+
+
+async def _keep_shift(connection: Connection, running: RunningTransaction) -> RunningTransaction:
+    """Stores by how much a start is moved, where that is more than clocks may be off.
+
+    It is known as long as the clock is: a session stands on one line, however the clock is set.
+    """
+    transaction = running.transaction
+    if transaction.start_shift_s is not None:
+        return running
+    shift = shift_of(transaction, running.skew_s)
+    if abs(shift) <= SKEW_LIMIT:
+        return running
+    shift_s = round(shift.total_seconds())
+    await store.set_start_shift(connection, transaction.id, shift_s)
+    return running.replace(transaction=replace(transaction, start_shift_s=shift_s))
 
 
 async def learn_from_status(connection: Connection, event: StationStatus) -> None:
@@ -59,12 +79,13 @@ async def _compare(
     skew_s: int | None,
     *,
     least_s: float,
-) -> None:
+) -> int | None:
+    """Returns how far the clock is known to be off now."""
     off = received_at - stamp
     if abs(off) <= SKEW_LIMIT and not skew_s:
-        return
+        return skew_s
     if skew_s and abs(off.total_seconds() - skew_s) <= _PACE_S:
-        return  # as it is known: most frames of a wrong clock have nothing to write
-    await store_clocks.learn_clock(
+        return skew_s  # most frames of a wrong clock have nothing to write
+    return await store_clocks.learn_clock(
         connection, station_id, stamp, received_at, pace_s=_PACE_S, least_s=least_s
     )

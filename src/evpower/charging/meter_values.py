@@ -61,7 +61,7 @@ async def take_values(
         return await _after_end(connection, running, event, now=now, rules=rules)
     if running.progress.register.begun is None:
         running = await with_start(connection, running, event.readings)
-    await learn_clock(connection, running, event)
+    running = await learn_clock(connection, running, event)
     step = advance(running, event.readings, event.received_at)
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
     if step.is_above_power and running.progress.register.suspects:

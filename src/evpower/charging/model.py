@@ -185,6 +185,7 @@ class StationTransaction:
     start_station_time: str | None  # raw
     start_station_at: datetime | None  # the same as read; None: unusable
     received_at: datetime  # its start
+    start_shift_s: int | None  # its times less right ones, where that is hours; None: not known
     meter_stop_wh: Decimal | None
     ended_at: datetime | None
     end_kind: EndKind | None

@@ -24,26 +24,27 @@ def our_time(
     """
     started_at = transaction.started_at
     at = right_time(time, skew_s).at
-    if (
-        at is None
-        or time.at is None
-        or not started_at - SKEW_LIMIT <= at <= received_at + SKEW_LIMIT
-    ):
-        at = received_at
-    else:
-        shift = _shift(transaction, skew_s)
-        is_right_now = -_JUST_CAME <= time.at - received_at <= _JUST_CAME
-        if shift > _NO_TIME or not is_right_now:  # else it was ahead at the start
+    earliest = started_at - SKEW_LIMIT
+    shift = shift_of(transaction, skew_s)
+    if at is None or time.at is None or not earliest <= at <= received_at + SKEW_LIMIT:
+        at = received_at + shift if shift < -SKEW_LIMIT else received_at
+    elif shift < -SKEW_LIMIT:
+        if at + shift >= earliest:  # else its clock is still that of the start
             at += shift
+    elif shift > _NO_TIME or not -_JUST_CAME <= time.at - received_at <= _JUST_CAME:
+        at += shift  # else it was ahead at the start, and was set right
     return max(min(at, received_at), started_at)
 
 
-def _shift(transaction: StationTransaction, skew_s: int | None) -> timedelta:
+def shift_of(transaction: StationTransaction, skew_s: int | None) -> timedelta:
     """Returns by how much a start was moved from where the station's clock has it.
 
     Within the tolerance it was moved because that clock is off. So it was beyond it if it came
     live, by what is known of the clock since then: all that was before stands where the start does.
+    Once known that stays, however the clock is set.
     """
+    if transaction.start_shift_s is not None:
+        return timedelta(seconds=transaction.start_shift_s)
     begun_at = transaction.start_station_at
     if skew_s:
         begun_at = right_time(StationTime(begun_at, None), skew_s).at

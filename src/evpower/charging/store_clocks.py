@@ -13,13 +13,14 @@ async def learn_clock(
     *,
     pace_s: float,
     least_s: float,
-) -> None:
+) -> int | None:
     """Stores the newest stamp of a station, and how far its clock is off if it came at its pace.
 
+    Returns how far it is off; None: not known.
     Two frames came live if as much time passed between them here as there, give or take `pace_s`,
     and half of it at most: values that were taken each few seconds are replayed all at once.
     """
-    await connection.execute(
+    return await connection.fetchval(
         """
         insert into charging.clocks as k (station_id, stamp, received_at) values ($1, $2, $3)
         on conflict (station_id) do update set stamp = $2, received_at = $3,
@@ -29,6 +30,7 @@ async def learn_clock(
                      <= least($4, extract(epoch from $2 - k.stamp) / 2)
               then greatest(least(extract(epoch from $3 - $2), 2147483647), -2147483648)::int
             else k.skew_s end
+        returning skew_s
         """,
         station_id,
         stamp,

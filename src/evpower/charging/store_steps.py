@@ -183,14 +183,17 @@ async def values_since(
     """Returns the energy of each value that was measured and came since then, in their order.
 
     Until the station's own stop it is the session's energy, afterwards the register. What a station
-    stored while it was away was measured before.
+    stored while it was away was measured before; where a session stands hours early, so do its
+    values.
     """
     rows = await connection.fetch(
         """
-        select coalesce(session_wh, energy_wh) as wh from charging.meter_values
-         where transaction_id = $1 and received_at > $2 and energy_wh is not null
-           and (session_wh is null or coalesce(priced_at, at, received_at) > $2)
-         order by received_at, coalesce(session_wh, energy_wh)
+        select coalesce(v.session_wh, v.energy_wh) as wh
+          from charging.transactions t join charging.meter_values v on v.transaction_id = t.id
+         where t.id = $1 and v.received_at > $2 and v.energy_wh is not null
+           and (v.session_wh is null or coalesce(v.priced_at, v.at, v.received_at)
+                > $2 + coalesce(t.start_shift_s, 0) * interval '1 second')
+         order by v.received_at, coalesce(v.session_wh, v.energy_wh)
         """,
         transaction_id,
         since,

@@ -57,6 +57,27 @@ async def insert_transaction(
     return transaction_id
 
 
+async def set_start_shift(connection: Connection, transaction_id: int, shift_s: int) -> None:
+    """Stores by how much the times of a transaction are moved from right ones; it stays."""
+    await connection.execute(
+        """
+        update charging.transactions set start_shift_s = $2
+         where id = $1 and start_shift_s is null
+        """,
+        transaction_id,
+        shift_s,
+    )
+
+
+async def stop_came_at(connection: Connection, transaction: StationTransaction) -> datetime:
+    """Returns when the newest stop of an ended transaction was received; without one, its end."""
+    came_at = await connection.fetchval(
+        "select max(received_at) from charging.stops where transaction_id = $1", transaction.id
+    )
+    assert transaction.ended_at is not None, "it has ended"  # noqa: S101
+    return came_at or transaction.ended_at
+
+
 async def find_transaction(
     connection: Connection, transaction_id: int
 ) -> StationTransaction | None:
