@@ -11,10 +11,10 @@ from typing import Final
 from evpower.charging import store_running as store
 from evpower.charging.events import StationReadings, StationStop
 from evpower.charging.model import StationTransaction
-from evpower.charging.our_time import SKEW_LIMIT
+from evpower.charging.our_time import SKEW_LIMIT, our_time
 from evpower.charging.register import MeterRegister, for_progress, observe, point, tolerance_wh
-from evpower.charging.running import RunningTransaction
-from evpower.charging.store_transactions import add_alias
+from evpower.charging.running import RunningTransaction, bounded
+from evpower.charging.store_transactions import add_alias, stop_came_at
 from evpower.charging.tags import fold_tag
 from evpower.foundation.db import Connection
 
@@ -94,8 +94,8 @@ async def _just_ended(connection: Connection, event: StationReadings) -> Running
     for transaction in await store.find_ended(connection, event.station_id, since):
         if transaction.connector == event.connector:
             running = await store.load(connection, transaction.id)
-            ended_at, last_at = transaction.ended_at, running.progress.last_value_at
-            newest_at = max(at for at in (ended_at, last_at) if at is not None)
+            came_at = await stop_came_at(connection, transaction)
+            newest_at = max(came_at, running.progress.last_value_at or came_at)
             return running if event.received_at - newest_at <= _STILL_COMING else None
     return None
 
@@ -109,6 +109,8 @@ def _fits(register: MeterRegister, running: RunningTransaction, event: StationRe
     """Returns whether the first energy value is one that the register can have reached."""
     for reading in for_progress(event.readings):
         if reading.energy_wh is not None:
+            at = our_time(reading.time, event.received_at, running.transaction, running.skew_s)
+            register = bounded(register, running.transaction, at, event.received_at)
             value = point(reading.energy_wh, reading.time, event.received_at, reading.resolution_wh)
             return observe(register, value, running.rated_power_w).outcome == "trusted"
     return True
@@ -218,7 +220,9 @@ async def _by_register(
         if last is None:
             continue
         value = point(event.meter_wh, event.time, event.received_at, Decimal(1))
-        outcome = observe(running.progress.register, value, running.rated_power_w).outcome
+        at = our_time(event.time, event.received_at, transaction, running.skew_s)
+        register = bounded(running.progress.register, transaction, at, event.received_at)
+        outcome = observe(register, value, running.rated_power_w).outcome
         if outcome == "trusted" or abs(value.wh - last.wh) <= tolerance_wh(last, value):
             distances.append((abs(value.wh - last.wh), -transaction.id, transaction))
     return [transaction for _, _, transaction in sorted(distances, key=lambda item: item[:2])]

@@ -10,7 +10,7 @@ from evpower.charging.learn_meter import learn_end, register_kind
 from evpower.charging.model import StationTransaction
 from evpower.charging.register import finish, observe, point
 from evpower.charging.rules import DEFAULT_RULES, Rules
-from evpower.charging.running import RunningTransaction
+from evpower.charging.running import RunningTransaction, bounded
 from evpower.charging.settle import End, bill_again, settle
 from evpower.charging.steps import end_steps
 from evpower.foundation.db import Connection
@@ -80,6 +80,7 @@ def _with_next_start(
     if register.last is None:
         return running
     value = point(next_start_wh, StationTime(None, None), now, register.last.resolution_wh)
+    register = bounded(register, running.transaction, _last_value_was_at(running), now)
     observed = observe(register, value, running.rated_power_w)
     if observed.outcome != "trusted":
         return running

@@ -36,7 +36,7 @@ async def learn_end(connection: Connection, running: RunningTransaction) -> None
         transaction.station_id,
         transaction.connector,
         None if last is None else last.wh,
-        max(transaction.started_at, progress.last_value_at or transaction.started_at),
+        max(transaction.received_at, progress.last_value_at or transaction.received_at),
         progress.interval_s,
     )
 

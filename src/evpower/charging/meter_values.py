@@ -10,11 +10,13 @@ from evpower.charging.clocks import learn_clock
 from evpower.charging.events import Changes, StationReadings
 from evpower.charging.keep_limits import keep_limits
 from evpower.charging.meter_start import with_start
+from evpower.charging.our_time import our_time
 from evpower.charging.register import MeterPoint, observe, point, tolerance_wh
 from evpower.charging.rules import DEFAULT_RULES, Rules
-from evpower.charging.running import RunningTransaction, StoredValue, advance
+from evpower.charging.running import RunningTransaction, StoredValue, advance, bounded
 from evpower.charging.settle import End, bill_again
 from evpower.charging.steps import begin_stop
+from evpower.charging.store_transactions import stop_came_at
 from evpower.foundation.db import Connection
 from evpower.foundation.failpoints import Failpoint, hit
 
@@ -104,7 +106,7 @@ async def _after_end(
         due_at = now + GROWTH_IS_FINAL_AFTER
         running = running.replace(progress=step.progress.replace(rebill_due_at=due_at))
         return await _stop_again(connection, running, "energy_after_close", now=now, rules=rules)
-    if has_grown and _is_closing(running, now):
+    if has_grown and await _is_closing(connection, running, now):
         return await _bill_closing(connection, running, event, now)
     values = [StoredValue(reading) for reading in event.readings]
     await store.insert_values(connection, event, transaction.connector, transaction.id, values)
@@ -120,14 +122,13 @@ async def _after_end(
     return await _stop_again(connection, running, "energy_after_stop", now=now, rules=rules)
 
 
-def _is_closing(running: RunningTransaction, now: datetime) -> bool:
+async def _is_closing(connection: Connection, running: RunningTransaction, now: datetime) -> bool:
     """Returns whether a stop without a register came a moment ago: its closing value may follow."""
     transaction = running.transaction
-    return (
-        transaction.meter_stop_wh is None
-        and transaction.ended_at is not None
-        and now - transaction.ended_at <= CLOSING_VALUE_WITHIN
-    )
+    if transaction.meter_stop_wh is not None or transaction.ended_at is None:
+        return False
+    came_at = await stop_came_at(connection, transaction)
+    return now - came_at <= CLOSING_VALUE_WITHIN
 
 
 async def _bill_closing(
@@ -151,6 +152,8 @@ def _highest(running: RunningTransaction, event: StationReadings) -> MeterPoint 
         if reading.energy_wh is None or reading.context == "Transaction.Begin":
             continue
         value = point(reading.energy_wh, reading.time, event.received_at, reading.resolution_wh)
+        at = our_time(reading.time, event.received_at, running.transaction, running.skew_s)
+        register = bounded(register, running.transaction, at, event.received_at)
         is_trusted = observe(register, value, running.rated_power_w).outcome == "trusted"
         if is_trusted and (highest is None or value.wh > highest.wh):
             highest = value

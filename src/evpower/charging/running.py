@@ -12,7 +12,7 @@ from evpower import tariffs
 from evpower.charging.events import Reading, StationTime
 from evpower.charging.limits import Flow, Limits
 from evpower.charging.model import SessionState, StationTransaction, StopStep
-from evpower.charging.our_time import our_time, right_time
+from evpower.charging.our_time import SKEW_LIMIT, our_time, right_time
 from evpower.charging.parking import is_idle
 from evpower.charging.register import (
     MeterPoint,
@@ -185,6 +185,20 @@ def begin_progress(
     return Progress(register, tariffs.begin(started_at))
 
 
+def bounded(
+    register: MeterRegister, transaction: StationTransaction, at: datetime, received_at: datetime
+) -> MeterRegister:
+    """Returns a register that takes what the connector can deliver in the session up to `at`.
+
+    A start that came late may be days old, or of a clock that is days behind: then what was
+    received since its receipt counts, or its own span, whichever is longer.
+    """
+    started_at, start_at = transaction.started_at, transaction.received_at
+    if start_at - started_at <= SKEW_LIMIT:  # nearly always
+        return register
+    return register.replace(since=min(start_at, received_at - (at - started_at) - SKEW_LIMIT))
+
+
 def advance(
     running: RunningTransaction, readings: Sequence[Reading], received_at: datetime
 ) -> MeteredProgress:
@@ -230,7 +244,8 @@ def _advance_one(
         reading.energy_wh, right_time(reading.time, running.skew_s), received_at,
         reading.resolution_wh,
     )  # fmt: skip
-    earlier = progress.register
+    at = our_time(reading.time, received_at, running.transaction, running.skew_s)
+    earlier = bounded(progress.register, running.transaction, at, received_at)
     register, outcome = observe(earlier, value, running.rated_power_w)
     if outcome not in _COUNTED:
         progress = progress.replace(register=register, facts=facts)
@@ -240,7 +255,6 @@ def _advance_one(
     grown_wh = exact_wh - earlier.exact_wh
     if reading.power_w is None and span_s:
         facts = facts._replace(power_w=as_int4(int(grown_wh * _HOUR_S / span_s)))
-    at = our_time(reading.time, received_at, running.transaction, running.skew_s)
     parked_since = progress.parked_since
     is_parked = False
     if parked_since is not None and at > parked_since:  # else what flowed before came late

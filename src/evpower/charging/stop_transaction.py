@@ -14,7 +14,7 @@ from evpower.charging.model import StationTransaction
 from evpower.charging.our_time import our_time, right_time
 from evpower.charging.register import FinalEnergy, MeterPoint, at_end, finish, point
 from evpower.charging.rules import DEFAULT_RULES, Rules
-from evpower.charging.running import RunningTransaction, advance
+from evpower.charging.running import RunningTransaction, advance, bounded
 from evpower.charging.settle import End, bill_again, quarantine, settle
 from evpower.charging.steps import end_steps
 from evpower.foundation.db import Connection
@@ -105,7 +105,7 @@ async def _end(
     end = End(
         final.energy_wh,
         at,
-        _reason(running, event, final.energy_wh),
+        _reason(running, event, final.energy_wh, at),
         final.is_estimated,
         final.flaw,
         is_timed=event.time.at is not None,
@@ -129,7 +129,9 @@ def _final(running: RunningTransaction, event: StationStop) -> FinalEnergy:
     if closing is not None and closing.energy_wh is not None:
         time = right_time(closing.time, running.skew_s)
         end = point(closing.energy_wh, time, event.received_at, closing.resolution_wh)
-    return finish(running.progress.register, stop, end, running.rated_power_w)
+    at = our_time(event.time, event.received_at, running.transaction, running.skew_s)
+    register = bounded(running.progress.register, running.transaction, at, event.received_at)
+    return finish(register, stop, end, running.rated_power_w)
 
 
 def ended_at(running: RunningTransaction, event: StationStop) -> datetime:
@@ -147,7 +149,7 @@ def _last_sample_at(running: RunningTransaction) -> datetime:
     return max(datetime.fromtimestamp(at_s, started_at.tzinfo), started_at)
 
 
-def _reason(running: RunningTransaction, event: StationStop, energy_wh: int) -> str:
+def _reason(running: RunningTransaction, event: StationStop, energy_wh: int, at: datetime) -> str:
     """Returns how the session ended: why its stop was asked for, or what the station says."""
     session = running.session
     word = (event.reason or "local").replace("_", "").replace(" ", "").lower()
@@ -158,7 +160,7 @@ def _reason(running: RunningTransaction, event: StationStop, energy_wh: int) -> 
         return reason
     if stop_reason is not None:
         return stop_reason
-    if energy_wh == 0 and event.received_at - running.transaction.started_at <= _AT_ONCE:
+    if energy_wh == 0 and at - running.transaction.started_at <= _AT_ONCE:
         return "car_took_nothing"
     return reason
 
