@@ -300,3 +300,22 @@ async def test_money_that_is_used_up_by_standing_ends_the_session(site: Charging
     await site.frame()
     assert await site.watch() == ["stop"]
     assert (await site.session(session))["stop_reason"] == "balance_limit"
+
+
+@pytest.mark.parametrize("seconds", [-110, -50, 0, 50])
+async def test_a_car_that_goes_on_without_a_status_is_not_idle_by_any_clock(
+    site: ChargingPlace, seconds: int
+) -> None:
+    """The session is placed on our clock; so is what was measured before the car stood."""
+    off = timedelta(seconds=seconds)
+    await site.price_document({**IDLE, "parking_grace_minutes": 0})
+    session = await site.start(await site.driver())
+    site.later(0.1)
+    transaction = await site.begin(session, time=site.now + off)
+    site.later(2)
+    await site.values(transaction, 1_000, time=site.now + off)
+    await site.status("suspended_ev", time=site.now + off)
+    for register_wh in (1_000, 1_250, 1_500, 1_750, 2_000):
+        site.later(0.5)
+        await site.values(transaction, register_wh, time=site.now + off)
+    assert (await parts(site, session))["parking"] == 1.5

@@ -20,7 +20,8 @@ def is_idle(
 ) -> bool:
     """Returns whether a value shows that the car still takes nothing.
 
-    The first value since then may have the energy of the time before.
+    `parked_since` is by the station's clock where its values are. The first value since then may
+    have the energy of the time before.
     """
     if (reading.power_w or 0) > PARKED_BELOW_W:
         return False

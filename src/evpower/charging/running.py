@@ -258,7 +258,8 @@ def _advance_one(
     parked_since = progress.parked_since
     is_parked = False
     if parked_since is not None and at > parked_since:  # else what flowed before came late
-        is_parked = is_idle(earlier, register, reading, span_s, parked_since)
+        moved = at - (value.station_at or value.at)
+        is_parked = is_idle(earlier, register, reading, span_s, parked_since - moved)
         parked_since = parked_since if is_parked else None
         if is_parked and reading.power_w is None:
             facts = facts._replace(power_w=0)
