@@ -1,6 +1,6 @@
 """Where a transaction's register began, if its start did not say so."""
 
-from evpower.charging import store_running as store
+from evpower.charging import store_transactions as store
 from evpower.charging.events import Reading
 from evpower.charging.register import MeterPoint, at_begin
 from evpower.charging.running import RunningTransaction

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final
 
@@ -389,17 +388,3 @@ async def end_estimated(connection: Connection, transaction_id: int, ended_at: d
 def clip(text: str | None) -> str | None:
     """Returns a station's text as the database can store it."""
     return None if text is None else text.replace("\x00", "")[:_MAX_TEXT]
-
-
-async def set_meter_start(
-    connection: Connection, transaction_id: int, meter_start_wh: Decimal
-) -> None:
-    """Stores where a transaction's register began, if its start did not say so."""
-    await connection.execute(
-        """
-        update charging.transactions set meter_start_wh = $2
-         where id = $1 and meter_start_wh is null
-        """,
-        transaction_id,
-        meter_start_wh,
-    )

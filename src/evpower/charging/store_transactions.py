@@ -1,6 +1,7 @@
 """The SQL of transactions, as stations report them."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
@@ -55,6 +56,20 @@ async def insert_transaction(
         start.time.at,
     )
     return transaction_id
+
+
+async def set_meter_start(
+    connection: Connection, transaction_id: int, meter_start_wh: Decimal
+) -> None:
+    """Stores where a transaction's register began, if its start did not say so."""
+    await connection.execute(
+        """
+        update charging.transactions set meter_start_wh = $2
+         where id = $1 and meter_start_wh is null
+        """,
+        transaction_id,
+        meter_start_wh,
+    )
 
 
 async def set_start_shift(connection: Connection, transaction_id: int, shift_s: int) -> None:
