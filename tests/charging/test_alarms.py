@@ -140,6 +140,26 @@ async def test_a_bill_of_growth_that_was_due(place: ChargingPlace) -> None:
     assert (str(session), "rebill") in await overdue(place)
 
 
+@pytest.mark.parametrize("rule", ["stop", "step"])
+async def test_what_the_watch_can_not_do_is_reported(place: ChargingPlace, rule: str) -> None:
+    session, transaction = await place.charging(await place.driver(), energy_wh=10_000)
+    place.later(5)
+    await place.values(transaction, 5_000)
+    if rule == "step":
+        await place.ask_to_stop(session)
+        await place.values(transaction, 5_100)
+    place.now = (await place.progress(transaction))[f"{rule}_due_at"]
+    await place.frame()
+    place.later(10)
+    await place.frame()
+    assert await overdue(place) == []
+    place.later(0.1)
+    await place.frame()
+    assert await overdue(place) == [(str(session), rule)]
+    await place.watch()
+    assert await overdue(place) == []
+
+
 async def test_what_goes_by_the_rules_is_none(site: Site) -> None:
     client = await site.driver()
     await site.started(client)

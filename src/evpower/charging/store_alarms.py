@@ -29,7 +29,7 @@ class OverdueSession:
     station_id: str
     connector_id: int
     state: str
-    rule: Literal["start", "close", "silent", "rebill", "too_long"]
+    rule: Literal["start", "close", "stop", "step", "silent", "rebill", "too_long"]
 
 
 async def recent_ends(
@@ -69,6 +69,8 @@ async def past_rules(
                  case when s.state in ('requested', 'starting') then
                         case when s.start_window_ends_at < $1 then 'start' end
                       when p.close_due_at < $1 then 'close'
+                      when s.state = 'charging' and p.stop_due_at < $1 then 'stop'
+                      when p.step_due_at < $1 then 'step'
                       when greatest(o.last_frame_at, t.received_at, p.last_value_at) < $2
                         then 'silent'
                       when t.received_at < $3 then 'too_long' end as rule
