@@ -198,6 +198,23 @@ async def test_a_station_that_is_away_is_sent_no_draft(place: ChargingPlace) -> 
     assert (await place.progress(transaction))["stop_due_at"] > place.now
 
 
+@pytest.mark.parametrize("part", ["draft_stop", "rehearse", "write_draft"])
+async def test_a_draft_that_fails_leaves_the_stop_to_the_watch(
+    place: ChargingPlace, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    async def fail(connection: Connection, *_: object, **__: object) -> None:
+        await connection.execute("select 1 / 0")
+
+    monkeypatch.setattr(watch, part, fail)
+    session, transaction, due = await at_its_limit(place)
+    place.now -= timedelta(milliseconds=20)
+    current = Round()
+    await Watch(place.db, LocalBus(), lambda: place.now, place.rules).run_once(current)
+    assert await place.value("stop_requested_at", session) == due.at
+    assert await place.steps(transaction) == [("remote_stop", None)]
+    assert current.error == ""
+
+
 async def _due_in(place: ChargingPlace, transaction: int, ms: int) -> None:
     """Let its limit be reached so soon, by the real clock."""
     await place.owner.execute(

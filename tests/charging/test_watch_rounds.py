@@ -14,7 +14,8 @@ from evpower.charging.store_ends import Due, DueKind
 from evpower.charging.watch import Watch
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Database
-from evpower.foundation.loops import Record, Round
+from evpower.foundation.errors import Unavailable
+from evpower.foundation.loops import Pause, Record, Round
 from tests.charging.place import NOON
 
 FEW = 30  # readings of the clock, where a watch that does not wait makes hundreds
@@ -182,3 +183,96 @@ async def test_a_clock_that_is_set_back_holds_no_stop_up(
     async with asyncio.timeout(5):
         await script.watch().run_once(Round())
     assert asked_at == [NOON + timedelta(seconds=0.01)]
+
+
+async def test_one_that_fails_holds_no_other_up(script: Script) -> None:
+    script.add(1)
+    script.add(2, seconds=0.5)
+    script.errors[1] = AssertionError()
+
+    async def until_the_next(_: Due) -> None:
+        script.later(0.5)
+
+    script.work = until_the_next
+    current = Round()
+    await script.watch().run_once(current)
+    assert script.done == [(1, 0), (2, 0.5)]
+    assert current.error == "AssertionError"
+
+
+async def test_one_that_fails_is_tried_again_after_a_back_off_of_its_own(script: Script) -> None:
+    script.add(1)
+    script.errors[1] = AssertionError()
+    watched = script.watch()
+    for _ in range(100):
+        await watched.run_once(Round())
+        script.later(1)
+    assert script.done == [(1, at) for at in (0, 1, 3, 7, 15, 31, 61, 91)]
+    del script.errors[1]
+    script.later(30)
+    await watched.run_once(Round())
+    script.add(1)
+    script.errors[1] = AssertionError()
+    script.done.clear()
+    for _ in range(3):
+        script.later(1)
+        await watched.run_once(Round())
+    assert [at - script.done[0][1] for _, at in script.done] == [0, 1]
+
+
+async def test_a_database_that_is_busy_is_asked_again_each_second(script: Script) -> None:
+    script.add(1)
+    script.errors[1] = Unavailable("database_busy", "the database is busy", retry_after_s=1)
+    watched = script.watch()
+    for _ in range(5):
+        await watched.run_once(current := Round())
+        assert current.error == "database_busy"
+        script.later(1)
+    assert [at for _, at in script.done] == [0, 1, 2, 3, 4]
+
+
+async def test_a_clock_that_is_set_back_makes_no_back_off_longer(script: Script) -> None:
+    script.add(1, seconds=-3_600)
+    script.errors[1] = AssertionError()
+    watched = script.watch()
+    await watched.run_once(Round())
+    script.later(-600)
+    await watched.run_once(Round())
+    assert len(script.done) == 2
+
+
+async def test_as_many_that_fail_as_a_look_lists_leave_room_for_others(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "BATCH", 2)
+    for number in (1, 2, 3):
+        script.add(number)
+        script.errors[number] = AssertionError()
+    script.add(4)
+    watched = script.watch()
+    pause = await watched.run_once(Round())
+    assert sorted(number for number, _ in script.done) == [1, 2, 3, 4]
+    assert pause == Pause(1)
+
+
+async def test_one_under_way_is_not_begun_again(script: Script) -> None:
+    script.add(1)
+    script.add(2)
+    looked = asyncio.Event()
+
+    async def look() -> None:
+        if script.looks == 3:
+            looked.set()
+
+    async def take_long(due: Due) -> None:
+        if due.id == 1:
+            await looked.wait()
+        else:
+            script.later(2)
+            if script.looks < 3:
+                script.add(script.looks + 2)
+
+    script.look, script.work = look, take_long
+    async with asyncio.timeout(5):
+        await script.watch().run_once(Round())
+    assert [number for number, _ in script.done] == [1, 2, 3, 4]

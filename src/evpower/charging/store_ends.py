@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 from evpower.foundation.db import Connection, fetch_one
@@ -151,6 +151,7 @@ async def connector_status(connection: Connection, station_id: str, connector: i
 
 
 DueKind = Literal["rebill", "close", "silent", "stop", "idle", "step", "lost"]
+DueKey: TypeAlias = tuple[int, DueKind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,11 @@ class Due:
     station_id: str
     kind: DueKind
     at: datetime
+
+    @property
+    def key(self) -> DueKey:
+        """Which transaction, and what is due of it."""
+        return self.id, self.kind
 
 
 _NAMED: Final = "select * from charging.transactions where id = $7"

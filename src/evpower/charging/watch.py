@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -26,12 +26,14 @@ from evpower.charging.request_stop import StopRequest, request_stop
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.running import RunningTransaction
 from evpower.charging.steps import ACTOR, follow_up
-from evpower.charging.store_ends import Due, DueKind
+from evpower.charging.store_ends import Due, DueKey, DueKind
+from evpower.foundation.backoff import Backoff
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock
-from evpower.foundation.db import Connection, Database
+from evpower.foundation.db import LOST, Connection, Database
+from evpower.foundation.errors import Unavailable
 from evpower.foundation.failpoints import Failpoint, hit
-from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
+from evpower.foundation.loops import AT_ONCE, FAILURES, Loop, Pause, Round
 from evpower.stations import Station
 
 BATCH: Final = 100
@@ -43,6 +45,8 @@ log: Final = structlog.get_logger()
 DRAFTED_BEFORE: Final = timedelta(milliseconds=50)  # the moment of a stop
 _MOST_REHEARSED: Final = 1_000
 _PERIODS_AHEAD: Final = 1.5  # a look sees these; the next one is begun after one
+_BACKOFF: Final = Backoff(1.0, 30.0)  # of each thing that fails
+_LOOP: Final = "charging_watch"
 _AGAIN_AFTER: Final = timedelta(seconds=10)  # while a station is away, an end is looked at so often
 
 
@@ -53,8 +57,9 @@ async def find_due(
     transaction_id: int | None = None,
     *,
     ahead: timedelta = timedelta(0),
+    limit: int | None = None,
 ) -> list[Due]:
-    """Returns what is due, at most `BATCH`; or only of this transaction.
+    """Returns what is due, at most `limit` (`BATCH`); or only of this transaction.
 
     `ahead`: also what will be due so soon.
     """
@@ -66,7 +71,7 @@ async def find_due(
         lost_before=now - rules.notify_lost_after,
         idle_for=IDLE_FOR,
         transaction_id=transaction_id,
-        limit=BATCH,
+        limit=BATCH if limit is None else limit,
     )
 
 
@@ -165,14 +170,22 @@ def watch_loop(
 ) -> Loop:
     """Returns the loop that does what is due of running transactions, each at its time."""
     watch = Watch(db, bus, clock, rules, poll_s=poll_s)
-    return Loop("charging_watch", watch.run_once, period_s=poll_s)
+    return Loop(_LOOP, watch.run_once, period_s=poll_s)
+
+
+class _Retry(NamedTuple):
+    """A thing that failed: it is left alone between two moments."""
+
+    failures: int  # in a row
+    since: datetime
+    until: datetime
 
 
 class Watch:
     """Looks ahead, and does each thing at its moment; the rows alone are its memory.
 
     A look takes a while, so the next one is begun while what is known goes on at its moments. A
-    limit's stop is drafted shortly before its own.
+    limit's stop is drafted shortly before its own. A thing that fails has a back-off of its own.
     """
 
     def __init__(
@@ -188,12 +201,15 @@ class Watch:
         self._has_more = False
         self._places = asyncio.Semaphore(AT_A_TIME)
         self._rehearsed: set[int] = set()  # backends, by their ids
-        self._handled: set[tuple[int, DueKind]] = set()  # since the last look was begun
+        self._handled: set[DueKey] = set()  # since the last look was begun
+        self._under_way: set[DueKey] = set()
+        self._retries: dict[DueKey, _Retry] = {}
 
     async def run_once(self, current: Round) -> Pause | None:
         """Does what is due, and returns until when nothing is.
 
-        One that fails does not keep the others from it: its error is raised at the end.
+        One that fails does not keep the others from it: its error is recorded, and it is tried
+        again after its back-off. Raises only the error of a look.
         """
         errors: list[BaseException] = []
         look: asyncio.Task[None] | None = None
@@ -218,6 +234,7 @@ class Watch:
         finally:
             for task in tasks:  # the round itself is cancelled
                 task.cancel()
+            self._under_way.clear()
         if errors:
             raise errors[0]
         if self._has_more and not self._coming:
@@ -233,20 +250,33 @@ class Watch:
 
     async def _look(self, now: datetime, current: Round) -> None:
         self._handled.clear()
+        limit = BATCH + len(self._retries)  # however many fail, others have their places
         async with self._db.connection() as connection:
-            coming = await find_due(
-                connection, now, self._rules, ahead=self._period * _PERIODS_AHEAD
+            listed = await find_due(
+                connection, now, self._rules, ahead=self._period * _PERIODS_AHEAD, limit=limit
             )
-        self._has_more = len(coming) >= BATCH
-        self._coming = [due for due in coming if (due.id, due.kind) not in self._handled]
+        self._has_more = len(listed) >= limit
+        if not self._has_more:  # what is not due any more can't fail
+            keys = {due.key for due in listed}
+            self._retries = {key: self._retries[key] for key in self._retries.keys() & keys}
+        self._coming = [due for due in listed if self._may_begin(due)]
         self._looked_at = now
         current.progress()
+
+    def _may_begin(self, due: Due) -> bool:
+        """Returns whether it was not begun meanwhile, and does not wait after a failure."""
+        if due.key in self._handled or due.key in self._under_way:
+            return False
+        retry = self._retries.get(due.key)
+        return retry is None or not retry.since <= self._clock() < retry.until
 
     def _due(self, now: datetime) -> list[Due]:
         """Returns what begins now, and forgets it."""
         items = [due for due in self._coming if _begins_at(due) <= now]
         self._coming = [due for due in self._coming if _begins_at(due) > now]
-        self._handled |= {(due.id, due.kind) for due in items}
+        keys = {due.key for due in items}
+        self._handled |= keys
+        self._under_way |= keys
         return items
 
     def _wait_s(self, now: datetime, *, is_looking: bool) -> float | None:
@@ -267,12 +297,36 @@ class Watch:
                 return
             try:
                 changes = await self._changes(due)
-            except Exception:
-                log.warning("transaction_watch_failed", transaction=due.id, due=due.kind)
-                raise
-            hit(Failpoint.STEP_COMMITTED)
-            changes.publish(self._bus)
+                hit(Failpoint.STEP_COMMITTED)
+                changes.publish(self._bus)
+            except Exception as error:  # noqa: BLE001 - recorded, and the others go on
+                self._fail(due, error, current)
+            else:
+                self._retries.pop(due.key, None)
+            finally:
+                self._under_way.discard(due.key)
             current.progress()
+
+    def _fail(self, due: Due, error: Exception, current: Round) -> None:
+        """Records that one failed. A database that is busy or away is no fault of its own."""
+        now, last = self._clock(), self._retries.get(due.key)
+        failures = 0 if last is None else last.failures
+        if isinstance(error, Unavailable):
+            code, pause = error.code, self._period / 2  # until the next look
+            log.warning("transaction_watch_delayed", transaction=due.id, due=due.kind, code=code)
+        else:
+            code, failures = type(error).__name__, failures + 1
+            pause = timedelta(seconds=_BACKOFF.pause_s(failures))
+            log.error(
+                "transaction_watch_failed",
+                transaction=due.id,
+                due=due.kind,
+                failures=failures,
+                exc_info=error if failures == 1 else None,
+            )
+        self._retries[due.key] = _Retry(failures, now, now + pause)
+        FAILURES.labels(_LOOP, code).inc()
+        current.failed(code)
 
     async def _changes(self, due: Due) -> Changes:
         """Does what is due at its moment, by its draft if there is one; returns what it changed."""
@@ -282,25 +336,50 @@ class Watch:
             if early > timedelta(0):
                 await asyncio.sleep(early.total_seconds())
             now = max(self._clock(), due.at)  # a timer may fire a fraction of a millisecond early
-            if draft is not None:
-                with suppress(OutdatedDraft):
-                    async with connection.transaction():
-                        return await write_draft(connection, draft, now=now, rules=self._rules)
+            changes = None if draft is None else await self._write(connection, draft, now)
+            if changes is not None:
+                return changes
             async with connection.transaction():
                 return await watch_transaction(connection, due, now=now, rules=self._rules)
 
+    async def _write(
+        self, connection: Connection, draft: StopDraft, now: datetime
+    ) -> Changes | None:
+        """Returns what a draft changed; None: nothing, whatever kept it from being written."""
+        try:
+            async with connection.transaction():
+                return await write_draft(connection, draft, now=now, rules=self._rules)
+        except OutdatedDraft:
+            return None
+        except LOST:
+            raise
+        except Exception:
+            log.exception("stop_draft_failed", transaction=draft.running.transaction.id)
+            return None
+
     async def _draft(self, connection: Connection, due: Due) -> StopDraft | None:
-        """Returns the draft of a stop, rehearsed where the connection never wrote one."""
-        draft = await draft_stop(connection, due, self._rules)
+        """Returns the draft of a stop; None: it goes without, also where drafting fails."""
+        try:
+            draft = await draft_stop(connection, due, self._rules)
+            if draft is not None and due.at > self._clock():
+                await self._rehearse(connection, draft, due)
+        except LOST:
+            raise
+        except Exception:
+            log.exception("stop_draft_failed", transaction=due.id)
+            return None
+        return draft
+
+    async def _rehearse(self, connection: Connection, draft: StopDraft, due: Due) -> None:
+        """Rehearses a draft where the connection never wrote one."""
         backend = connection.get_server_pid()
-        if draft is None or backend in self._rehearsed or due.at <= self._clock():
-            return draft
+        if backend in self._rehearsed:
+            return
         with suppress(OutdatedDraft):
             await rehearse(connection, draft, now=due.at, rules=self._rules)
         if len(self._rehearsed) >= _MOST_REHEARSED:
             self._rehearsed.clear()
         self._rehearsed.add(backend)
-        return draft
 
 
 def _begins_at(due: Due) -> datetime:

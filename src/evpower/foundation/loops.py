@@ -31,7 +31,7 @@ OVERDUE: Final = Gauge(
     ("loop",),
 )
 FAILURES: Final = Counter(
-    "evpower_loop_failures_total", "Rounds of a loop that failed", ("loop", "code")
+    "evpower_loop_failures_total", "Rounds of a loop that failed, or parts of one", ("loop", "code")
 )
 
 
