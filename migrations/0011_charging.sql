@@ -434,6 +434,7 @@ create table charging.clocks (
   station_id text primary key references stations.stations,
   stamp timestamptz not null,                          -- of the newest meter value or status that says something,
   received_at timestamptz not null,                    -- and when it came
+  is_status boolean not null default false,
   skew_s int                                           -- ours less the station's; null: not known
 );
 grant select, insert, update, delete on charging.clocks to evpower_app;

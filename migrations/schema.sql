@@ -2679,6 +2679,7 @@ CREATE TABLE charging.clocks (
     station_id text NOT NULL,
     stamp timestamp with time zone NOT NULL,
     received_at timestamp with time zone NOT NULL,
+    is_status boolean DEFAULT false NOT NULL,
     skew_s integer
 );
 

@@ -149,6 +149,28 @@ class TestStatuses:
             place.later(1)
         assert await skew_s(place) is None
 
+    async def test_edge_13_a_value_close_to_a_status_teaches_nothing(
+        self, place: ChargingPlace
+    ) -> None:
+        """Both waited in a queue for 20 minutes; the status was slow on its way."""
+        _, transaction = await place.charging(await place.driver())
+        stamp = place.now
+        place.later(20)
+        await place.status("charging", time=stamp)
+        place.now += timedelta(seconds=4)
+        await place.values(transaction, 100, time=stamp + timedelta(seconds=8))
+        assert await skew_s(place) is None
+
+    async def test_edge_13_a_value_a_minute_after_a_status_teaches_the_skew(
+        self, place: ChargingPlace
+    ) -> None:
+        off = timedelta(hours=-6)
+        _, transaction = await place.charging(await place.driver())
+        await place.status("charging", time=place.now + off)
+        place.later(1)
+        await place.values(transaction, 100, time=place.now + off)
+        assert await skew_s(place) == 21_600
+
     async def test_a_clock_that_was_set_is_learned_anew(self, place: ChargingPlace) -> None:
         off = timedelta(hours=6)
         for status in ("available", "preparing"):

@@ -14,7 +14,7 @@ from evpower.foundation.db import Connection
 _PERIODIC: Final = frozenset({"Sample.Periodic", "Sample.Clock", ""})
 _PACE_S: Final = 10.0  # by so much may the ways of two frames differ
 _LEAST_S: Final = 5.0  # between two frames that say something,
-_LEAST_STATUS_S: Final = 60.0  # where the later one is a status
+_LEAST_STATUS_S: Final = 60.0  # where either of them is a status
 
 
 async def learn_clock(
@@ -33,7 +33,7 @@ async def learn_clock(
     if stamps:
         skew_s = await _compare(
             connection, event.station_id, max(stamps), event.received_at, running.skew_s,
-            least_s=_LEAST_S,
+            is_status=False,
         )  # fmt: skip
         if skew_s != running.skew_s:
             running = running.replace(skew_s=skew_s)
@@ -67,7 +67,7 @@ async def learn_from_status(connection: Connection, event: StationStatus) -> Non
     skew_s = await store_clocks.skew_of(connection, event.station_id)
     await _compare(
         connection, event.station_id, event.time.at, event.received_at, skew_s,
-        least_s=_LEAST_STATUS_S,
+        is_status=True,
     )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ async def _compare(
     received_at: datetime,
     skew_s: int | None,
     *,
-    least_s: float,
+    is_status: bool,
 ) -> int | None:
     """Returns how far the clock is known to be off now."""
     off = received_at - stamp
@@ -87,5 +87,6 @@ async def _compare(
     if skew_s and abs(off.total_seconds() - skew_s) <= _PACE_S:
         return skew_s  # most frames of a wrong clock have nothing to write
     return await store_clocks.learn_clock(
-        connection, station_id, stamp, received_at, pace_s=_PACE_S, least_s=least_s
-    )
+        connection, station_id, stamp, received_at, is_status=is_status, pace_s=_PACE_S,
+        least_s=_LEAST_S, least_status_s=_LEAST_STATUS_S,
+    )  # fmt: skip
