@@ -158,3 +158,17 @@ async def test_a_boot_before_a_charge_that_waited_was_sent_is_none_after_it(
     await place.begin(None, tag="x" * 8)
     kind = await place.owner.fetchval("select register_kind from charging.meters")
     assert kind == "per_transaction"
+
+
+@pytest.mark.parametrize("is_set_right", [False, True])
+async def test_the_hours_use_up_no_money(place: ChargingPlace, *, is_set_right: bool) -> None:
+    """At 6 som a minute they would be more than is on hold."""
+    session, transaction = await begin_by_card(place, place.now + OFF)
+    await charge(place, transaction, OFF, 3)
+    off = timedelta() if is_set_right else OFF
+    for minute in range(1, 4):
+        place.later(1)
+        await place.values(transaction, 1_500 + 500 * minute, time=place.now + off)
+        await place.watch()
+    assert await place.value("state", session) == "charging"
+    assert (await place.progress(transaction))["cost_minor"] == 3_600
