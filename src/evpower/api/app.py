@@ -10,6 +10,7 @@ from evpower.api import errors, health, limits, openapi
 from evpower.api.deprecation import OldRoutes
 from evpower.api.fast_path import FastPaths
 from evpower.api.gateway import Gateway, GatewayOptions, Identify, Places
+from evpower.api.known_routes import KnownRoutes
 from evpower.api.metrics_guard import MetricsGuard
 from evpower.api.replay import Replay
 from evpower.config import Settings
@@ -85,6 +86,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
     )
     errors.install(app, forms)
     openapi.install(app, version=version, server_url=settings.public_url, forms=forms)
+    app.router.middleware_stack = KnownRoutes(app.router)
     sockets = [module.sockets for module in modules if module.sockets is not None]
     app.state.message_bytes = _message_bytes(sockets)
     app.add_middleware(FastPaths, paths=[path for module in modules for path in module.fast_paths])
