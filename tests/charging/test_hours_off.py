@@ -100,6 +100,26 @@ async def test_a_clock_that_is_set_right_in_mid_session_bills_its_minutes(
     assert await place.bill(session) == ("settled", 2_000, 6 * (4 + values))
 
 
+@pytest.mark.parametrize("off", [OFF, -OFF], ids=["behind", "ahead"])
+async def test_a_clock_set_right_before_the_line_was_lost_bills_by_its_stamps(
+    place: ChargingPlace, off: timedelta
+) -> None:
+    """Its offset is known still: what is queued comes hours after its stamps, which are right."""
+    client = await place.driver(10_000)
+    for _ in range(3):
+        await place.status("preparing", time=place.now + off)
+        place.later(2)
+    session = await place.start(client)
+    transaction = await place.begin(session)
+    began_at = place.now
+    place.later(180)
+    for minute in (2, 4, 6):
+        at = began_at + timedelta(minutes=minute)
+        await place.values(transaction, 500 * minute, time=at)
+    await place.stop(transaction, 5_000, time=began_at + timedelta(minutes=10))
+    assert await place.bill(session) == ("settled", 5_000, 60)
+
+
 async def test_two_live_values_are_enough(place: ChargingPlace) -> None:
     session, transaction = await begin_by_card(place, place.now + OFF)
     await charge(place, transaction, OFF, 2)

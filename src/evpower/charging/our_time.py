@@ -23,8 +23,10 @@ def our_time(
     known to be off. Never before the start, never after it was received.
     """
     started_at = transaction.started_at
-    at = right_time(time, skew_s).at
+    at = right_time(time, skew_s, received_at).at
     earliest = started_at - SKEW_LIMIT
+    if at is not None and time.at is not None and at < earliest <= time.at:
+        at = time.at  # its clock was set right since its offset was learned
     shift = shift_of(transaction, skew_s)
     if at is None or time.at is None or not earliest <= at <= received_at + SKEW_LIMIT:
         at = received_at + shift if shift < -SKEW_LIMIT else received_at
@@ -57,11 +59,20 @@ def shift_of(transaction: StationTransaction, skew_s: int | None) -> timedelta:
     return _NO_TIME
 
 
-def right_time(time: StationTime, skew_s: int | None) -> StationTime:
-    """Returns a stamp as it would be if the station's clock were right."""
+def right_time(
+    time: StationTime, skew_s: int | None, received_at: datetime | None = None
+) -> StationTime:
+    """Returns a stamp as it would be if the station's clock were right.
+
+    `received_at`: a stamp that would be later than its receipt is one of a clock that was set right
+    since its offset was learned, and stays as it is.
+    """
     if time.at is None or skew_s is None or abs(skew_s) <= SKEW_LIMIT.total_seconds():
         return time
     try:
-        return time._replace(at=time.at + timedelta(seconds=skew_s))
+        at = time.at + timedelta(seconds=skew_s)
     except OverflowError:
         return time._replace(at=None)
+    if received_at is not None and time.at <= received_at + SKEW_LIMIT < at:
+        return time
+    return time._replace(at=at)

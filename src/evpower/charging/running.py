@@ -241,7 +241,7 @@ def _advance_one(
     if reading.energy_wh is None:
         return progress.replace(facts=facts), StoredValue(reading)
     value = point(
-        reading.energy_wh, right_time(reading.time, running.skew_s), received_at,
+        reading.energy_wh, right_time(reading.time, running.skew_s, received_at), received_at,
         reading.resolution_wh,
     )  # fmt: skip
     at = our_time(reading.time, received_at, running.transaction, running.skew_s)

@@ -124,10 +124,10 @@ def _final(running: RunningTransaction, event: StationStop) -> FinalEnergy:
     closing = at_end(event.readings)
     stop = end = None
     if event.meter_wh is not None:
-        time = right_time(event.time, running.skew_s)
+        time = right_time(event.time, running.skew_s, event.received_at)
         stop = point(event.meter_wh, time, event.received_at, Decimal(1))
     if closing is not None and closing.energy_wh is not None:
-        time = right_time(closing.time, running.skew_s)
+        time = right_time(closing.time, running.skew_s, event.received_at)
         end = point(closing.energy_wh, time, event.received_at, closing.resolution_wh)
     at = our_time(event.time, event.received_at, running.transaction, running.skew_s)
     register = bounded(running.progress.register, running.transaction, at, event.received_at)
