@@ -34,15 +34,18 @@ class KnownRoutes:
                 scope.update({"router": self._router, "route": route}, **child)
                 await route.handle(scope, receive, send)
                 return
-        try:
-            await self._search(scope, receive, send)
-        finally:
-            if route is None and getattr(scope.get("route"), "path", None) == scope["path"]:
-                self._remember(key, scope, self._router.routes)
+        await self._search(scope, receive, send)
+        served = scope.get("route")
+        if (
+            route is None
+            and getattr(served, "path", None) == scope["path"]
+            and scope["method"] in (getattr(served, "methods", None) or ())
+        ):
+            self._remember(key, scope, self._router.routes)
 
     def _remember(self, key: tuple[str, str], scope: Scope, routes: Sequence[BaseRoute]) -> None:
-        served = {name: scope[name] for name in ("type", "method", "path", "root_path")}
-        served["raw_path"] = scope.get("raw_path")
+        served = {name: scope[name] for name in ("type", "method", "path")}
+        served |= {"root_path": scope.get("root_path", ""), "raw_path": scope.get("raw_path")}
         first = next((r for r in routes if r.matches(dict(served))[0] is Match.FULL), None)
         if first is not None and len(self._known) < _MOST:
             self._known[key] = first
