@@ -112,6 +112,13 @@ def test_a_webhook_in_clear_is_for_development() -> None:
     assert "EVPOWER_ALERT_WEBHOOK_URL is not https" in problem
 
 
+@pytest.mark.parametrize("name", ["clock_file", "failpoint_file"])
+def test_what_is_for_tests_is_refused_in_production(name: str) -> None:
+    assert all_problems(settings(env="development", **{name: "a-file"})) == []
+    [problem] = all_problems(settings(env="production", **{name: "a-file"}))
+    assert f"EVPOWER_{name.upper()} is set" in problem
+
+
 def test_a_key_in_the_wrong_place_is_not_quoted() -> None:
     key = legacy_key("service_role")
     assert key not in " ".join(all_problems(settings(supabase_publishable_key=key)))

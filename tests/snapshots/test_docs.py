@@ -17,7 +17,7 @@ TOP = ("README.md", "README.ru.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY
 DOCUMENTS = [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").rglob("*.md"))]
 SOURCE = ROOT / "src" / "evpower"
 CHECKOUT = "(?:src|tests|bench|migrations|supabase|docs|requirements)"
-DEVELOPMENT_ONLY = {"sandbox_url", "sandbox_secret", "failpoint_file"}
+DEVELOPMENT_ONLY = {"sandbox_url", "sandbox_secret", "failpoint_file", "clock_file"}
 # A text in the runbook: words, and none of a command, a query or another system's error.
 QUOTED = re.compile(
     r"(?!(?:evpower|select|update|insert|delete|alter|create|supabase|make|docker) )"

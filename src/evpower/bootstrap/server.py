@@ -20,7 +20,7 @@ from evpower import __version__, realtime
 from evpower.api import ConnectionBounds, HttpProtocol, WaitingLimit, create_app
 from evpower.bootstrap.modules import Assembled, assemble
 from evpower.config import Settings
-from evpower.foundation import failpoints, logging, loop_rounds
+from evpower.foundation import clock, failpoints, logging, loop_rounds
 from evpower.foundation.addresses import parse_networks
 from evpower.foundation.bus import Bus
 from evpower.foundation.bus.nats_bus import NatsBus
@@ -144,6 +144,8 @@ def serve(settings: Settings, role: Role) -> int:
     gc.set_threshold(*_COLLECT_AFTER)
     if settings.failpoint_file and settings.env == "development":
         failpoints.watch(Path(settings.failpoint_file))
+    if settings.clock_file and settings.env == "development":
+        clock.move_by(Path(settings.clock_file))
     _exit_cleanly(server)
     server.run(sockets=listeners)
     return 0 if server.started else 1

@@ -232,6 +232,9 @@ def _unsafe(settings: Settings) -> list[str]:
         )
     if settings.sandbox_url or settings.sandbox_secret.get_secret_value():
         texts.append("EVPOWER_SANDBOX_* is set: the sandbox bank makes money out of nothing")
+    for name, value in (("CLOCK", settings.clock_file), ("FAILPOINT", settings.failpoint_file)):
+        if value:
+            texts.append(f"EVPOWER_{name}_FILE is set: it is for tests, leave it out")
     if "*" in settings.cors_origins:
         texts.append("EVPOWER_CORS_ORIGINS is *: name the web apps that may call")
     return texts

@@ -154,6 +154,7 @@ class Settings(BaseSettings):
     check_pause_s: float = Field(default=0.2, ge=0)
 
     failpoint_file: str = ""  # development only: names the failpoints (foundation/failpoints.py)
+    clock_file: str = ""  # tests only: by how many seconds the clock is moved (foundation/clock.py)
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = True

@@ -1,8 +1,10 @@
 """Time as an argument: a Clock returns aware UTC. Texts are parsed to times only here."""
 
+import os
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from pathlib import Path
 from typing import Final
 
 Clock = Callable[[], datetime]
@@ -19,8 +21,42 @@ _NO_TIME: Final = "is no ISO 8601 time of the years 1 to 9999"
 
 
 def utc_now() -> datetime:
-    """The real clock."""
-    return datetime.now(UTC)
+    """The real clock; in a process of a test what `move_by` says later or earlier."""
+    now = datetime.now(UTC)
+    return now if _mover is None else now + _mover.by()
+
+
+def move_by(path: Path) -> None:
+    """Moves this process's clock by the seconds in a file, as they are at each moment.
+
+    For tests alone. Monotonic clocks, the database's own and the tokens of others stay as they are.
+    A file that is not there moves nothing. To change it, put another file in its place.
+    """
+    global _mover  # noqa: PLW0603 - one clock a process
+    _mover = _Mover(path)
+
+
+class _Mover:
+    """The seconds in a file, read anew when another file stands there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int] | None = None
+        self._by = timedelta(0)
+
+    def by(self) -> timedelta:
+        """Returns by how much the clock is moved."""
+        try:
+            stands = os.stat(self._path)  # noqa: PTH116 - at each look at the clock
+        except FileNotFoundError:
+            return timedelta(0)
+        if (stands.st_ino, stands.st_mtime_ns) != self._seen:
+            self._seen = stands.st_ino, stands.st_mtime_ns
+            self._by = timedelta(seconds=float(self._path.read_text()))
+        return self._by
+
+
+_mover: _Mover | None = None
 
 
 def to_z(at: datetime) -> str:
