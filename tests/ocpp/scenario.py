@@ -6,7 +6,8 @@ import contextlib
 import itertools
 import json
 import socket as sockets
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -113,7 +114,7 @@ class Central:
         user: str | bytes = "EVP-001",
         password: str | bytes | None = None,
         **how: Any,
-    ) -> AsyncIterator[Station]:
+    ) -> AsyncGenerator[Station]:
         """A socket of a station; without a password there is no Authorization header."""
         headers = dict(how.pop("headers", {}))
         if password is not None:
@@ -168,13 +169,17 @@ async def running(
     times: Times | None = None,
     bus: LocalBus | None = None,
     clock: Any = None,
+    now_s: Callable[[], float] = time.monotonic,
     **settings: Any,
-) -> AsyncIterator[Central]:
-    """`clock`: a clock that the test turns, in place of the real time and what was added."""
+) -> AsyncGenerator[Central]:
+    """`clock`: a clock that the test turns, in place of the real time and what was added.
+
+    `now_s`: the time of the limits of handshakes.
+    """
     config = Settings(_env_file=None, env="development", **settings)  # pyright: ignore[reportCallIssue]
     bus, clock = bus or LocalBus(), clock or Clock()
     shared = Shared(db, HttpClient(), bus, clock)
-    parts = build(config, shared, times or Times(silent_s=3600, ping_s=3600))
+    parts = build(config, shared, times or Times(silent_s=3600, ping_s=3600), now_s=now_s)
     module = ocpp.module(config, shared, parts=parts)
     app = create_app([module], db, _NEVER, config, version="0")
     async with _serving(app) as (server, port):
@@ -189,7 +194,7 @@ class _Protocol(SocketProtocol):
 
 
 @contextlib.asynccontextmanager
-async def _serving(app: Any) -> AsyncIterator[tuple[uvicorn.Server, int]]:
+async def _serving(app: Any) -> AsyncGenerator[tuple[uvicorn.Server, int]]:
     listening = sockets.socket()
     listening.bind(("127.0.0.1", 0))
     port = listening.getsockname()[1]

@@ -5,13 +5,14 @@ import contextlib
 import statistics
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from evpower.foundation.db import Connection, Database
+from tests.api.scenario import Turning
 from tests.ocpp.scenario import Central, basic, running
 from tests.waiting import until
 
@@ -20,11 +21,15 @@ ATTACKER, CARRIER = "203.0.113.7", "198.51.100.1"
 
 
 @pytest.fixture
-async def central(db: Database, owner: Connection) -> AsyncIterator[Central]:
-    """Behind a proxy, so that each handshake may come from another address."""
+async def central(db: Database, owner: Connection) -> AsyncGenerator[Central]:
+    """Behind a proxy, so that each handshake may come from another address.
+
+    The time of the limits stands still: however long the handshakes take, no budget fills again.
+    """
     async with running(
-        db, owner, trusted_proxies="127.0.0.1", rate_refused_stations_per_minute=BUDGET
-    ) as central:
+        db, owner, now_s=Turning(), trusted_proxies="127.0.0.1",
+        rate_refused_stations_per_minute=BUDGET,
+    ) as central:  # fmt: skip
         yield central
 
 
@@ -207,7 +212,7 @@ async def _seconds(central: Central, password: str | None, address: str = CARRIE
 
 
 @contextlib.asynccontextmanager
-async def _flood(central: Central) -> AsyncIterator[None]:
+async def _flood(central: Central) -> AsyncGenerator[None]:
     """Handshakes of one address, eight at a time, each with another name and password."""
 
     async def strangers(lane: int) -> None:

@@ -1,6 +1,7 @@
 """The module of the stations' sockets: where they connect, and the jobs behind them."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -57,8 +58,14 @@ class Times:
     old_socket_s: float = OLD_SOCKET_S
 
 
-def build(settings: Settings, shared: Shared, times: Times | None = None) -> Parts:
-    """Returns the parts; nothing runs yet."""
+def build(
+    settings: Settings,
+    shared: Shared,
+    times: Times | None = None,
+    *,
+    now_s: Callable[[], float] = time.monotonic,
+) -> Parts:
+    """Returns the parts; nothing runs yet. `now_s`: the time of the limits of handshakes."""
     times = times or Times()
     rules = charging.configured_rules(settings)
     log, deviations = FrameLog(shared.db), Deviations(shared.db)
@@ -76,7 +83,7 @@ def build(settings: Settings, shared: Shared, times: Times | None = None) -> Par
     forwarder = Forwarder(shared, sockets, log, ended)
     unknown = UnknownNames(shared.db)
     admissions = Admissions(
-        shared.db, unknown, shared.clock, time.monotonic,
+        shared.db, unknown, shared.clock, now_s,
         refused_per_minute=settings.rate_refused_stations_per_minute,
     )  # fmt: skip
     endpoint = StationSockets(
