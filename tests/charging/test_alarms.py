@@ -90,6 +90,8 @@ async def overdue(place: ChargingPlace) -> list[tuple[str, str]]:
 async def charging(place: ChargingPlace) -> UUID:
     session = await place.start(await place.driver())
     await place.begin(session)
+    await place.watch()
+    await place.owner.execute("update charging.progress set stop_due_at = null")
     return session
 
 
@@ -157,6 +159,61 @@ async def test_what_the_watch_can_not_do_is_reported(place: ChargingPlace, rule:
     await place.frame()
     assert await overdue(place) == [(str(session), rule)]
     await place.watch()
+    assert await overdue(place) == []
+
+
+async def test_a_first_stop_at_a_limit_that_never_succeeds(place: ChargingPlace) -> None:
+    """A session's first look predicts its stop: without it nothing is due of the session."""
+    session = await place.start(await place.driver(), energy_wh=10_000)
+    await place.begin(session)
+    place.later(10)
+    await place.frame()
+    assert await overdue(place) == []
+    place.later(0.1)
+    await place.frame()
+    assert await overdue(place) == [(str(session), "stop")]
+    await place.watch()
+    assert await overdue(place) == []
+
+
+async def test_a_person_s_stop_before_the_first_look_is_none(place: ChargingPlace) -> None:
+    session = await place.start(await place.driver())
+    await place.begin(session)
+    await place.ask_to_stop(session)
+    await place.owner.execute(
+        "update charging.progress set close_due_at = null, close_reason = null, step_due_at = null"
+    )
+    place.later(11)
+    await place.frame()
+    assert await overdue(place) == []
+
+
+async def test_a_stop_without_energy_that_never_succeeds(place: ChargingPlace) -> None:
+    session, transaction = await place.charging(await place.driver())
+    place.later(5)
+    await place.values(transaction, 500)
+    for minutes in (59, 2):
+        place.later(minutes)
+        await place.values(transaction, 500, power_w=0)
+    for minutes in (5, 5):
+        place.later(minutes)
+        await place.values(transaction, 500, power_w=0)
+        assert await overdue(place) == []
+    place.later(0.1)
+    await place.frame()
+    assert await overdue(place) == [(str(session), "idle")]
+    assert await place.watch() == ["idle"]
+    assert await overdue(place) == []
+
+
+async def test_a_car_that_pauses_for_hours_is_none(place: ChargingPlace) -> None:
+    _, transaction = await place.charging(await place.driver())
+    place.later(5)
+    await place.values(transaction, 500)
+    await place.status("suspended_ev")
+    for _ in range(3):
+        place.later(45)
+        await place.values(transaction, 500, power_w=0)
     assert await overdue(place) == []
 
 

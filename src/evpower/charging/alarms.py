@@ -6,6 +6,7 @@ from typing import Any, Final
 from evpower import alerts
 from evpower.charging import metrics, store_alarms
 from evpower.charging.rules import Rules
+from evpower.charging.watch import IDLE_FOR
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import Loop, Round, every
@@ -59,6 +60,7 @@ async def watch_overdue(connection: Connection, now: datetime, rules: Rules) -> 
         due_before=now - _OVERDUE,
         silent_before=now - rules.close_after_no_frame - _OVERDUE,
         begun_before=now - LONGEST,
+        idle_for=IDLE_FOR,
     )
     causes: dict[str, dict[str, Any]] = {
         str(session.id): {

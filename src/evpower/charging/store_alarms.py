@@ -29,7 +29,7 @@ class OverdueSession:
     station_id: str
     connector_id: int
     state: str
-    rule: Literal["start", "close", "stop", "step", "silent", "rebill", "too_long"]
+    rule: Literal["start", "close", "stop", "idle", "step", "silent", "rebill", "too_long"]
 
 
 async def recent_ends(
@@ -59,9 +59,17 @@ async def recent_ends(
 
 
 async def past_rules(
-    connection: Connection, *, due_before: datetime, silent_before: datetime, begun_before: datetime
+    connection: Connection,
+    *,
+    due_before: datetime,
+    silent_before: datetime,
+    begun_before: datetime,
+    idle_for: timedelta,
 ) -> list[OverdueSession]:
-    """Returns the open sessions that a rule should have ended by then, the oldest first."""
+    """Returns the open sessions that a rule should have ended by then, the oldest first.
+
+    One without a register was never looked at: its first look predicts its stop.
+    """
     rows = await connection.fetch(
         f"""
         select {columns(OverdueSession)} from (
@@ -69,7 +77,15 @@ async def past_rules(
                  case when s.state in ('requested', 'starting') then
                         case when s.start_window_ends_at < $1 then 'start' end
                       when p.close_due_at < $1 then 'close'
-                      when s.state = 'charging' and p.stop_due_at < $1 then 'stop'
+                      when s.state = 'charging' and (p.stop_due_at < $1
+                           or p.register is null and t.received_at < $1) then 'stop'
+                      when s.state = 'charging' and p.parked_since is null
+                           and p.last_value_at >= coalesce(p.flowed_at, t.received_at) + $4
+                           and exists (
+                             select from charging.meter_values v where v.transaction_id = t.id
+                                and v.received_at >= coalesce(p.flowed_at, t.received_at) + $4
+                                and v.received_at < $1 and num_nulls(v.session_wh, v.energy_wh) = 0)
+                        then 'idle'
                       when p.step_due_at < $1 then 'step'
                       when greatest(o.last_frame_at, t.received_at, p.last_value_at) < $2
                         then 'silent'
@@ -89,6 +105,7 @@ async def past_rules(
         due_before,
         silent_before,
         begun_before,
+        idle_for,
     )
     return [read_row(OverdueSession, row) for row in rows]
 
