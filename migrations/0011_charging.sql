@@ -362,7 +362,7 @@ create table charging.progress (
   interval_s int check (interval_s > 0),               -- between the newest two values
   parked_since timestamptz,                            -- the car takes nothing
   last_value_at timestamptz,                           -- when a value counted last,
-  flowed_at timestamptz,                               -- and when its energy was more than before
+  flowed_at timestamptz,                               -- and when its energy grew, or a pause of the car ended
   stop_due_at timestamptz,                             -- when a limit is reached at the present power
   stop_step text check (stop_step in (                 -- the newest step towards its end; null: it may go on
     'remote_stop', 'remote_stop_again', 'zero_limit', 'unlock', 'reset', 'give_up')),

@@ -566,3 +566,23 @@ class TestIdle:
         await place.frame()
         await place.watch()
         assert await place.value("state", session) == "charging"
+
+    @pytest.mark.parametrize("ends_by", ["status", "power"])
+    async def test_its_hour_begins_anew_when_a_pause_ends(
+        self, place: ChargingPlace, ends_by: str
+    ) -> None:
+        _, session, transaction = await used(place)
+        await place.status("suspended_ev")
+        place.later(90)
+        await place.values(transaction, 7_500, power_w=0)
+        if ends_by == "status":
+            await place.status("charging")
+        else:
+            await place.values(transaction, 7_500, power_w=7_000)
+        assert "idle" not in await place.watch()
+        for minutes in (59.9, 0.1):
+            assert await place.value("state", session) == "charging"
+            place.later(minutes)
+            await place.values(transaction, 7_500, power_w=0)
+            await place.watch()
+        assert await place.value("stop_reason", session) == "no_energy"

@@ -89,7 +89,7 @@ class Progress(Value, frozen=True):
     interval_s: int | None = None  # between the newest two values
     parked_since: datetime | None = None  # the car takes nothing
     last_value_at: datetime | None = None  # when a value counted last
-    flowed_at: datetime | None = None  # when the energy grew last
+    flowed_at: datetime | None = None  # when the energy grew or the car's pause ended last
     stop_due_at: datetime | None = None  # when a limit is reached at the present power
     stop_step: StopStep | None = None  # the newest step towards its end; its rows are in stop_steps
     close_due_at: datetime | None = None  # when it ends without a stop, and why
@@ -256,10 +256,11 @@ def _advance_one(
     if reading.power_w is None and span_s:
         facts = facts._replace(power_w=as_int4(int(grown_wh * _HOUR_S / span_s)))
     parked_since = progress.parked_since
-    is_parked = False
+    is_parked = ends_pause = False
     if parked_since is not None and at > parked_since:  # else what flowed before came late
         moved = at - (value.station_at or value.at)
         is_parked = is_idle(earlier, register, reading, span_s, parked_since - moved)
+        ends_pause = not is_parked
         parked_since = parked_since if is_parked else None
         if is_parked and reading.power_w is None:
             facts = facts._replace(power_w=0)
@@ -276,7 +277,7 @@ def _advance_one(
         interval_s=interval_s,
         parked_since=parked_since,
         last_value_at=received_at,
-        flowed_at=received_at if grown_wh > 0 else progress.flowed_at,
+        flowed_at=received_at if grown_wh > 0 or ends_pause else progress.flowed_at,
     )
     return progress, StoredValue(reading, outcome, sample)
 

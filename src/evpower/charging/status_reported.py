@@ -49,9 +49,11 @@ async def status_reported(
     begins_parking = event.status == _PARKED and progress.parked_since is None
     if begins_parking or (event.status in _FLOWS and progress.parked_since is not None):
         progress, sample = count_until(running.replace(progress=progress), at)
-        progress = progress.replace(parked_since=at if begins_parking else None)
         if begins_parking:
-            progress = progress.replace(facts=progress.facts._replace(power_w=0))
+            facts = progress.facts._replace(power_w=0)
+            progress = progress.replace(parked_since=at, facts=facts)
+        else:
+            progress = progress.replace(parked_since=None, flowed_at=event.received_at)
         await store.insert_values(
             connection, event, event.connector, running.transaction.id,
             [StoredValue(_reading(event.status), None, sample)],
