@@ -7,9 +7,13 @@ from uuid import UUID
 
 import pytest
 
+from evpower.charging import watch
 from evpower.charging.operate import OperatorBill, correct_session, get_session
+from evpower.charging.watch import Watch
+from evpower.foundation.bus import LocalBus
 from evpower.foundation.errors import Conflict, EvPowerError, Invalid, NotFound
 from evpower.foundation.ids import new_uuid
+from evpower.foundation.loops import Round
 from tests.charging.place import ChargingPlace
 
 
@@ -211,6 +215,31 @@ class TestOtherEnds:
         await place.watch()
         assert await place.bills(session) == [(0, 0)]
         assert await place.value("quarantine_reason", session) == "no_register"
+
+
+class TestFailures:
+    async def test_an_end_that_fails_keeps_no_stop_of_the_same_session(
+        self, place: ChargingPlace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fail(*_: object, **__: object) -> None:
+            raise AssertionError
+
+        monkeypatch.setattr(watch, "close_estimated", fail)
+        session, transaction = await place.charging(await place.driver(), energy_wh=10_000)
+        await place.answer()
+        place.later(5)
+        await place.values(transaction, 5_000)
+        await place.status("available")
+        place.now = (await place.progress(transaction))["stop_due_at"]
+        await place.frame()
+        assert await place.value("state", session) == "charging"
+        watched = Watch(place.db, LocalBus(), lambda: place.now, place.rules)
+        for _ in range(2):
+            await watched.run_once(Round())
+            place.now += timedelta(seconds=1)
+        assert await place.value("stop_reason", session) == "energy_limit"
+        assert await place.commands() == ["remote_stop"]
+        assert (await place.progress(transaction))["close_reason"] == "became_available"
 
 
 class TestLost:

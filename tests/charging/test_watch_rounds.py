@@ -57,10 +57,10 @@ class Script:
         await self.work(due)
         if (error := self.errors.get(due.id)) is not None:
             raise error
-        self.due = [other for other in self.due if other.id != due.id]
+        self.due = [other for other in self.due if other.key != due.key]
         return Changes()
 
-    async def work(self, _: Due) -> None: ...
+    async def work(self, _: Due, /) -> None: ...
 
     def watch(self) -> Watch:
         return Watch(self.db, LocalBus(), self.clock, DEFAULT_RULES)
@@ -74,7 +74,7 @@ def script(db: Database, monkeypatch: pytest.MonkeyPatch) -> Script:
     return script
 
 
-async def long_work(*_: object) -> None:
+async def long_work(*__: object) -> None:
     """Let everything else of the process have many turns."""
     for _ in range(500):
         await asyncio.sleep(0)
@@ -253,6 +253,44 @@ async def test_as_many_that_fail_as_a_look_lists_leave_room_for_others(
     pause = await watched.run_once(Round())
     assert sorted(number for number, _ in script.done) == [1, 2, 3, 4]
     assert pause == Pause(1)
+
+
+async def test_each_thing_of_a_transaction_has_a_back_off_of_its_own(script: Script) -> None:
+    """The most final thing is tried first; one that fails hides nothing that is due beside it."""
+    kinds: tuple[DueKind, ...] = ("lost", "stop", "close")
+    for kind in kinds:
+        script.add(1, kind=kind)
+    begun: dict[DueKind, list[float]] = {kind: [] for kind in kinds}
+
+    async def fail(due: Due) -> None:
+        begun[due.kind].append((script.now - NOON).total_seconds())
+        if due.kind != "lost":
+            raise AssertionError
+
+    script.work = fail
+    watched = script.watch()
+    for _ in range(9):
+        await watched.run_once(Round())
+        script.later(1)
+    assert begun == {"close": [0, 1, 3, 7], "stop": [1, 2, 4, 8], "lost": [2]}
+
+
+async def test_what_is_due_beside_a_more_final_thing_waits_for_it(script: Script) -> None:
+    script.add(1, kind="stop")
+    script.add(1, kind="close")
+    begun: list[DueKind] = []
+
+    async def take_long(due: Due) -> None:
+        begun.append(due.kind)
+        while script.looks < 3:
+            script.later(1)
+            await long_work()
+        script.due.clear()
+
+    script.work = take_long
+    async with asyncio.timeout(5):
+        await script.watch().run_once(Round())
+    assert begun == ["close"]
 
 
 async def test_one_under_way_is_not_begun_again(script: Script) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 from uuid import UUID
 
 from evpower.foundation.db import Connection, fetch_one
@@ -151,6 +151,7 @@ async def connector_status(connection: Connection, station_id: str, connector: i
 
 
 DueKind = Literal["rebill", "close", "silent", "stop", "idle", "step", "lost"]
+KINDS: Final = get_args(DueKind)  # the most final first
 DueKey: TypeAlias = tuple[int, DueKind]
 
 
@@ -167,6 +168,14 @@ class Due:
     def key(self) -> DueKey:
         """Which transaction, and what is due of it."""
         return self.id, self.kind
+
+
+class Bounds(NamedTuple):
+    """From when on a station counts as silent or lost, and how long a session may be idle."""
+
+    silent_before: datetime
+    lost_before: datetime
+    idle_for: timedelta
 
 
 _NAMED: Final = "select * from charging.transactions where id = $7"
@@ -193,22 +202,25 @@ _DUE: Final = """
             left join lateral (select o.last_frame_at from stations.sockets_public o
                                 where o.station_id = t.station_id limit 1) o
               on true
-           cross join lateral (select
-                 case when p.rebill_due_at <= $1 then 'rebill'
-                      when t.ended_at is not null and p.step_due_at <= $2 then 'step'
-                      when t.ended_at is not null then null
-                      when p.close_due_at <= $2 then 'close'
-                      when greatest(o.last_frame_at, t.received_at, p.last_value_at) <= $3
-                        then 'silent'
-                      when s.state = 'charging' and (p.stop_due_at <= $2 or p.register is null)
-                        then 'stop'
-                      when s.state = 'charging' and p.parked_since is null
+           cross join lateral (select k.kind from unnest(array[
+                 case when p.rebill_due_at <= $1 then 'rebill' end,
+                 case when t.ended_at is null and p.close_due_at <= $2 then 'close' end,
+                 case when t.ended_at is null
+                           and greatest(o.last_frame_at, t.received_at, p.last_value_at) <= $3
+                      then 'silent' end,
+                 case when t.ended_at is null and s.state = 'charging'
+                           and (p.stop_due_at <= $2 or p.register is null)
+                      then 'stop' end,
+                 case when t.ended_at is null and s.state = 'charging' and p.parked_since is null
                            and p.last_value_at >= coalesce(p.flowed_at, t.received_at) + $6
-                        then 'idle'
-                      when p.step_due_at <= $2 then 'step'
-                      when s.id is not null and s.station_lost_notified_at is null
+                      then 'idle' end,
+                 case when p.step_due_at <= $2 then 'step' end,
+                 case when t.ended_at is null and s.id is not null
+                           and s.station_lost_notified_at is null
                            and greatest(o.last_frame_at, t.received_at, p.last_value_at) <= $4
-                        then 'lost' end as kind) due
+                      then 'lost' end
+                 ]) with ordinality k (kind, rank)
+                 where k.kind is not null order by k.rank limit {most}) due
            where p.rebill_due_at <= $1 or p.step_due_at <= $2
               or t.ended_at is null and (
                  p.close_due_at <= $2 or p.stop_due_at <= $2 or p.register is null
@@ -216,7 +228,7 @@ _DUE: Final = """
                  or p.parked_since is null
                     and p.last_value_at >= coalesce(p.flowed_at, t.received_at) + $6)
           ) open
-         where kind is not null order by at, id limit $5
+         order by at, id limit $5
 """
 
 
@@ -225,19 +237,20 @@ async def due(
     now: datetime,
     *,
     horizon: datetime,
-    silent_before: datetime,
-    lost_before: datetime,
-    idle_for: timedelta,
+    bounds: Bounds,
     transaction_id: int | None,
+    every: bool,
     limit: int,
 ) -> list[Due]:
-    """Returns what is due until the horizon, of each transaction the most final thing.
+    """Returns what is due until the horizon: everything, or of each transaction the most final.
 
     The earliest first. What has no moment of its own is due now.
     """
-    values = (now, horizon, silent_before, lost_before, limit, idle_for)
+    values = (now, horizon, bounds.silent_before, bounds.lost_before, limit, bounds.idle_for)
+    most = len(KINDS) if every else 1
     if transaction_id is None:
-        rows = await connection.fetch(_DUE.format(listed=_LISTED), *values)
+        rows = await connection.fetch(_DUE.format(listed=_LISTED, most=most), *values)
     else:
-        rows = await connection.fetch(_DUE.format(listed=_NAMED), *values, transaction_id)
+        query = _DUE.format(listed=_NAMED, most=most)
+        rows = await connection.fetch(query, *values, transaction_id)
     return [Due(row["id"], row["station_id"], row["kind"], row["at"]) for row in rows]

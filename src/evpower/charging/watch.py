@@ -1,7 +1,7 @@
 """Watches running transactions: stops that are due, ends without a stop, stations that are away."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -26,7 +26,7 @@ from evpower.charging.request_stop import StopRequest, request_stop
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.running import RunningTransaction
 from evpower.charging.steps import ACTOR, follow_up
-from evpower.charging.store_ends import Due, DueKey, DueKind
+from evpower.charging.store_ends import KINDS, Bounds, Due, DueKey, DueKind
 from evpower.foundation.backoff import Backoff
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock
@@ -57,20 +57,24 @@ async def find_due(
     transaction_id: int | None = None,
     *,
     ahead: timedelta = timedelta(0),
+    every: bool = False,
     limit: int | None = None,
 ) -> list[Due]:
     """Returns what is due, at most `limit` (`BATCH`); or only of this transaction.
 
-    `ahead`: also what will be due so soon.
+    `ahead`: also what will be due so soon. `every`: not only the most final of each transaction.
     """
     return await store_ends.due(
         connection,
         now,
         horizon=now + ahead,
-        silent_before=now - rules.close_after_no_frame,
-        lost_before=now - rules.notify_lost_after,
-        idle_for=IDLE_FOR,
+        bounds=Bounds(
+            silent_before=now - rules.close_after_no_frame,
+            lost_before=now - rules.notify_lost_after,
+            idle_for=IDLE_FOR,
+        ),
         transaction_id=transaction_id,
+        every=every,
         limit=BATCH if limit is None else limit,
     )
 
@@ -80,8 +84,8 @@ async def watch_transaction(
 ) -> Changes:
     """Does what is due of a transaction, unless it is due no more."""
     station = await stations.lock_station(connection, due.station_id)
-    kinds = [item.kind for item in await find_due(connection, now, rules, due.id)]
-    if due.kind not in kinds:
+    still_due = await find_due(connection, now, rules, due.id, every=True)
+    if due.kind not in {item.kind for item in still_due}:
         return Changes()
     running = await store.load(connection, due.id)
     act: dict[DueKind, Callable[[], Awaitable[Changes]]] = {
@@ -253,22 +257,42 @@ class Watch:
         limit = BATCH + len(self._retries)  # however many fail, others have their places
         async with self._db.connection() as connection:
             listed = await find_due(
-                connection, now, self._rules, ahead=self._period * _PERIODS_AHEAD, limit=limit
+                connection,
+                now,
+                self._rules,
+                ahead=self._period * _PERIODS_AHEAD,
+                every=True,
+                limit=limit,
             )
         self._has_more = len(listed) >= limit
         if not self._has_more:  # what is not due any more can't fail
             keys = {due.key for due in listed}
             self._retries = {key: self._retries[key] for key in self._retries.keys() & keys}
-        self._coming = [due for due in listed if self._may_begin(due)]
+        self._coming = self._chosen(listed)
         self._looked_at = now
         current.progress()
 
-    def _may_begin(self, due: Due) -> bool:
-        """Returns whether it was not begun meanwhile, and does not wait after a failure."""
-        if due.key in self._handled or due.key in self._under_way:
-            return False
+    def _chosen(self, listed: Sequence[Due]) -> list[Due]:
+        """Returns what is begun next: of each transaction the most final thing.
+
+        One that failed hides no other of its transaction, and is left out while it waits.
+        """
+        now = self._clock()
+        hidden: set[int] = set()  # transactions
+        chosen: set[DueKey] = set()
+        for due in sorted(listed, key=lambda due: KINDS.index(due.kind)):
+            if due.id in hidden:
+                continue
+            if due.key not in self._retries:
+                hidden.add(due.id)
+            if not self._waits(due, now):
+                chosen.add(due.key)
+        chosen -= self._handled | self._under_way  # begun meanwhile
+        return [due for due in listed if due.key in chosen]
+
+    def _waits(self, due: Due, now: datetime) -> bool:
         retry = self._retries.get(due.key)
-        return retry is None or not retry.since <= self._clock() < retry.until
+        return retry is not None and retry.since <= now < retry.until
 
     def _due(self, now: datetime) -> list[Due]:
         """Returns what begins now, and forgets it."""
