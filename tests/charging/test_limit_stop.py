@@ -189,6 +189,21 @@ async def test_money_that_comes_before_the_moment_outdates_a_draft(place: Chargi
     assert await place.value("state", session) == "charging"
 
 
+async def test_a_moment_that_came_too_early_is_no_draft(place: ChargingPlace) -> None:
+    session, transaction = await charges(place, energy_wh=ENERGY_WH)
+    due_at = (await place.progress(transaction))["stop_due_at"]
+    early = due_at - timedelta(minutes=1)
+    await place.owner.execute("update charging.progress set stop_due_at = $1", early)
+    place.now = early
+    await place.frame()
+    async with place.db.connection() as connection:
+        [due] = await find_due(connection, place.now, place.rules)
+    assert await drafted(place, due) is None
+    assert await place.watch() == ["stop"]
+    assert await place.value("state", session) == "charging"
+    assert (await place.progress(transaction))["stop_due_at"] == due_at
+
+
 async def test_a_station_that_is_away_is_sent_no_draft(place: ChargingPlace) -> None:
     session, transaction, _ = await at_its_limit(place)
     place.later(2)

@@ -3,12 +3,15 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
+import asyncpg
 import pytest
 
 from evpower import charging, stations
-from evpower.charging import StartedSession, StartRequest
+from evpower.charging import StartedSession, StartRequest, store_start
+from evpower.charging.store_start import BegunStart
 from evpower.charging.unstarted import expire_start
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import EvPowerError
@@ -316,6 +319,29 @@ class TestRepeats:
             "select count(*) from charging.sessions where client_id = $1", client
         ) == 1  # fmt: skip
         assert len(await site.holds(first.session_id)) == 1
+
+    async def test_only_a_second_session_is_read_as_one(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another key that is there twice is a fault of ours, and no session of the client."""
+        first = await site.start(await site.driver())
+        module = import_module("evpower.charging.start")
+        monkeypatch.setattr(module, "new_uuid", lambda: first.session_id)
+        with pytest.raises(asyncpg.UniqueViolationError) as caught:
+            await site.start(await site.driver(), 2)
+        assert caught.value.constraint_name == "sessions_pkey"
+
+    async def test_a_start_of_which_it_is_unknown_whether_its_client_charges_is_refused(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begin = store_start.begin
+
+        async def begin_unsure(*arguments: Any, **options: Any) -> BegunStart:
+            return (await begin(*arguments, **options))._replace(charges=None)
+
+        monkeypatch.setattr(store_start, "begin", begin_unsure)
+        assert await refusal(site, await site.driver()) == "session_already_active"
+        assert await site.commands() == []
 
     async def test_another_client_waits_for_the_connector(self, site: Site) -> None:
         await site.start(await site.driver())
