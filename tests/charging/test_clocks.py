@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from evpower import stations
 from evpower.charging.operate import OperatorBill, correct_session
+from evpower.stations import StatusReport
 from tests.charging.place import NOON, ChargingPlace
+from tests.charging.test_one_shift import begin_by_card
 
 NIGHT = {
     "name": "t",
@@ -110,6 +113,18 @@ async def test_a_clock_that_was_set_is_learned_anew(place: ChargingPlace) -> Non
     assert (await priced_at(place))[-1] == place.now
 
 
+async def log_status(
+    place: ChargingPlace, status: str, connector: int = 1, *, time: datetime
+) -> None:
+    """Let the station report a status, as the edge takes it."""
+    report = StatusReport(
+        "S1", connector, status, None, None, time, time.isoformat(), place.now
+    )  # fmt: skip
+    async with place.db.transaction() as connection:
+        is_applied = await stations.report_status(connection, report)
+    await place.status(status, connector, time=time, is_history=not is_applied)
+
+
 class TestStatuses:
     @pytest.mark.parametrize("seconds", [21_600, -21_600, 121, -121])
     async def test_edge_13_two_that_come_at_their_pace_teach_the_skew(
@@ -141,6 +156,50 @@ class TestStatuses:
                 await place.status("available", connector, time=stamp)
                 place.now += timedelta(seconds=pace_s)
         assert await skew_s(place) is None
+
+    @pytest.mark.parametrize("off_hours", [0, 6], ids=["right", "ahead, and set right"])
+    async def test_edge_13_those_sent_again_a_minute_apart_teach_nothing(
+        self, place: ChargingPlace, off_hours: int
+    ) -> None:
+        """As far apart as the changes were: each stamp has come before."""
+        off = timedelta(hours=off_hours)
+        stamps = [NOON + off, NOON + off + timedelta(minutes=1)]
+        for connector, stamp in enumerate(stamps, 1):
+            await log_status(place, "available", connector, time=stamp)
+            place.later(1)
+        known = await skew_s(place)
+        place.later(180)
+        for _ in range(2):
+            for connector, stamp in enumerate(stamps, 1):
+                await log_status(place, "available", connector, time=stamp)
+                place.later(1)
+        assert await skew_s(place) == known
+
+    async def test_edge_13_those_sent_again_charge_no_hours(self, place: ChargingPlace) -> None:
+        """The charge's stop waits for longer than the stamps that were sent again are old."""
+        stamps = [NOON, NOON + timedelta(minutes=1)]
+        for connector, stamp in enumerate(stamps, 1):
+            await log_status(place, "preparing", connector, time=stamp)
+            place.later(1)
+        place.later(180)
+        session, transaction = await begin_by_card(place, place.now)
+        for connector, stamp in enumerate(stamps, 1):
+            await log_status(place, "preparing", connector, time=stamp)
+            place.later(1)
+        place.later(2)
+        ended_at = place.now
+        place.later(240)
+        await place.stop(transaction, 2_000, time=ended_at)
+        assert await place.bill(session) == ("settled", 2_000, 24)
+
+    async def test_edge_13_the_same_word_with_a_new_stamp_teaches_the_skew(
+        self, place: ChargingPlace
+    ) -> None:
+        off = timedelta(hours=-6)
+        for _ in range(2):
+            await log_status(place, "available", time=place.now + off)
+            place.later(1)
+        assert await skew_s(place) == 21_600
 
     async def test_edge_13_one_that_is_history_teaches_nothing(self, place: ChargingPlace) -> None:
         off = timedelta(hours=-6)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from evpower import stations
 from evpower.charging import store_clocks
 from evpower.charging import store_transactions as store
 from evpower.charging.events import StationReadings, StationStatus
@@ -60,14 +61,20 @@ async def learn_from_status(connection: Connection, event: StationStatus) -> Non
     """Compares the stamp of a status with that of the frame before, unless the clock is right.
 
     A station may send the statuses of its connectors again with the stamps of their changes, at the
-    pace of before: they say nothing within a minute of each other.
+    pace of before: a stamp that came before says nothing, nor do two within a minute.
     """
-    if event.time.at is None:
+    stamp, raw = event.time
+    if stamp is None or raw is None:
         return
     skew_s = await store_clocks.skew_of(connection, event.station_id)
+    if _agrees(stamp, event.received_at, skew_s):
+        return
+    if await stations.was_stamp_reported(
+        connection, event.station_id, event.connector, raw, event.received_at
+    ):
+        return
     await _compare(
-        connection, event.station_id, event.time.at, event.received_at, skew_s,
-        is_status=True,
+        connection, event.station_id, stamp, event.received_at, skew_s, is_status=True
     )  # fmt: skip
 
 
@@ -81,12 +88,17 @@ async def _compare(
     is_status: bool,
 ) -> int | None:
     """Returns how far the clock is known to be off now."""
-    off = received_at - stamp
-    if abs(off) <= SKEW_LIMIT and not skew_s:
+    if _agrees(stamp, received_at, skew_s):
         return skew_s
-    if skew_s and abs(off.total_seconds() - skew_s) <= _PACE_S:
-        return skew_s  # most frames of a wrong clock have nothing to write
     return await store_clocks.learn_clock(
         connection, station_id, stamp, received_at, is_status=is_status, pace_s=_PACE_S,
         least_s=_LEAST_S, least_status_s=_LEAST_STATUS_S,
     )  # fmt: skip
+
+
+def _agrees(stamp: datetime, received_at: datetime, skew_s: int | None) -> bool:
+    """Returns whether a stamp is what is known of its clock: most frames have nothing to write."""
+    off = received_at - stamp
+    if skew_s:
+        return abs(off.total_seconds() - skew_s) <= _PACE_S
+    return abs(off) <= SKEW_LIMIT

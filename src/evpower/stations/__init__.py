@@ -92,6 +92,7 @@ from evpower.stations.report import (
     list_statuses,
     report_boot,
     report_status,
+    was_stamp_reported,
 )
 from evpower.stations.request import PARAMETERS, request_command
 from evpower.stations.retire import retire_station
@@ -231,6 +232,7 @@ __all__ = [
     "touch",
     "usual_connector",
     "vendor_profile",
+    "was_stamp_reported",
     "write_csv",
     "write_json",
 ]

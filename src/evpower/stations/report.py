@@ -89,6 +89,16 @@ async def count_deviations(connection: Connection, deviations: Sequence[Deviatio
         await store_reports.add_deviation(connection, replace(deviation, sample=sample))
 
 
+async def was_stamp_reported(
+    connection: Connection, station_id: str, connector: int, station_time: str, before: datetime
+) -> bool:
+    """Returns whether an earlier status of a connector had the same stamp: it is sent again."""
+    stamp = optional(station_time, _STATUS_MAX)
+    return stamp is not None and await store_reports.was_stamp_reported(
+        connection, station_id, connector, stamp, before
+    )
+
+
 async def list_statuses(connection: Connection, station_id: str, limit: int) -> list[StatusEntry]:
     """Returns the latest statuses that a station reported, the newest first."""
     return await store_reports.latest_statuses(connection, station_id, limit)

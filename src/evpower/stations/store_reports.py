@@ -8,6 +8,7 @@ from evpower.foundation.rows import columns, read_row
 from evpower.stations.model import Deviation, StatusEntry, StatusReport
 
 _ENTRY: Final = columns(StatusEntry, "l")
+_STAMPS_COMPARED: Final = 1_000  # with those of so many statuses of the station
 
 
 async def set_boot(
@@ -138,6 +139,26 @@ async def add_deviation(connection: Connection, deviation: Deviation) -> None:
         deviation.count,
         deviation.sample,
         deviation.at,
+    )
+
+
+async def was_stamp_reported(
+    connection: Connection, station_id: str, connector: int, station_time: str, before: datetime
+) -> bool:
+    """Returns whether one of the latest statuses of a station is of a connector and has a stamp."""
+    return await connection.fetchval(
+        """
+        select exists (select from (
+            select l.connector, l.station_time from stations.status_log l
+             where l.station_id = $1 and l.received_at < $4
+             order by l.received_at desc, l.id desc limit $5) x
+          where x.connector = $2 and x.station_time = $3)
+        """,
+        station_id,
+        connector,
+        station_time,
+        before,
+        _STAMPS_COMPARED,
     )
 
 
