@@ -192,3 +192,67 @@ async def test_the_hours_use_up_no_money(place: ChargingPlace, *, is_set_right: 
         await place.watch()
     assert await place.value("state", session) == "charging"
     assert (await place.progress(transaction))["cost_minor"] == 3_600
+
+
+async def show_clock(place: ChargingPlace, off: timedelta) -> None:
+    """Two statuses show how far the clock is off, by connector 2."""
+    for status in ("preparing", "available"):
+        place.later(2)
+        await place.status(status, 2, time=place.now + off)
+
+
+async def test_a_clock_shown_by_statuses_before_a_boot_bills_the_minutes(
+    place: ChargingPlace,
+) -> None:
+    """The charge has no values; the boot sets the clock right."""
+    session, transaction = await begin_by_card(place, place.now + OFF)
+    await show_clock(place, OFF)
+    await place.boot()
+    place.later(1)
+    await place.stop(transaction, 2_000)
+    assert await place.bill(session) == ("settled", 2_000, 30)
+
+
+async def test_a_clock_shown_by_statuses_and_set_right_bills_the_minutes(
+    place: ChargingPlace,
+) -> None:
+    """It was set right without a boot, which live statuses show."""
+    session, transaction = await begin_by_card(place, place.now + OFF)
+    await show_clock(place, OFF)
+    await show_clock(place, timedelta())
+    place.later(1)
+    await place.stop(transaction, 2_000)
+    assert await place.bill(session) == ("settled", 2_000, 54)
+
+
+async def test_a_clock_shown_by_another_charge_bills_the_minutes(place: ChargingPlace) -> None:
+    """The values are of connector 2 alone; then the boot sets the clock right."""
+    session, transaction = await begin_by_card(place, place.now + OFF)
+    other = await place.start(await place.driver(), 2)
+    other_transaction = await place.begin(other, connector=2, time=place.now + OFF)
+    await charge_on(place, other_transaction)
+    await place.boot()
+    place.later(1)
+    await place.stop(transaction, 2_000)
+    assert await place.bill(session) == ("settled", 2_000, 24)
+
+
+async def charge_on(place: ChargingPlace, transaction: int) -> None:
+    for minute in range(1, 4):
+        place.later(1)
+        await place.values(transaction, 500 * minute, connector=2, time=place.now + OFF)
+
+
+async def test_a_boot_forgets_no_offset_of_a_start(place: ChargingPlace) -> None:
+    """What was known of the clock before is known of the start, too."""
+    session, transaction = await begin_by_card(place, place.now + OFF)
+    await place.owner.execute(
+        "insert into charging.clocks (station_id, stamp, received_at, skew_s)"
+        " values ('S1', $1, $2, 21600)",
+        place.now + OFF, place.now,
+    )  # fmt: skip
+    place.later(3)
+    await place.boot()
+    place.later(1)
+    await place.stop(transaction, 2_000)
+    assert await place.bill(session) == ("settled", 2_000, 24)

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from evpower import stations
-from evpower.charging import store_clocks, store_transactions
+from evpower.charging import clocks, store_transactions
 from evpower.charging.events import Changes
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.foundation.db import Connection
@@ -26,7 +26,7 @@ async def station_booted(
     changes = Changes(stations={station.id})
     if triggered:
         return changes
-    await store_clocks.forget_clock(connection, station.id)
+    await clocks.forget_clock(connection, station.id)
     for transaction in await store_transactions.open_of_station(connection, station.id):
         await store_transactions.set_close_due(
             connection, transaction.id, now + rules.close_after_boot, "station_booted"

@@ -8,6 +8,7 @@ from evpower import stations
 from evpower.charging import store_clocks
 from evpower.charging import store_transactions as store
 from evpower.charging.events import StationReadings, StationStatus
+from evpower.charging.model import StationTransaction
 from evpower.charging.our_time import SKEW_LIMIT, shift_of
 from evpower.charging.running import RunningTransaction
 from evpower.foundation.db import Connection
@@ -38,23 +39,42 @@ async def learn_clock(
         )  # fmt: skip
         if skew_s != running.skew_s:
             running = running.replace(skew_s=skew_s)
-    return await _keep_shift(connection, running) if running.skew_s else running
+            await keep_start_offsets(connection, event.station_id, skew_s)
+    if not running.skew_s:
+        return running
+    transaction = await _keep_start_offset(connection, running.transaction, running.skew_s)
+    return running.replace(transaction=transaction)
 
 
-async def _keep_shift(connection: Connection, running: RunningTransaction) -> RunningTransaction:
-    """Stores by how much a start is moved, where that is more than clocks may be off.
+async def keep_start_offsets(connection: Connection, station_id: str, skew_s: int | None) -> None:
+    """Stores by how much the starts of a station's transactions are moved.
 
-    It is known as long as the clock is: a session stands on one line, however the clock is set.
+    That is known as long as the clock is: a session stands on one line, however the clock is set.
     """
-    transaction = running.transaction
+    if skew_s:
+        for transaction in await store.open_of_station(connection, station_id):
+            await _keep_start_offset(connection, transaction, skew_s)
+
+
+async def forget_clock(connection: Connection, station_id: str) -> None:
+    """Forgets how far a station's clock is off, but not where its transactions began by it."""
+    skew_s = await store_clocks.skew_of(connection, station_id)
+    await keep_start_offsets(connection, station_id, skew_s)
+    await store_clocks.forget_clock(connection, station_id)
+
+
+async def _keep_start_offset(
+    connection: Connection, transaction: StationTransaction, skew_s: int
+) -> StationTransaction:
+    """Stores by how much a start is moved, where that is more than clocks may be off."""
     if transaction.start_shift_s is not None:
-        return running
-    shift = shift_of(transaction, running.skew_s)
+        return transaction
+    shift = shift_of(transaction, skew_s)
     if abs(shift) <= SKEW_LIMIT:
-        return running
+        return transaction
     shift_s = round(shift.total_seconds())
     await store.set_start_shift(connection, transaction.id, shift_s)
-    return running.replace(transaction=replace(transaction, start_shift_s=shift_s))
+    return replace(transaction, start_shift_s=shift_s)
 
 
 async def learn_from_status(connection: Connection, event: StationStatus) -> None:
@@ -73,9 +93,11 @@ async def learn_from_status(connection: Connection, event: StationStatus) -> Non
         connection, event.station_id, event.connector, raw, event.received_at
     ):
         return
-    await _compare(
+    known_s = await _compare(
         connection, event.station_id, stamp, event.received_at, skew_s, is_status=True
-    )  # fmt: skip
+    )
+    if known_s != skew_s:
+        await keep_start_offsets(connection, event.station_id, known_s)
 
 
 async def _compare(
