@@ -1,15 +1,20 @@
 """Ids and days that are another's: they end, bill and free nothing."""
 
+from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
+
+import pytest
 
 from evpower import charging, stations
 from evpower.charging import StationReadings, StationStop, StationTime
 from tests.charging.place import ChargingPlace, read
 from tests.charging.site import NOON, STATION, Site
+from tests.charging.test_one_shift import begin_by_card
 from tests.stations.scenario import draft
 
 OTHER = "EVP-002"
+OFFSETS = [timedelta(seconds=seconds) for seconds in (-21_600, -600, -100, 100, 600, 21_600)]
 
 
 async def test_another_stations_number_ends_and_counts_nothing(site: Site) -> None:
@@ -66,3 +71,60 @@ async def test_a_settled_stop_sent_anew_at_the_same_time_ends_no_other_session(
     place.later(5)
     await place.stop(first, 5_001, time=at)
     assert await place.value("state", second) == "charging"
+
+
+async def two_charges(place: ChargingPlace, off: timedelta) -> tuple[int, UUID]:
+    """One has ended, one runs since; the clock is off, which live values have shown."""
+    first = await place.start(await place.driver())
+    stopped = await place.begin(first, time=place.now + off)
+    for wh in (1_000, 2_000):
+        place.later(1)
+        await place.values(stopped, wh, time=place.now + off)
+    place.later(1)
+    await place.stop(stopped, 3_000, time=place.now + off)
+    place.later(0.5)
+    second = await place.start(await place.driver())
+    await place.begin(second, meter_wh=3_000, time=place.now + off)
+    return stopped, second
+
+
+@pytest.mark.parametrize("off", OFFSETS, ids=str)
+async def test_a_settled_stop_sent_anew_by_a_clock_that_is_off_ends_no_other_session(
+    place: ChargingPlace, off: timedelta
+) -> None:
+    first, second = await two_charges(place, off)
+    at = place.now - timedelta(seconds=30)
+    place.later(5)
+    await place.stop(first, 3_001, time=at + off)
+    assert await place.value("state", second) == "charging"
+
+
+@pytest.mark.parametrize("off", OFFSETS, ids=str)
+async def test_a_stop_by_an_id_used_before_ends_its_charge_by_a_clock_that_is_off(
+    place: ChargingPlace, off: timedelta
+) -> None:
+    first, second = await two_charges(place, off)
+    place.later(2)
+    await place.stop(first, 5_000, time=place.now + off)
+    assert (await place.bill(second))[:2] == ("settled", 2_000)
+
+
+@pytest.mark.parametrize("is_later", [False, True])
+async def test_a_used_id_is_told_by_the_line_of_a_session_that_stands_hours_early(
+    place: ChargingPlace, *, is_later: bool
+) -> None:
+    off = timedelta(hours=-6)
+    first, stopped = await begin_by_card(place, place.now + off)
+    for wh in (1_000, 2_000):
+        place.later(1)
+        await place.values(stopped, wh, time=place.now + off)
+    place.later(1)
+    at = place.now
+    await place.stop(stopped, 3_000, time=at + off)
+    place.later(0.5)
+    second = await place.start(await place.driver())
+    await place.begin(second, meter_wh=3_000, time=place.now + off)
+    place.later(3)
+    await place.stop(stopped, 3_500, time=(place.now if is_later else at) + off)
+    assert await place.value("state", first) == "settled"
+    assert await place.value("state", second) == ("settled" if is_later else "charging")

@@ -11,7 +11,7 @@ from typing import Final
 from evpower.charging import store_running as store
 from evpower.charging.events import StationReadings, StationStop
 from evpower.charging.model import StationTransaction
-from evpower.charging.our_time import SKEW_LIMIT, our_time
+from evpower.charging.our_time import SKEW_LIMIT, our_time, stamped_at
 from evpower.charging.register import MeterRegister, for_progress, observe, point, tolerance_wh
 from evpower.charging.running import RunningTransaction, bounded
 from evpower.charging.store_transactions import add_alias, stop_came_at
@@ -174,9 +174,11 @@ async def _of_a_used_id(
     """
     if ended.end_kind != "stop" or (len(opened) > 1 and not event.id_tag):
         return ended
-    at = event.time.at
-    is_later = at is not None and ended.ended_at is not None and at > ended.ended_at + SKEW_LIMIT
-    if not is_later:
+    if event.time.at is None or ended.ended_at is None:
+        return ended
+    skew_s = (await store.load(connection, ended.id)).skew_s
+    at = stamped_at(event.time, event.received_at, ended, skew_s) or event.time.at
+    if at <= ended.ended_at + SKEW_LIMIT:
         return ended
     fitting = [transaction for transaction in opened if _may_end(event, transaction)]
     matched = await _by_register(connection, event, fitting)

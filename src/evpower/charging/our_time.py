@@ -22,20 +22,33 @@ def our_time(
     Shifted as the start was, so that a span is that of the station's clock. `skew_s`: how far it is
     known to be off. Never before the start, never after it was received.
     """
-    started_at = transaction.started_at
+    at = stamped_at(time, received_at, transaction, skew_s)
+    if at is None:
+        shift = shift_of(transaction, skew_s)
+        at = received_at + shift if shift < -SKEW_LIMIT else received_at
+    return max(min(at, received_at), transaction.started_at)
+
+
+def stamped_at(
+    time: StationTime,
+    received_at: datetime,
+    transaction: StationTransaction,
+    skew_s: int | None = None,
+) -> datetime | None:
+    """Returns when a frame's fact was by its stamp, shifted as the start was; None: it can't be."""
+    earliest = transaction.started_at - SKEW_LIMIT
     at = right_time(time, skew_s, received_at).at
-    earliest = started_at - SKEW_LIMIT
     if at is not None and time.at is not None and at < earliest <= time.at:
         at = time.at  # its clock was set right since its offset was learned
-    shift = shift_of(transaction, skew_s)
     if at is None or time.at is None or not earliest <= at <= received_at + SKEW_LIMIT:
-        at = received_at + shift if shift < -SKEW_LIMIT else received_at
-    elif shift < -SKEW_LIMIT:
-        if at + shift >= earliest:  # else its clock is still that of the start
-            at += shift
-    elif shift > _NO_TIME or not -_JUST_CAME <= time.at - received_at <= _JUST_CAME:
-        at += shift  # else it was ahead at the start, and was set right
-    return max(min(at, received_at), started_at)
+        return None
+    shift = shift_of(transaction, skew_s)
+    if shift < -SKEW_LIMIT:
+        is_of_start = at + shift < earliest  # its clock is still that of the start
+        return at if is_of_start else at + shift
+    if shift <= _NO_TIME and -_JUST_CAME <= time.at - received_at <= _JUST_CAME:
+        return at  # it was ahead at the start, and was set right
+    return at + shift
 
 
 def shift_of(transaction: StationTransaction, skew_s: int | None) -> timedelta:
