@@ -104,7 +104,7 @@ class ChargingMachine(RuleBasedStateMachine):
 
     # The scenario
 
-    @initialize(data=st.data(), ahead_s=st.sampled_from([0, 0, 4_000, -4_000]))
+    @initialize(data=st.data(), ahead_s=st.sampled_from([0, 0, -100, 4_000, -4_000]))
     def open(self, data: st.DataObject, ahead_s: int) -> None:
         persona = data.draw(st.sampled_from(self.personas))
         self.facts = FrameFacts(PERSONAS[persona].faults(), timedelta(seconds=ahead_s))

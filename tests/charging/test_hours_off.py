@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from tests.charging.place import POWER_W, ChargingPlace, read
-from tests.charging.test_one_shift import begin_by_card, charge
+from tests.charging.test_one_shift import begin_by_app, begin_by_card, charge
 
 OFF = timedelta(hours=-6)
 MOST_WH = POWER_W // 60 * 11 // 10  # in a minute
@@ -256,3 +256,47 @@ async def test_a_boot_forgets_no_offset_of_a_start(place: ChargingPlace) -> None
     place.later(1)
     await place.stop(transaction, 2_000)
     assert await place.bill(session) == ("settled", 2_000, 24)
+
+
+@pytest.mark.parametrize("seconds", [-100, -50, 0, 50, 100])
+@pytest.mark.parametrize("by_card", [False, True])
+async def test_steps_see_the_values_of_any_clock(
+    place: ChargingPlace, seconds: int, *, by_card: bool
+) -> None:
+    """The car stopped and its registers are equal: nothing more is sent."""
+    off = timedelta(seconds=seconds)
+    begin = begin_by_card(place, place.now + off) if by_card else begin_by_app(place, off)
+    session, transaction = await begin
+    await charge(place, transaction, off, 3)
+    await place.ask_to_stop(session)
+    assert await place.answer() == ["remote_stop"]
+    for _ in range(30):
+        place.later(1 / 6)
+        await place.values(transaction, 1_500, time=place.now + off)
+        await place.watch()
+        await place.answer()
+    assert [step for step, _ in await place.steps(transaction)] == [
+        "remote_stop", "remote_stop_again",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("off", [timedelta(seconds=-100), timedelta(seconds=100), OFF], ids=str)
+async def test_stored_values_of_any_clock_are_no_proof_for_a_step(
+    place: ChargingPlace, off: timedelta
+) -> None:
+    """They were measured half a minute before the second stop was sent."""
+    session, transaction = await begin_by_card(place, place.now + off)
+    await charge(place, transaction, off, 3)
+    await place.ask_to_stop(session)
+    assert await place.answer() == ["remote_stop"]
+    place.later(1)
+    at = place.now
+    place.later(0.5)
+    await place.frame()
+    await place.watch()
+    assert await place.answer() == ["remote_stop"]
+    place.later(0.1)
+    for wh in (1_510, 1_520, 1_530):
+        await place.values(transaction, wh, time=at + off)
+        await place.watch()
+    assert await place.answer() == []

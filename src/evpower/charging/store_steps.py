@@ -183,16 +183,28 @@ async def values_since(
     """Returns the energy of each value that was measured and came since then, in their order.
 
     Until the station's own stop it is the session's energy, afterwards the register. What a station
-    stored while it was away was measured before; where a session stands hours early, so do its
-    values.
+    stored while it was away was measured before. A session may stand early, by its station's clock:
+    by so much as the quickest of its newest frames seems to have been on its way, up to two minutes
+    where its offset is not known.
     """
     rows = await connection.fetch(
         """
+        with line as (
+          select t.id, least(t.received_at - t.started_at, min(v.received_at - v.priced_at),
+                   case when t.start_shift_s is null then interval '2 minutes' end) as lag
+            from charging.transactions t
+            left join lateral (
+              select m.received_at, coalesce(m.priced_at, m.at) as priced_at
+                from charging.meter_values m
+               where m.transaction_id = t.id and m.received_at > $2::timestamptz - interval '1 hour'
+                 and m.session_wh is not null and m.energy_wh is not null and m.at is not null
+            ) v on true
+           where t.id = $1 group by t.id)
         select coalesce(v.session_wh, v.energy_wh) as wh
-          from charging.transactions t join charging.meter_values v on v.transaction_id = t.id
-         where t.id = $1 and v.received_at > $2 and v.energy_wh is not null
-           and (v.session_wh is null or coalesce(v.priced_at, v.at, v.received_at)
-                > $2 + coalesce(t.start_shift_s, 0) * interval '1 second')
+          from line l join charging.meter_values v on v.transaction_id = l.id
+         where v.received_at > $2 and v.energy_wh is not null
+           and (v.session_wh is null
+                or coalesce(v.priced_at, v.at, v.received_at) > $2 - l.lag)
          order by v.received_at, coalesce(v.session_wh, v.energy_wh)
         """,
         transaction_id,
