@@ -319,3 +319,46 @@ async def test_a_car_that_goes_on_without_a_status_is_not_idle_by_any_clock(
         site.later(0.5)
         await site.values(transaction, register_wh, time=site.now + off)
     assert (await parts(site, session))["parking"] == 1.5
+
+
+@pytest.mark.parametrize("seconds", [-100, -50, 0, 50, 100])
+async def test_a_car_that_goes_on_is_not_idle_by_values_that_come_late(
+    site: ChargingPlace, seconds: int
+) -> None:
+    """The one before them came at once, stamped later than it was received by a clock ahead."""
+    off = timedelta(seconds=seconds)
+    await site.price_document({**IDLE, "parking_grace_minutes": 0})
+    session = await site.start(await site.driver())
+    site.later(0.1)
+    transaction = await site.begin(session, time=site.now + off)
+    site.later(2)
+    await site.values(transaction, 1_000, time=site.now + off)
+    await site.status("suspended_ev", time=site.now + off)
+    site.later(0.5)
+    await site.values(transaction, 1_000, time=site.now + off)
+    stood_until = site.now
+    site.later(60)
+    for number in range(1, 5):
+        at = stood_until + timedelta(minutes=number / 2)
+        await site.values(transaction, 1_000 + 250 * number, time=at + off)
+    assert (await parts(site, session))["parking"] == 1.5
+
+
+@pytest.mark.parametrize("seconds", [-100, -50, 0, 50, 100])
+async def test_energy_of_before_the_car_stood_ends_no_idle_time_after_a_late_value(
+    site: ChargingPlace, seconds: int
+) -> None:
+    off = timedelta(seconds=seconds)
+    session = await site.start(await site.driver())
+    site.later(0.1)
+    transaction = await site.begin(session, time=site.now + off)
+    site.later(2)
+    measured_at = site.now
+    site.later(0.5)
+    await site.status("suspended_ev", time=site.now + off)
+    parked_since = (await site.progress(transaction))["parked_since"]
+    site.later(5)
+    await site.values(transaction, 1_000, time=measured_at + off)
+    await site.values(transaction, 1_250, time=site.now + off)
+    assert parked_since is not None
+    assert (await site.progress(transaction))["parked_since"] == parked_since

@@ -42,11 +42,39 @@ def stamped_at(
         at = time.at  # its clock was set right since its offset was learned
     if at is None or time.at is None or not earliest <= at <= received_at + SKEW_LIMIT:
         return None
+    return _shifted(at, time.at, received_at, transaction, skew_s)
+
+
+def placed(
+    station_at: datetime | None,
+    received_at: datetime,
+    transaction: StationTransaction,
+    skew_s: int | None,
+) -> datetime:
+    """Returns when a stored value was; `station_at`: its stamp by a right clock, at most received.
+
+    As `our_time` has it of a frame, so that values that came at once and late ones can be compared.
+    """
+    if station_at is None:
+        return our_time(StationTime(None, None), received_at, transaction, skew_s)
+    at = _shifted(station_at, station_at, received_at, transaction, skew_s)
+    return max(min(at, received_at), transaction.started_at)
+
+
+def _shifted(
+    at: datetime,
+    stamp: datetime,
+    received_at: datetime,
+    transaction: StationTransaction,
+    skew_s: int | None,
+) -> datetime:
+    """Returns a time as it is moved with the start; `stamp`: as it was sent."""
+    earliest = transaction.started_at - SKEW_LIMIT
     shift = shift_of(transaction, skew_s)
     if shift < -SKEW_LIMIT:
         is_of_start = at + shift < earliest  # its clock is still that of the start
         return at if is_of_start else at + shift
-    if shift <= _NO_TIME and -_JUST_CAME <= time.at - received_at <= _JUST_CAME:
+    if shift <= _NO_TIME and -_JUST_CAME <= stamp - received_at <= _JUST_CAME:
         return at  # it was ahead at the start, and was set right
     return at + shift
 

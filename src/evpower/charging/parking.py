@@ -1,6 +1,5 @@
 """Whether a car that had enough still takes nothing: what idle time rests on beside the status."""
 
-from datetime import datetime
 from typing import Final
 
 from evpower.charging.events import Reading
@@ -16,16 +15,15 @@ def is_idle(
     register: MeterRegister,
     reading: Reading,
     span_s: int,
-    parked_since: datetime,
+    *,
+    is_first: bool,
 ) -> bool:
     """Returns whether a value shows that the car still takes nothing.
 
-    `parked_since` is by the station's clock where its values are. The first value since then may
-    have the energy of the time before.
+    `is_first`: since the car took nothing. It may have the energy of the time before.
     """
     if (reading.power_w or 0) > PARKED_BELOW_W:
         return False
-    last = earlier.last
-    if last is None or (last.station_at or last.at) <= parked_since:
+    if is_first:
         return True
     return (register.exact_wh - earlier.exact_wh) * _HOUR_S <= PARKED_BELOW_W * span_s

@@ -12,7 +12,7 @@ from evpower import tariffs
 from evpower.charging.events import Reading, StationTime
 from evpower.charging.limits import Flow, Limits
 from evpower.charging.model import SessionState, StationTransaction, StopStep
-from evpower.charging.our_time import SKEW_LIMIT, our_time, right_time
+from evpower.charging.our_time import SKEW_LIMIT, our_time, placed, right_time
 from evpower.charging.parking import is_idle
 from evpower.charging.register import (
     MeterPoint,
@@ -258,8 +258,8 @@ def _advance_one(
     parked_since = progress.parked_since
     is_parked = ends_pause = False
     if parked_since is not None and at > parked_since:  # else what flowed before came late
-        moved = at - (value.station_at or value.at)
-        is_parked = is_idle(earlier, register, reading, span_s, parked_since - moved)
+        is_first = _placed(running, earlier.last) <= parked_since
+        is_parked = is_idle(earlier, register, reading, span_s, is_first=is_first)
         ends_pause = not is_parked
         parked_since = parked_since if is_parked else None
         if is_parked and reading.power_w is None:
@@ -280,6 +280,13 @@ def _advance_one(
         flowed_at=received_at if grown_wh > 0 or ends_pause else progress.flowed_at,
     )
     return progress, StoredValue(reading, outcome, sample)
+
+
+def _placed(running: RunningTransaction, value: MeterPoint | None) -> datetime:
+    """Returns when a value was that counted before; where none did, when the transaction began."""
+    if value is None:
+        return running.transaction.started_at
+    return placed(value.station_at, value.at, running.transaction, running.skew_s)
 
 
 def _span_s(earlier: MeterPoint | None, later: MeterPoint) -> int:
