@@ -300,3 +300,36 @@ async def test_stored_values_of_any_clock_are_no_proof_for_a_step(
         await place.values(transaction, wh, time=at + off)
         await place.watch()
     assert await place.answer() == []
+
+
+@pytest.mark.parametrize("values", [0, 1, 3])
+async def test_a_boot_that_does_not_set_the_clock_bills_the_minutes(
+    place: ChargingPlace, values: int
+) -> None:
+    """The charge is longer than the clock is behind."""
+    off = timedelta(minutes=-10)
+    session, transaction = await begin_by_card(place, place.now + off)
+    await charge(place, transaction, off, 20)
+    await place.boot()
+    for minute in range(values):
+        place.later(1)
+        await place.values(transaction, 10_100 + 100 * minute, time=place.now + off)
+    place.later(5)
+    await place.stop(transaction, 11_000, time=place.now + off)
+    assert await place.bill(session) == ("settled", 11_000, 6 * (25 + values))
+
+
+@pytest.mark.parametrize("waited", [0, 2, 60])
+async def test_a_boot_that_sets_the_clock_bills_the_minutes(
+    place: ChargingPlace, waited: int
+) -> None:
+    """The charge is longer than the clock was behind; its stop may have waited."""
+    off = timedelta(minutes=-10)
+    session, transaction = await begin_by_card(place, place.now + off)
+    await charge(place, transaction, off, 20)
+    await place.boot()
+    place.later(15)
+    ended_at = place.now
+    place.later(waited)
+    await place.stop(transaction, 11_000, time=ended_at)
+    assert await place.bill(session) == ("settled", 11_000, 6 * 35)

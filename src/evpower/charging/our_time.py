@@ -73,6 +73,8 @@ def _shifted(
     shift = shift_of(transaction, skew_s)
     if shift < -SKEW_LIMIT:
         is_of_start = at + shift < earliest  # its clock is still that of the start
+        if skew_s is None:  # a boot forgot it, and may have left the clock as it was
+            is_of_start = is_of_start or abs(received_at + shift - at) <= _JUST_CAME
         return at if is_of_start else at + shift
     if shift <= _NO_TIME and -_JUST_CAME <= stamp - received_at <= _JUST_CAME:
         return at  # it was ahead at the start, and was set right
