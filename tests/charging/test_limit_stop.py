@@ -189,6 +189,28 @@ async def test_money_that_comes_before_the_moment_outdates_a_draft(place: Chargi
     assert await place.value("state", session) == "charging"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update charging.sessions set station_lost_notified_at = created_at",
+        """
+        update charging.progress
+           set close_due_at = stop_due_at + interval '1 minute', close_reason = 'became_available'
+        """,
+    ],
+    ids=["lost", "close"],
+)
+async def test_where_more_is_to_be_done_there_is_no_draft(
+    place: ChargingPlace, change: str
+) -> None:
+    session, _, due = await at_its_limit(place)
+    await place.owner.execute(change)
+    assert await drafted(place, due) is None
+    assert await place.watch() == ["stop"]
+    assert await place.value("stop_reason", session) == "energy_limit"
+    assert await place.value("station_lost_notified_at", session) is None
+
+
 async def test_a_moment_that_came_too_early_is_no_draft(place: ChargingPlace) -> None:
     session, transaction = await charges(place, energy_wh=ENERGY_WH)
     due_at = (await place.progress(transaction))["stop_due_at"]
