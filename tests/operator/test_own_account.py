@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from evpower.identity import add_operator
+from evpower.identity.sign_in.store_accounts import lock_open_review, put_review
 from tests.api.operator_scenario import OPERATOR, OperatorApi
 from tests.api.scenario import bearer
 from tests.charging.place import ChargingPlace
@@ -102,3 +103,45 @@ async def test_the_own_bill_may_be_previewed(own: OwnAccount) -> None:
         json={"energy_kwh": 9, **WHY},
     )
     assert response.status_code == 200, response.text
+
+
+@pytest.mark.parametrize("has_another_phone_now", [False, True])
+async def test_a_phone_that_the_own_account_claims_is_decided_by_another(
+    own: OwnAccount,
+    has_another_phone_now: bool,  # noqa: FBT001
+) -> None:
+    phone = "+996555123456"
+    other = await own.place.driver()
+    async with own.operators.db.transaction() as connection:
+        for client in (own.client, other):
+            await connection.execute(
+                "update identity.clients set phone = $2 where id = $1", client, phone
+            )
+        await put_review(
+            connection, phone, "claim_with_money", [own.client, other], own.operators.clock()
+        )
+        if has_another_phone_now:
+            await connection.execute(
+                "update identity.clients set phone = '+996555123457' where id = $1", own.client
+            )
+    for owner in (None, str(other)):
+        body = {"phone": phone, "owner": owner, **WHY}
+        path = f"{OPERATOR}/phone-reviews/decide"
+        assert await own.refusal("POST", path, body) == "own_account", owner
+    assert await own.refused_rights() == ["client.phone"] * 2
+    async with own.operators.db.connection() as connection:
+        assert await lock_open_review(connection, phone) is not None
+
+
+async def test_a_phone_that_the_own_account_claims_since_is_decided_by_another(
+    own: OwnAccount,
+) -> None:
+    phone = "+996555123456"
+    other = await own.place.driver()
+    async with own.operators.db.transaction() as connection:
+        await put_review(connection, phone, "claim_with_money", [other], own.operators.clock())
+        await connection.execute(
+            "update identity.clients set phone = $2 where id = $1", own.client, phone
+        )
+    body = {"phone": phone, "owner": None, **WHY}
+    assert await own.refusal("POST", f"{OPERATOR}/phone-reviews/decide", body) == "own_account"

@@ -18,7 +18,7 @@ from evpower.identity.operator_calls import (
     refuse_own_account,
 )
 from evpower.identity.roles import operator_call
-from evpower.identity.sign_in.operate import decide_review, list_reviews
+from evpower.identity.sign_in.operate import claims_phone, decide_review, list_reviews
 from evpower.identity.sign_in.store_accounts import ReviewReason
 from evpower.identity.supabase_admin import SupabaseAdmin
 
@@ -50,7 +50,7 @@ class PhoneDecision(BaseModel):
 
     phone: Annotated[str, Field(max_length=64)]
     owner: Annotated[
-        UUID | None, Field(description="The client; null: none of them, a new account is made")
+        UUID | None, Field(description="A claimant; null: none of them, a new account is made")
     ]
     reason: ActReason
 
@@ -58,7 +58,9 @@ class PhoneDecision(BaseModel):
 _DECIDED: Final[Responses] = {
     **OPERATOR_REFUSALS,
     404: problem("`phone_review_not_found`, `client_not_found`, `user_not_found`"),
-    409: problem("`phone_taken`, `client_closed`, `own_account`, `idempotency_conflict`"),
+    409: problem(
+        "`not_a_claimant`, `phone_taken`, `client_closed`, `own_account`, `idempotency_conflict`"
+    ),
     422: problem("`invalid_request`, `invalid_phone`"),
     503: problem("`auth_unavailable`"),
 }
@@ -90,6 +92,8 @@ def phone_reviews_router(calls: OperatorCalls, admin: SupabaseAdmin) -> APIRoute
     ) -> WaitingPhone:
         """The next sign-in with it follows; the owner's login gets the phone at once."""
         await refuse_own_account(calls.db, caller, body.owner, "client.phone")
+        if await claims_phone(calls.db, body.phone, caller.user_id):
+            await refuse_own_account(calls.db, caller, caller.user_id, "client.phone")
         review = await decide_review(
             calls.db,
             admin,

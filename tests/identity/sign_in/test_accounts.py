@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -95,7 +96,11 @@ async def test_a_crash_beside_auth_leaves_one_user_for_the_phone(
     phones: Phones, supabase: LocalSupabase, http: httpx.AsyncClient, owner: Connection, moment: str
 ) -> None:
     phone = new_phone()
-    crashing = CrashingAdmin(http=http, url=supabase.url, secret_key=SecretStr(supabase.secret_key))
+    crashing = CrashingAdmin(
+        http=http,  # pyright: ignore[reportArgumentType]
+        url=supabase.url,
+        secret_key=SecretStr(supabase.secret_key),
+    )
     setattr(crashing, moment, True)
     await phones.ask(phone)
     code = phones.inbox.code(phone)
@@ -311,6 +316,92 @@ async def test_an_operator_may_give_the_phone_to_the_claimant(
     assert tuple(act) == ("aida", "phone_review.decide", phone, "receipts shown")
 
 
+async def a_review(phones: Phones, owner: Connection, phone: str) -> UUID:
+    """A claimant with money, on whose phone an operator must decide."""
+    claimant = await a_claimant(owner, phone)
+    phones.rich[claimant] = None
+    await phones.ask(phone)
+    refused = await refusal_of(phones.type(phone, phones.inbox.code(phone)))
+    assert refused.code == "phone_needs_review"
+    return claimant
+
+
+async def a_login(admin: SupabaseAdmin, client: UUID, phone: str | None = None) -> UUID:
+    """A login in Supabase Auth, with its email and this phone."""
+    email = f"{client}@example.kg"
+    await admin.import_user(ImportedUser(client, email, True, phone, phone is not None, None, None))
+    return client
+
+
+async def test_no_client_gets_a_phone_that_it_does_not_claim(
+    phones: Phones, owner: Connection, admin: SupabaseAdmin
+) -> None:
+    phone = new_phone()
+    victim = await phones.sign_in(new_phone())
+    claimant = await a_review(phones, owner, phone)
+    decided = decide_review(
+        phones.calls.db, admin, phone, owner_id=victim.account.user_id,
+        actor="operator:mallory", reason="it is his", clock=phones.clock,
+    )  # fmt: skip
+    refused = await refusal_of(decided)
+    assert (refused.code, refused.http_status) == ("not_a_claimant", 409)
+    login = await admin.get_user(victim.account.user_id)
+    assert login is not None
+    assert login.phone == victim.account.phone
+    assert await clients_with(owner, victim.account.phone) == [victim.account.user_id]
+    assert len(await store_accounts.open_reviews(owner, 10)) == 1
+    act = await owner.fetchrow(
+        "select actor, reason, details from identity.audit"
+        " where action = 'phone_review.refused' and subject = $1",
+        phone,
+    )
+    assert act is not None
+    assert (act["actor"], act["reason"]) == ("operator:mallory", "it is his")
+    assert json.loads(act["details"]) == {
+        "owner": str(victim.account.user_id), "claimants": [str(claimant)],
+    }  # fmt: skip
+
+
+async def test_a_claimant_that_verified_another_phone_since_keeps_it(
+    phones: Phones, owner: Connection, admin: SupabaseAdmin
+) -> None:
+    phone, later = new_phone(), new_phone()
+    claimant = await a_login(admin, await a_review(phones, owner, phone), later)
+    async with phones.calls.db.transaction() as connection:
+        await update_profile(connection, claimant, Profile(phone=later, phone_verified=True))
+    decided = decide_review(
+        phones.calls.db, admin, phone, owner_id=claimant,
+        actor="aida", reason="receipts shown", clock=phones.clock,
+    )  # fmt: skip
+    assert (await refusal_of(decided)).code == "not_a_claimant"
+    login = await admin.get_user(claimant)
+    assert login is not None
+    assert login.phone == later
+    assert await clients_with(owner, later) == [claimant]
+
+
+async def test_a_claim_that_ends_while_auth_is_asked_gets_no_phone(
+    phones: Phones, owner: Connection, supabase: LocalSupabase, http: httpx.AsyncClient,
+    admin_through_edge: SupabaseAdmin, edge: Edge,
+) -> None:  # fmt: skip
+    phone, later = new_phone(), new_phone()
+    claimant = await a_login(phones.calls.accounts.admin, await a_review(phones, owner, phone))
+
+    async def verify_another(request: Request) -> Answer:
+        async with phones.calls.db.transaction() as connection:
+            await update_profile(connection, claimant, Profile(phone=later, phone_verified=True))
+        return await forward(supabase, http, request)
+
+    edge.respond = verify_another
+    decided = decide_review(
+        phones.calls.db, admin_through_edge, phone, owner_id=claimant,
+        actor="aida", reason="receipts shown", clock=phones.clock,
+    )  # fmt: skip
+    assert (await refusal_of(decided)).code == "not_a_claimant"
+    assert await clients_with(owner, later) == [claimant]
+    assert await clients_with(owner, phone) == []
+
+
 async def test_a_closed_claimant_gets_the_phone_in_neither_system(
     phones: Phones,
     owner: Connection,
@@ -360,6 +451,30 @@ async def test_a_phone_of_another_login_needs_an_operator(
     assert refused.code == "phone_needs_review"
     (review,) = await store_accounts.open_reviews(owner, 10)
     assert review.reason == "phone_of_another_login"
+
+
+async def test_the_other_login_alone_gets_its_phone(
+    phones: Phones, admin: SupabaseAdmin, owner: Connection
+) -> None:
+    phone = new_phone()
+    login, stranger = await a_login(admin, uuid4(), phone), await a_login(admin, uuid4())
+    for client in (login, stranger):
+        await owner.execute(
+            "insert into identity.clients (id, origin) values ($1, 'supabase')", client
+        )
+    await phones.ask(phone)
+    code = phones.inbox.code(phone)
+    assert (await refusal_of(phones.type(phone, code))).code == "phone_needs_review"
+
+    def decided(client: UUID) -> Awaitable[object]:
+        return decide_review(
+            phones.calls.db, admin, phone, owner_id=client,
+            actor="aida", reason="receipts shown", clock=phones.clock,
+        )  # fmt: skip
+
+    assert (await refusal_of(decided(stranger))).code == "not_a_claimant"
+    await decided(login)
+    assert (await phones.type(phone, code)).account.user_id == login
 
 
 async def test_a_user_banned_in_auth_does_not_sign_in(phones: Phones, owner: Connection) -> None:

@@ -135,6 +135,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "missing_token": "Please sign in.",
     "no_active_session": "No charging session is open.",
     "no_password": "The station connects without a password.",
+    "not_a_claimant": "This client doesn't claim the number.",
     "not_credited": "This payment credited no provider's money.",
     "not_found": "Nothing was found here.",
     "not_in_review": "This payment waits for no review.",

@@ -61,6 +61,20 @@ async def claims(connection: Connection, phone: str, most: int) -> list[PhoneCla
     return [read_row(PhoneClaim, row) for row in rows]
 
 
+async def claims_phone(connection: Connection, phone: str, client_id: UUID | None) -> bool:
+    """Returns whether an open client has this phone, or is a claimant of its open review."""
+    return await connection.fetchval(
+        """
+        select exists (select from identity.clients
+                        where id = $2 and phone = $1 and status <> 'closed')
+            or exists (select from identity.phone_reviews
+                        where phone = $1 and decided_at is null and $2 = any (claimants))
+        """,
+        phone,
+        client_id,
+    )
+
+
 async def operator_of_phone(connection: Connection, phone: str) -> UUID | None:
     """Returns the operator who signs in with this phone."""
     return await connection.fetchval(
