@@ -139,6 +139,16 @@ async def test_an_app_is_refused_while_it_is_free(site: Site) -> None:
     assert await site.sql.fetchval("select sum(held_minor) from wallet.wallets") == 0
 
 
+async def test_an_app_starts_again_once_it_was_ended_early(site: Site) -> None:
+    await free(site)
+    await site.wait(60)
+    async with site.db.transaction() as connection:
+        await charging.end_free(
+            connection, station=STATION, actor="aida", reason=None, now=site.now
+        )
+    assert (await site.start(await site.driver())).state == "requested"
+
+
 async def test_a_driver_who_waits_pays_for_no_one_elses_charge(site: Site) -> None:
     started = await site.start(await site.driver())
     await site.deliver()

@@ -152,6 +152,11 @@ async def test_a_connector_in_use_refuses(site: Site, status: str, code: str) ->
     assert (await site.start(await site.driver(), 2)).state == "requested"
 
 
+async def test_a_station_that_says_it_is_out_of_service_refuses(site: Site) -> None:
+    await site.sql.execute("update stations.stations set reported_availability = 'inoperative'")
+    assert await refusal(site, await site.driver()) == "station_unavailable"
+
+
 async def test_a_car_that_is_plugged_in_may_start(site: Site) -> None:
     await site.report("preparing")
     assert (await site.start(await site.driver())).state == "requested"
