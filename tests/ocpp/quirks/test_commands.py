@@ -649,8 +649,10 @@ async def test_q72_an_accepted_limit_without_effect_is_followed_by_the_next_step
         await drive.until_command("accepted")
         await goes_on(1100)
         await accept(station, "RemoteStopTransaction")
+        await drive.until_command("accepted")
         await goes_on(1200, 1300)
         limit = (await accept(station, "SetChargingProfile"))["csChargingProfiles"]
+        await drive.until_command("accepted")
         assert limit["chargingSchedule"]["chargingSchedulePeriod"] == [
             {"startPeriod": 0, "limit": 0}
         ]

@@ -103,6 +103,7 @@ async def test_q83_a_stop_that_is_refused_after_the_start_is_tried_at_the_next_v
             call = await station.receive()
             assert call[2:] == ["RemoteStopTransaction", {"transactionId": transaction}]
             await station.send([3, call[1], {"status": "Rejected"}])
+            await drive.until_command("refused")
             payload = drive.values(transaction, energy)
             drive.later(hours=-1 + 20 / 3600)
             payload["meterValue"][0]["timestamp"] = drive.stamp()
