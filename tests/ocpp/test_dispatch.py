@@ -276,6 +276,7 @@ async def test_an_answer_lets_the_socket_be_dropped_again(node: Node) -> None:
             await node.time_out(count)
             await node.state(number, "timed_out")
         node.now += timedelta(seconds=31)
+    await until(lambda: not node.dispatcher._sending)
     assert socket.drops == ["unresponsive", "unresponsive"]
 
 
@@ -287,6 +288,7 @@ async def test_a_station_that_sends_nothing_is_not_dropped_for_commands(node: No
         await node.send(socket, count)
         await node.time_out(count)
         await node.state(number, "timed_out")
+    await until(lambda: not node.dispatcher._sending)
     assert socket.drops == []
 
 
@@ -363,6 +365,7 @@ async def test_a_stop_that_is_not_answered_tries_no_other_id(node: Node) -> None
     await node.round()
     await node.time_out(1)
     await node.state(number, "timed_out")
+    await until(lambda: not node.dispatcher._sending)
     assert len(socket.sent) == 1
 
 
