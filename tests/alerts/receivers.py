@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -52,7 +52,10 @@ class Receiver:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with (
+            contextlib.closing(writer),
+            contextlib.suppress(OSError, asyncio.IncompleteReadError),
+        ):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
                 pairs = (line.split(": ", 1) for line in head[1:] if line)
@@ -69,7 +72,6 @@ class Receiver:
                 head_of_answer = f"HTTP/1.1 {status} X\r\n{more}Content-Length: 0\r\n\r\n"
                 writer.write(head_of_answer.encode())
                 await writer.drain()
-        writer.close()
 
     @property
     def types(self) -> list[str]:
@@ -77,7 +79,7 @@ class Receiver:
 
 
 @contextlib.asynccontextmanager
-async def running_receiver() -> AsyncIterator[Receiver]:
+async def running_receiver() -> AsyncGenerator[Receiver]:
     receiver = Receiver()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -139,7 +141,7 @@ class Mailbox:
 @contextlib.asynccontextmanager
 async def running_mailbox(
     *, tls: ssl.SSLContext | None = None, starttls: ssl.SSLContext | None = None
-) -> AsyncIterator[Mailbox]:
+) -> AsyncGenerator[Mailbox]:
     """`tls`: from the first byte; `starttls`: demanded, and a password with it; else in clear."""
     mailbox = Mailbox()
     how: dict[str, Any] = {}
@@ -202,7 +204,7 @@ class Sender:
 @contextlib.asynccontextmanager
 async def running_sender(
     db: Database, clock: TurnedClock, **settings: Any
-) -> AsyncIterator[Sender]:
+) -> AsyncGenerator[Sender]:
     async with HttpClient() as http:
         configured = configured_channels(alert_settings(**settings), http, clock)
         yield Sender(db, clock, dict(configured))
