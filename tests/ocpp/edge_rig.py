@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -28,7 +28,7 @@ POWER_W = 22_000  # of each connector, in the operator's data and in the station
 PRICE_SOM = 10  # of a kWh: a Wh costs 1 tyiyn
 BALANCE = 1000_00
 NEVER_S = 1e6  # no reply is late, however far a test turns the clock
-REPLY_S = 0.3  # then a command's outcome is unknown, in real time
+REPLY_S = 0.3  # in real time, where a test waits for a reply that never comes
 _STEP_S = 30.0
 _LATE = "a reply to no request"  # the clock was turned beyond what the station waits
 
@@ -191,14 +191,15 @@ async def edge_rig(
     *,
     times: Times | None = None,
     no_auth: bool = True,
+    command_reply_s: float = NEVER_S,
     **config: Any,
-) -> AsyncIterator[EdgeRig]:
+) -> AsyncGenerator[EdgeRig]:
     """`config`: of the station. It is connected and idle."""
     clock = TurnedClock()
     clock.now = datetime.now(UTC).replace(microsecond=0)
     async with running(
         db, owner, clock=clock, times=times, charging_first_frame_wait_s=0,
-        charging_settle_after_connect_s=0, charging_command_reply_s=REPLY_S,
+        charging_settle_after_connect_s=0, charging_command_reply_s=command_reply_s,
     ) as central:  # fmt: skip
         password = await central.add(STATION, no_auth=no_auth)
         await set_price(db, str(PRICE_SOM), clock() - timedelta(days=1))

@@ -9,7 +9,7 @@ import pytest
 
 from evpower.foundation.db import Connection, Database
 from evpower.simulator import Faults
-from tests.ocpp.edge_rig import BALANCE, edge_rig, is_billed_right
+from tests.ocpp.edge_rig import BALANCE, NEVER_S, REPLY_S, edge_rig, is_billed_right
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ async def test_edge_17_a_start_that_is_not_answered_keeps_its_money_and_may_begi
     db: Database, owner: Connection
 ) -> None:
     faults = Faults(ignore_commands={"RemoteStartTransaction"})
-    async with edge_rig(db, owner, faults) as rig:
+    async with edge_rig(db, owner, faults, command_reply_s=REPLY_S) as rig:
         rig.station.plug_in()
         session = await rig.request()
         await rig.settled()
@@ -111,11 +111,13 @@ async def test_edge_17_on_a_new_socket_it_is_sent_once_more(
     db: Database, owner: Connection
 ) -> None:
     faults = Faults(ignore_commands={"RemoteStartTransaction"})
-    async with edge_rig(db, owner, faults) as rig:
+    async with edge_rig(db, owner, faults, command_reply_s=REPLY_S) as rig:
         rig.station.plug_in()
         session = await rig.request()
         await rig.settled()
         faults.ignore_commands.clear()
+        dispatcher: Any = rig.central.parts.dispatcher
+        dispatcher._reply_s = NEVER_S
         rig.station.lose_network()
         rig.station.restore_network()
         await rig.online()
