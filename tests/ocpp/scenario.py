@@ -7,6 +7,7 @@ import itertools
 import json
 import socket as sockets
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,7 @@ from tests.waiting import WAIT_LIMIT_S, until
 
 V16 = Subprotocol("ocpp1.6")
 OcppPayload = dict[str, Any]
+_COMMAND = 2  # the type of a message
 _NEVER: Callable[..., Any] = lambda *_: None  # noqa: E731
 
 
@@ -51,24 +53,34 @@ class Station:
 
     wire: ClientConnection
     ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+    early: deque[Any] = field(default_factory=deque[Any])  # commands that came before an answer
 
     async def send(self, message: object) -> None:
         await self.wire.send(message if isinstance(message, str | bytes) else json.dumps(message))
 
     async def receive(self) -> Any:
+        return self.early.popleft() if self.early else await self._next()
+
+    async def _next(self) -> Any:
         async with asyncio.timeout(WAIT_LIMIT_S):
             return json.loads(await self.wire.recv())
 
     async def ask(self, message: object) -> Any:
+        """Sends a message; returns the next one that comes."""
         await self.send(message)
         return await self.receive()
 
     async def call(
         self, action: str, payload: OcppPayload | None = None, message_id: str = ""
     ) -> Any:
-        """Sends a request; returns the payload of its good answer."""
+        """Sends a request; returns the payload of its good answer.
+
+        A command may come first: it is sent as soon as it is stored. `receive` returns it later.
+        """
         message_id = message_id or f"m{next(self.ids)}"
-        answer = await self.ask([2, message_id, action, payload or {}])
+        await self.send([2, message_id, action, payload or {}])
+        while (answer := await self._next())[0] == _COMMAND:
+            self.early.append(answer)
         assert answer[:2] == [3, message_id], answer
         return answer[2]
 
@@ -124,7 +136,9 @@ class Central:
             "open_timeout": WAIT_LIMIT_S, "close_timeout": 1, **how,
         }  # fmt: skip
         async with connect(self.base + path, additional_headers=headers, **how) as wire:
-            yield Station(wire)
+            station = Station(wire)
+            yield station
+            assert not station.early, f"the test knows nothing of {list(station.early)}"
 
     def socket(self, station_id: str = "EVP-001") -> Any:
         """The server's side of the station's newest socket."""

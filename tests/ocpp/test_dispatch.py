@@ -1,7 +1,9 @@
 """Commands reach the socket once, one at a time, in time, and every outcome is recorded."""
 
+# pyright: reportPrivateUsage=false, reportUnknownVariableType=false
+
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -122,7 +124,7 @@ class Node:
         return socket
 
     async def queue(
-        self, action: str = "clear_cache", *, expires_s: float = 60, **payload: Any
+        self, action: Any = "clear_cache", *, expires_s: float = 60, **payload: Any
     ) -> int:
         async with self.db.transaction() as connection:
             command = await stations.queue_command(
@@ -179,7 +181,7 @@ async def node(db: Database) -> AsyncIterator[Node]:
 
 
 @asynccontextmanager
-async def _listening(node: Node) -> AsyncIterator[None]:
+async def _listening(node: Node) -> AsyncGenerator[None]:
     async with node.dispatcher._listening():
         yield
 

@@ -1,9 +1,13 @@
 """The life of a station's socket: order, limits, deadlines, its replacement, its end."""
 
+# pyright: reportPrivateUsage=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 import asyncio
 import contextlib
 import json
 import time
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import Any
 
@@ -24,7 +28,7 @@ BEAT = [2, "1", "Heartbeat", {}]
 
 
 @contextlib.asynccontextmanager
-async def connected(central: Central, **how: Any) -> Any:
+async def connected(central: Central, **how: Any) -> AsyncGenerator[Station]:
     await central.add(no_auth=True)
     async with central.open(**how) as station:
         await until(lambda: central.socket() is not None)

@@ -1,5 +1,7 @@
 """Transactions on a real socket: one bill for the right energy, whatever the frames look like."""
 
+# pyright: reportUnknownArgumentType=false
+
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -159,6 +161,8 @@ async def test_a_start_before_the_boot_is_answered(drive: Driving) -> None:
     async with drive.central.open() as station:
         answer = await drive.begin(station, "04A1B2C3")
         assert answer["transactionId"] > 0
+        stop = await accept(station, "RemoteStopTransaction")
+        assert stop["transactionId"] == answer["transactionId"]
 
 
 async def test_a_queue_of_hours_ago_is_billed(drive: Driving) -> None:

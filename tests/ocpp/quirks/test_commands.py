@@ -659,4 +659,5 @@ async def test_q72_an_accepted_limit_without_effect_is_followed_by_the_next_step
         await goes_on(1400, 1500)
         await accept(station, "UnlockConnector")
         await station.call("StopTransaction", drive.end(transaction, 1500))
+        await accept(station, "ClearChargingProfile")
     assert await drive.bills() == [(1500, 15_00)]

@@ -1,5 +1,7 @@
 """How the usual libraries of charge points behave (Q82 to Q87)."""
 
+# pyright: reportUnknownArgumentType=false
+
 import json
 from datetime import timedelta
 from typing import Any

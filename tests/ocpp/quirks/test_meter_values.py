@@ -3,6 +3,8 @@
 Each test has the number of its quirk. Bills are Wh and tyiyn, at 10 som a kWh.
 """
 
+# pyright: reportUnknownArgumentType=false
+
 import json
 from collections.abc import Sequence
 from datetime import timedelta
@@ -99,6 +101,7 @@ async def test_q33_a_register_that_begins_anew_is_no_end_of_the_charge_before(
         await station.call("MeterValues", drive.values(transaction, "3000"))
         drive.later()
         await drive.begin(station, "04A1B2C3", meter=3500, message_id="next")
+        await accept(station, "RemoteStopTransaction")
     assert await drive.bills() == [(3000, 30_00)]
 
 
