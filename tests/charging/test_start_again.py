@@ -78,6 +78,57 @@ async def test_a_station_that_began_meanwhile_is_not_asked(site: Site) -> None:
     assert await site.state(session) == "charging"
 
 
+OTHER_TAGS = {
+    "fixed": "uc_default_auth",
+    "missing": None,
+    "of the whole make": "GRIZZL-E",
+    "an earlier one-time tag": "0123456789AB",
+}
+
+
+@pytest.mark.parametrize("tag", OTHER_TAGS.values(), ids=OTHER_TAGS)
+@pytest.mark.parametrize("state", ["queued", "sent", "refused", "timed_out"])
+async def test_a_station_with_another_tag_begins_by_the_first_one(
+    site: Site, tag: str | None, state: str
+) -> None:
+    """It obeyed the first one: connector and time say whose start it is, wherever the second is."""
+    await site.sql.execute("update stations.stations set paid_only = true")
+    session = (await site.start(await site.driver())).session_id
+    await site.deliver("timed_out")
+    await reconnect(site)
+    if state != "queued":
+        await site.deliver(None if state == "sent" else state)
+    answer = await site.begin(tag)
+    assert answer.tag == "accepted"
+    assert await site.session_of(answer.transaction_id) == session
+    assert await site.state(session) == "charging"
+    assert [hold[2] for hold in await site.holds(session)] == ["open"]
+    assert "remote_stop" not in [action for action, _ in await site.commands()]
+
+
+@pytest.mark.parametrize("tag", OTHER_TAGS.values(), ids=OTHER_TAGS)
+async def test_before_it_was_sent_once_another_tag_is_no_echo(site: Site, tag: str | None) -> None:
+    session = (await site.start(await site.driver())).session_id
+    await reconnect(site)
+    answer = await site.begin(tag)
+    assert (await site.transaction(answer.transaction_id))["session_id"] is None
+    assert await site.state(session) == "cancelled"
+
+
+@pytest.mark.parametrize("state", ["queued", "sent", "refused", "timed_out"])
+async def test_a_cancelled_one_may_still_begin_by_the_first_one(site: Site, state: str) -> None:
+    """Its start window stays open: the session is not final, since it may begin after all."""
+    client = await site.driver()
+    session = (await site.start(client)).session_id
+    window_ends_at = (await site.session(session))["start_window_ends_at"]
+    await site.deliver("timed_out")
+    await reconnect(site)
+    if state != "queued":
+        await site.deliver(None if state == "sent" else state)
+    await site.stop(session, client)
+    assert (await site.session(session))["start_window_ends_at"] == window_ends_at
+
+
 @pytest.mark.parametrize("reply", ["refused", "timed_out"])
 async def test_its_refusal_ends_nothing(site: Site, reply: str) -> None:
     """The connector may be busy with the first one: the session waits for its start window."""

@@ -8,6 +8,7 @@ from evpower.charging import store_sessions
 from evpower.charging.model import ChargingSession
 from evpower.charging.rules import REMOTE_START_EXPIRES_IN
 from evpower.foundation.db import Connection
+from evpower.stations import Command
 
 AGAIN: Final = "again"  # a member of a remote start that is sent once more
 
@@ -40,14 +41,21 @@ def start_payload(session: ChargingSession) -> dict[str, object]:
     return {"id_tag": session.id_tag, "connector": session.connector_id}
 
 
+def was_sent(command: Command) -> bool:
+    """Returns whether the station may have a start; one that is sent once more it may have had."""
+    return command.sent_at is not None or AGAIN in command.payload
+
+
 async def drop_start(connection: Connection, session: ChargingSession, now: datetime) -> bool:
     """Drops the session's remote start if it was not sent: it is not wanted any more.
 
-    Returns whether the station may have it and may begin by it.
+    Returns whether the station may have it and may begin by it. That the second of two was refused
+    says nothing about the first.
     """
     if session.start_command_id is None:
         return False
     command = await stations.get_command(connection, session.start_command_id)
     if command.state == "queued":  # one that was sent is another transaction's to end
-        return not await stations.drop_command(connection, command.id, now)
-    return command.sent_at is not None and command.state != "refused"
+        is_dropped = await stations.drop_command(connection, command.id, now)
+        return not is_dropped or was_sent(command)
+    return was_sent(command) and (command.state != "refused" or AGAIN in command.payload)

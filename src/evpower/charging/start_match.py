@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from evpower import identity, stations
-from evpower.charging import store_sessions, store_technicians, store_transactions
+from evpower.charging import remote, store_sessions, store_technicians, store_transactions
 from evpower.charging.events import StationStart
 from evpower.charging.model import ChargingSession, StationTransaction
 from evpower.charging.our_time import SKEW_LIMIT, right_time
@@ -168,7 +168,7 @@ async def _was_sent(connection: Connection, session: ChargingSession) -> bool:
     if session.start_command_id is None:
         return False
     command = await stations.get_command(connection, session.start_command_id)
-    return command.sent_at is not None
+    return remote.was_sent(command)
 
 
 async def _is_repeat(
