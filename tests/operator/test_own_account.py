@@ -88,6 +88,36 @@ async def test_each_act_on_the_own_money_is_refused_and_in_the_audit(own: OwnAcc
     assert await own.place.bills(session) == [(10_000, 120)]
 
 
+@pytest.mark.parametrize("status", ["active", "blocked"])
+async def test_the_own_account_is_neither_blocked_nor_unblocked_nor_closed(
+    own: OwnAccount, status: str
+) -> None:
+    async with own.operators.db.transaction() as connection:
+        await add_operator(
+            connection, user_id=own.client, name="Aida", role="operator", actor="test"
+        )
+        await connection.execute(
+            "update identity.clients set status = $2 where id = $1", own.client, status
+        )
+    clients, admin_pages = f"{OPERATOR}/clients/{own.client}", "/api/v1/admin/clients"
+    tries: list[tuple[str, str, str]] = [
+        ("POST", f"{clients}/block", "client.block"),
+        ("POST", f"{clients}/unblock", "client.block"),
+        ("POST", f"{clients}/close", "client.close"),
+        ("PUT", f"{admin_pages}/{own.client}/status?status=active", "client.block"),
+        ("PUT", f"{admin_pages}/{own.client}/status?status=blocked", "client.block"),
+    ]
+    for method, path, _ in tries:
+        assert await own.refusal(method, path, WHY) == "own_account", path
+    assert await own.refused_rights() == [right for *_, right in tries]
+    async with own.operators.db.connection() as connection:
+        stored = await connection.fetchval(
+            "select status from identity.clients where id = $1", own.client
+        )
+    assert stored == status
+    await own.operators.call("POST", f"/clients/{own.client}/unblock", "support", json=WHY)
+
+
 async def test_what_another_operator_does_for_it_is_done(own: OwnAccount) -> None:
     before = await own.balance()
     path = f"/sessions/{own.session}/correction"

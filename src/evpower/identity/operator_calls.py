@@ -61,7 +61,7 @@ def actor_of(caller: Principal) -> str:
 async def refuse_own_account(
     db: Database, caller: Principal, client_id: UUID | None, right: Right
 ) -> None:
-    """Refuses an operator's act on the money of the client with the operator's own user id.
+    """Refuses an operator's act on the money or rights of the client with the own user id.
 
     Call it outside the transaction of the act: the refusal is a row of the audit, which stays.
     Raises Conflict("own_account").

@@ -16,7 +16,8 @@ from evpower.identity.access import Access
 from evpower.identity.clients import block_client, close_client, unblock_client
 from evpower.identity.find import MAX_QUERY, find_clients
 from evpower.identity.model import CLIENT_CHANGED, Client, ClientStatus, Principal
-from evpower.identity.roles import operator_call
+from evpower.identity.operator_calls import refuse_own_account
+from evpower.identity.roles import Right, operator_call
 
 _Act = Callable[..., Awaitable[Client]]
 OperatedClientId = Annotated[str, Path(max_length=200, description="UUID, or an id from before")]
@@ -59,7 +60,7 @@ _REFUSALS: Final[Responses] = {
     401: problem("`missing_token`, `invalid_token`, `token_expired`"),
     403: problem("`forbidden`: no operator, or the role does not allow it"),
     404: problem("`client_not_found`"),
-    409: problem("`client_closed`"),
+    409: problem("`client_closed`, `own_account`"),
     422: problem("`invalid_request`"),
 }
 
@@ -84,8 +85,11 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
             clients = await find_clients(connection, q)
         return [OperatorsClient.model_validate(client) for client in clients]
 
-    async def act(act: _Act, caller: Principal, raw_id: str, reason: str) -> OperatorsClient:
+    async def act(
+        act: _Act, caller: Principal, raw_id: str, reason: str, right: Right = "client.block"
+    ) -> OperatorsClient:
         client_id = await access.resolve(caller, raw_id)
+        await refuse_own_account(db, caller, client_id, right)
         async with db.transaction() as connection:
             client = await act(
                 connection,
@@ -134,6 +138,6 @@ def operator_router(access: Access, db: Database, bus: Bus) -> APIRouter:
         body: Reason,
     ) -> OperatorsClient:
         """Close a client; money and history stay, email and phone become free. Not undone."""
-        return await act(close_client, caller, client_id, body.reason)
+        return await act(close_client, caller, client_id, body.reason, "client.close")
 
     return routes

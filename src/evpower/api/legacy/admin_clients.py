@@ -189,6 +189,7 @@ def _add_status(routes: APIRouter, calls: AdminCalls) -> None:
     ) -> Response:
         """Block a client, or lift the block; the status is in the query, there is no body."""
         resolved = await calls.access.resolve(caller, client_id)
+        await refuse_own_account(calls.db, caller, resolved, "client.block")
         act = identity.block_client if status == "blocked" else identity.unblock_client
         async with calls.db.transaction() as connection:
             before = await identity.lock_client(connection, resolved)
