@@ -10,10 +10,9 @@ from evpower.charging.clocks import learn_clock
 from evpower.charging.events import Changes, StationReadings
 from evpower.charging.keep_limits import keep_limits
 from evpower.charging.meter_start import with_start
-from evpower.charging.our_time import our_time
-from evpower.charging.register import MeterPoint, observe, point, tolerance_wh
+from evpower.charging.register import TOLERANCE_WH, tolerance_wh
 from evpower.charging.rules import DEFAULT_RULES, Rules
-from evpower.charging.running import RunningTransaction, StoredValue, advance, bounded
+from evpower.charging.running import MeteredProgress, RunningTransaction, StoredValue, advance
 from evpower.charging.settle import End, bill_again
 from evpower.charging.steps import begin_stop
 from evpower.charging.store_transactions import stop_came_at
@@ -95,31 +94,91 @@ async def _after_end(
     now: datetime,
     rules: Rules,
 ) -> Changes:
+    """Takes values of a transaction that has ended, by the register as they show it since.
+
+    After an estimated end energy is the base of its next bill; after the station's own it is tail.
+    """
     transaction = running.transaction
-    highest, last = _highest(running, event), running.progress.register.last
-    has_grown = highest is not None and last is not None and highest.wh > last.wh
-    if has_grown and transaction.end_kind == "estimated":
-        step = advance(running, event.readings, event.received_at)
-        await store.insert_values(
-            connection, event, transaction.connector, transaction.id, step.values
-        )
-        due_at = now + GROWTH_IS_FINAL_AFTER
-        running = running.replace(progress=step.progress.replace(rebill_due_at=due_at))
-        return await _stop_again(connection, running, "energy_after_close", now=now, rules=rules)
-    if has_grown and await _is_closing(connection, running, now):
-        return await _bill_closing(connection, running, event, now)
-    values = [StoredValue(reading) for reading in event.readings]
-    await store.insert_values(connection, event, transaction.connector, transaction.id, values)
-    if highest is None or last is None or not has_grown:
+    if transaction.end_kind != "estimated" and await _is_closing(connection, running, now):
+        closing = advance(running, event.readings, event.received_at)
+        if _has_grown(running, closing) and not closing.outcomes & {"segment", "jump"}:
+            return await _bill_closing(connection, running, event, closing, now)
+    progress = running.progress
+    since = (
+        progress if progress.after_end is None else progress.replace(register=progress.after_end)
+    )
+    step = advance(running.replace(progress=since), event.readings, event.received_at)
+    if transaction.end_kind == "estimated":
+        return await _after_estimate(connection, running, event, step, now=now, rules=rules)
+    return await _tail(connection, running, event, step, now=now, rules=rules)
+
+
+async def _after_estimate(
+    connection: Connection,
+    running: RunningTransaction,
+    event: StationReadings,
+    step: MeteredProgress,
+    *,
+    now: datetime,
+    rules: Rules,
+) -> Changes:
+    """Stops what flows after an estimated end, and bills it later.
+
+    A register that restarts and stands still replaces none: a stop that comes late may be of the
+    one before.
+    """
+    if "jump" in step.outcomes:
+        await _alert(connection, running, "register_jumped", now)
+    if not _has_grown(running, step):
+        await _store_uncounted(connection, running, event, step)
+        progress = running.progress.replace(after_end=step.progress.register)
+        await store.update_progress(connection, running.transaction.id, progress)
         return Changes()
-    tail_wh = highest.wh - last.wh
-    if tail_wh <= running.progress.tail_wh:
-        return Changes()  # it grows no more
-    running = running.replace(progress=running.progress.replace(tail_wh=tail_wh))
-    await store.update_progress(connection, transaction.id, running.progress)
-    if tail_wh <= tolerance_wh(last, highest):
+    transaction = running.transaction
+    await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
+    due_at = now + GROWTH_IS_FINAL_AFTER
+    running = running.replace(progress=step.progress.replace(after_end=None, rebill_due_at=due_at))
+    return await _stop_again(connection, running, "energy_after_close", now=now, rules=rules)
+
+
+async def _tail(
+    connection: Connection,
+    running: RunningTransaction,
+    event: StationReadings,
+    step: MeteredProgress,
+    *,
+    now: datetime,
+    rules: Rules,
+) -> Changes:
+    """Sums what flows after the station's own stop, and stops it."""
+    await _store_uncounted(connection, running, event, step)
+    before, after = running.progress, step.progress.register
+    tail_wh = max(before.tail_wh, after.exact_wh - before.register.exact_wh)
+    running = running.replace(progress=before.replace(after_end=after, tail_wh=tail_wh))
+    least_wh = TOLERANCE_WH
+    if after.last is not None:
+        least_wh = tolerance_wh(before.register.last or after.last, after.last)
+    if tail_wh == before.tail_wh or tail_wh <= least_wh:  # it grows no more, or is none
+        await store.update_progress(connection, running.transaction.id, running.progress)
         return Changes()
     return await _stop_again(connection, running, "energy_after_stop", now=now, rules=rules)
+
+
+def _has_grown(running: RunningTransaction, step: MeteredProgress) -> bool:
+    """Returns whether energy flowed that the register of a transaction does not have."""
+    return step.progress.register.exact_wh > running.progress.register.exact_wh
+
+
+async def _store_uncounted(
+    connection: Connection,
+    running: RunningTransaction,
+    event: StationReadings,
+    step: MeteredProgress,
+) -> None:
+    """Stores values of an ended transaction that count for no bill."""
+    transaction = running.transaction
+    values = [value.replace(sample=None) for value in step.values]
+    await store.insert_values(connection, event, transaction.connector, transaction.id, values)
 
 
 async def _is_closing(connection: Connection, running: RunningTransaction, now: datetime) -> bool:
@@ -132,32 +191,20 @@ async def _is_closing(connection: Connection, running: RunningTransaction, now: 
 
 
 async def _bill_closing(
-    connection: Connection, running: RunningTransaction, event: StationReadings, now: datetime
+    connection: Connection,
+    running: RunningTransaction,
+    event: StationReadings,
+    step: MeteredProgress,
+    now: datetime,
 ) -> Changes:
     """Bills the closing value that came after its stop."""
     transaction = running.transaction
-    step = advance(running, event.readings, event.received_at)
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
-    await store.update_progress(connection, transaction.id, step.progress)
-    running = running.replace(progress=step.progress)
+    running = running.replace(progress=step.progress.replace(after_end=None))
+    await store.update_progress(connection, transaction.id, running.progress)
     assert transaction.ended_at is not None, "it has ended"  # noqa: S101
     end = End(step.progress.energy_wh, transaction.ended_at, "", is_estimated=False)
     return await bill_again(connection, running, end, why=_CLOSING, now=now)
-
-
-def _highest(running: RunningTransaction, event: StationReadings) -> MeterPoint | None:
-    """Returns the highest register that the connector can have reached since the end."""
-    register, highest = running.progress.register, None
-    for reading in event.readings:
-        if reading.energy_wh is None or reading.context == "Transaction.Begin":
-            continue
-        value = point(reading.energy_wh, reading.time, event.received_at, reading.resolution_wh)
-        at = our_time(reading.time, event.received_at, running.transaction, running.skew_s)
-        register = bounded(register, running.transaction, at, event.received_at)
-        is_trusted = observe(register, value, running.rated_power_w).outcome == "trusted"
-        if is_trusted and (highest is None or value.wh > highest.wh):
-            highest = value
-    return highest
 
 
 async def _stop_again(

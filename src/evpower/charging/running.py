@@ -96,6 +96,7 @@ class Progress(Value, frozen=True):
     close_reason: str | None = None
     rebill_due_at: datetime | None = None  # what came after an estimated end is billed then
     tail_wh: Decimal = Decimal(0)  # after the station's own stop; never billed
+    after_end: MeterRegister | None = None  # as values after the end show it; None: as it ended
 
     @property
     def energy_wh(self) -> int:

@@ -97,7 +97,7 @@ async def _end(
     final = _final(running, event)
     at = ended_at(running, event)
     progress = running.progress.replace(
-        register=final.register, stop_due_at=None, close_due_at=None,
+        register=final.register, after_end=None, stop_due_at=None, close_due_at=None,
         close_reason=None, rebill_due_at=None, parked_since=running.progress.parked_since,
     )  # fmt: skip
     await learn_end(connection, running.replace(progress=progress))
@@ -121,6 +121,7 @@ async def _end(
 
 
 def _final(running: RunningTransaction, event: StationStop) -> FinalEnergy:
+    """Returns the energy by a stop: as the register ended, else as values since its end show it."""
     closing = at_end(event.readings)
     stop = end = None
     if event.meter_wh is not None:
@@ -130,8 +131,14 @@ def _final(running: RunningTransaction, event: StationStop) -> FinalEnergy:
         time = right_time(closing.time, running.skew_s, event.received_at)
         end = point(closing.energy_wh, time, event.received_at, closing.resolution_wh)
     at = our_time(event.time, event.received_at, running.transaction, running.skew_s)
-    register = bounded(running.progress.register, running.transaction, at, event.received_at)
-    return finish(register, stop, end, running.rated_power_w)
+    progress = running.progress
+    register = bounded(progress.register, running.transaction, at, event.received_at)
+    final = finish(register, stop, end, running.rated_power_w)
+    if not final.is_estimated or progress.after_end is None:
+        return final
+    register = bounded(progress.after_end, running.transaction, at, event.received_at)
+    since = finish(register, stop, end, running.rated_power_w)
+    return final if since.is_estimated else since
 
 
 def ended_at(running: RunningTransaction, event: StationStop) -> datetime:

@@ -113,8 +113,10 @@ def _read_progress(transaction: StationTransaction, row: Mapping[str, Any]) -> P
             transaction.started_at, transaction.meter_start_wh, time, transaction.received_at
         )
         return begun.replace(**known)
+    after_end = row["register"].get("after_end")
     return Progress(
         register=read_register(row["register"]),
+        after_end=None if after_end is None else read_register(after_end),
         tally=tariffs.read_tally(row["tally"]),
         cost_minor=row["cost_minor"],
         facts=Facts(**{name: row[name] for name in _FACTS}),
@@ -131,9 +133,12 @@ def _read_time(raw: str | None) -> datetime | None:
 
 def progress_values(progress: Progress) -> tuple[object, ...]:
     """Returns the columns `WRITTEN` of a progress; JSON as what it is of."""
-    last = progress.register.last
+    last, after_end = progress.register.last, progress.after_end
+    register = write_register(progress.register)
+    if after_end is not None:
+        register["after_end"] = write_register(after_end)
     return (
-        write_register(progress.register),
+        register,
         None if last is None else last.wh,
         progress.energy_wh,
         progress.cost_minor,
