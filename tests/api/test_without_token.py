@@ -1,19 +1,29 @@
 """Old calls without a token: only where a switch lets them, counted, and limited by id."""
 
 import asyncio
+import re
+from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from fastapi.routing import APIRoute
 from prometheus_client import REGISTRY
 
 from evpower import identity
+from evpower.api.gateway import json_body
 from evpower.api.legacy.families import Family, Operation
-from evpower.config import OldOperation
+from evpower.api.legacy.module import named_limit
+from evpower.api.limits import Budgets, RateLimits
+from evpower.bootstrap.modules import assemble
+from evpower.config import OldOperation, Settings
+from evpower.foundation import idempotency
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.idempotency import IdempotencyKey
 from tests.api.charging_scenario import STATION, Ride
-from tests.api.scenario import running_api
+from tests.api.scenario import Api, Turning, running_api
 from tests.api.stations_scenario import Site
 
 ALL = frozenset[OldOperation]({"read", "stop", "start", "top-up"})
@@ -186,7 +196,8 @@ class TestStart:
         await list_client(ride)
         own = await ride.start(amount_som=som)
         assert own.json()["success"], own.text
-        for body in ({}, {"amount_som": som}, {"connector_id": 2}):
+        bodies: list[dict[str, Any]] = [{}, {"amount_som": som}, {"connector_id": 2}]
+        for body in bodies:
             answer = (await start(ride, **body)).json()
             assert answer["success"] is False
             assert "session_id" not in answer
@@ -261,3 +272,141 @@ class TestLimits:
                 codes = [answer.status_code for answer in answers]
                 assert codes[-1] == 429, (path, codes)
                 assert 429 not in codes[:20], (path, codes)
+
+
+def large(size: int) -> bytes:
+    return b"[" + b"1," * (size // 2) + b"1]"
+
+
+async def in_parts(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+class TestStrangers:
+    """What the slice never sees, or sees late, costs the address something before it is done."""
+
+    @pytest.fixture
+    async def api(self, db: Database) -> AsyncIterator[Any]:
+        allowed: dict[Family, frozenset[Operation]] = {"mobile": ALL, "v1": ALL}
+        async with running_api(
+            db, without_token=allowed, trusted_proxies="127.0.0.1", rate_per_minute=20
+        ) as api:
+            yield api
+
+    @pytest.mark.parametrize(("family", "prefix"), PREFIXES)
+    @pytest.mark.parametrize(
+        ("method", "tail", "body"),  # of a number: as many bytes
+        [
+            ("POST", "/charging/start", 17_000),
+            ("POST", "/charging/stop", 200_000),
+            ("POST", "/balance/topup-qr", 200_000),
+            ("POST", "/payment/cancel/x", 200_000),
+            ("GET", "/charging/start", b""),
+            ("PUT", "/charging/stop", b"{}"),
+            ("DELETE", "/payment/status/x", b""),
+            ("GET", "/payment/status-check/x", b""),
+            ("HEAD", "/payment/cancel/x", b""),
+            ("GET", "/charging/status/(101)", b""),
+            ("GET", "/payment/status/(129)", b""),
+            ("POST", "/payment/cancel/(129)", b""),
+            ("GET", "/balance/(201)", b""),
+            ("GET", "/charging/status%2F1", b""),
+            ("GET", "/payment%2Fstatus/1", b""),
+            ("GET", "/payment/status/", b""),
+            ("GET", "/balance/get", b""),
+            ("GET", "/charging/status/x", b""),
+            ("GET", "/charging/status/x%2Fy", b""),
+            ("GET", "/payment/status/x", b""),
+            ("GET", "/payment/status/x/2", b""),
+            ("GET", "/payment/status/x%2F2", b""),
+            ("GET", "/payment/h2h-status/x", b""),
+            ("POST", "/payment/status-check/x", b""),
+            ("POST", "/payment/cancel/x", b""),
+            ("POST", "/balance/topup-qr", b""),
+            ("POST", "/balance/topup-qr", b'{"amount": 100}'),
+            ("POST", "/charging/stop", b'{"session_id": "x"}'),
+        ],
+    )
+    async def test_are_counted_whatever_they_send(
+        self, api: Api, family: Family, prefix: str, method: str, tail: str, body: bytes | int
+    ) -> None:
+        del family
+        headers = of(FIRST)
+        path = prefix + re.sub(r"\((\d+)\)", lambda length: "x" * int(length[1]), tail)
+        body = large(body) if isinstance(body, int) else body
+        answers = [
+            await api.http.request(method, path, headers=headers, content=body) for _ in range(21)
+        ]
+        codes = [answer.status_code for answer in answers]
+        assert codes[-1] == 429, codes
+        assert 429 not in codes[:20], codes
+
+    async def test_get_no_key_stored_beyond_their_budget(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        claimed: list[str] = []
+        claim = idempotency.claim
+
+        async def seen(connection: Connection, key: IdempotencyKey, now: datetime) -> Any:
+            claimed.append(key.key)
+            return await claim(connection, key, now)
+
+        monkeypatch.setattr(idempotency, "claim", seen)
+        codes = [
+            (
+                await api.post(
+                    "/api/charging/stop", of(FIRST) | {"Idempotency-Key": str(uuid4())}, json={}
+                )
+            ).status_code
+            for _ in range(30)
+        ]
+        assert codes[20:] == [429] * 10, codes
+        assert len(claimed) == 20
+
+    @pytest.mark.parametrize("body", [large(200_000), in_parts], ids=["whole", "in parts"])
+    async def test_get_no_large_body_parsed_beyond_their_budget(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch, body: Any
+    ) -> None:
+        parsed: list[int] = []
+        check = json_body.check
+
+        def seen(raw: bytes) -> None:
+            parsed.append(len(raw))
+            check(raw)
+
+        monkeypatch.setattr(json_body, "check", seen)
+        for _ in range(30):
+            content: Any = body(large(200_000)) if callable(body) else body
+            await api.http.post("/api/charging/start", headers=of(FIRST), content=content)
+        assert len(parsed) == 20
+
+    def test_other_routes_are_not_left_to_the_slice(self) -> None:
+        values: dict[str, Any] = {"_env_file": None, "env": "development"}
+        settings = Settings(**values)
+        limit = named_limit(settings, {"mobile": ALL, "v1": ALL})
+        rates = RateLimits(Budgets(), Turning(), [limit])
+        routes = {
+            (method, route.path)
+            for module in assemble(settings).modules
+            for router in module.routers
+            for route in router.routes
+            if isinstance(route, APIRoute)
+            for method in route.methods or ()
+        }
+        left = {
+            f"{method} {path}"
+            for method, path in routes
+            if rates.is_counted_by_slice(method, *[re.sub(r"\{[^}]*\}", "x", path)] * 2)
+        }
+        assert left == set(limit.paths)
+
+    async def test_leave_known_names_alone(self, ride: Ride) -> None:
+        """A guesser with keys, large bodies and odd methods uses up only what is its own."""
+        session = await ride.started()
+        await ride.api.get(f"/api/charging/status/{session}", of(FIRST))
+        for _ in range(25):
+            await ride.api.post(
+                "/api/charging/stop", of(FIRST) | {"Idempotency-Key": str(uuid4())}, json={}
+            )
+        known = await ride.api.get(f"/api/charging/status/{session}", of(FIRST))
+        assert known.status_code == 200

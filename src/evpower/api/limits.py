@@ -14,6 +14,7 @@ from evpower.foundation.module import Limit
 from evpower.foundation.segments import pattern_of
 
 _KNOWN: Final = 10_000  # addresses and keys accepted lately
+_LONGEST_BY_SLICE: Final = 100  # characters of a path: every route takes ids of that length
 _KNOWN_FACTOR: Final = 10  # refused webhooks of an address that sends accepted ones
 
 
@@ -85,7 +86,8 @@ class RateLimits:
         self._instead: dict[str, AddressBuckets] = {}
         self._signed: dict[str, _Signed] = {}  # by prefix
         self._public: dict[str, AddressBuckets] = {}  # by prefix
-        by_slice: list[str] = []  # templates
+        by_slice: list[str] = []  # methods and templates
+        self._besides: set[str] = set()
         for limit in _merged(limits):
             match limit.kind:
                 case "also":
@@ -99,6 +101,7 @@ class RateLimits:
                     self._signed.update(dict.fromkeys(limit.paths, signed))
                 case "by_slice":
                     by_slice.extend(limit.paths)
+                    self._besides.update(limit.besides)
                 case "public":
                     public = AddressBuckets(limit.amount, limit.period_s, now_s)
                     self._public.update(dict.fromkeys(limit.paths, public))
@@ -118,9 +121,19 @@ class RateLimits:
         """Returns whether no credential is read there: the call is counted by address alone."""
         return path in self._instead or self.is_public(path)
 
-    def is_counted_by_slice(self, path: str) -> bool:
-        """Returns whether the slice counts calls there that come without a credential."""
-        return self._by_slice.fullmatch(path) is not None
+    def is_counted_by_slice(self, method: str, path: str, raw_path: str) -> bool:
+        """Returns whether the slice counts calls there that come without a credential.
+
+        Only where the route of the template is sure to be reached: no path that is too long for it,
+        or is another one before it is decoded.
+        """
+        call = f"{method} {path}"
+        return (
+            len(path) <= _LONGEST_BY_SLICE
+            and self._by_slice.fullmatch(call) is not None
+            and (raw_path == path or self._by_slice.fullmatch(f"{method} {raw_path}") is not None)
+            and call not in self._besides
+        )
 
     def take_socket(self, address: str) -> int:
         """Counts one WebSocket handshake. Returns 0 when it may pass, else the seconds to wait."""

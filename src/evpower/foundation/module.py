@@ -45,7 +45,8 @@ class Limit:
     by address in place of it, and no credential is read. "signed": calls of other systems,
     authenticated by a signature: counted by address, given back when accepted. "public": reads for
     everyone: as "instead", with any method. A path of these two is a prefix. "by_slice": calls
-    without a credential are counted by the slice, by the id that they name; a path is a template.
+    without a credential are counted by the slice, by the id that they name; a path is a method and
+    a template, `GET /api/balance/{client_id}`, and `besides` those of other routes that match it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Limit:
     paths: tuple[str, ...]
     amount: int
     period_s: float
+    besides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ _UNREAD_PER_ADDRESS: Final = 100
 _UNREAD_STRANGERS: Final = 400
 _UNREAD_PER_CALLER: Final = 32
 _UNREAD_KNOWN: Final = 400
+_NAMING_BYTES: Final = 2048  # of a body that names something, as older apps send them
 _SECURE_HEADERS: Final = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -199,7 +200,7 @@ class Gateway:
         method, path, headers = scope["method"], exchange.path, exchange.headers
         caller, verified = await self._caller(exchange, scope)
         address = self._address(exchange, scope)
-        is_counted = headers.credential or not self._rates.is_counted_by_slice(path)
+        is_counted = not self._is_left_to_slice(exchange, scope)
         if is_counted:
             self._count(method, path, caller, address)
         if path in self._unread_bodies:
@@ -222,6 +223,22 @@ class Gateway:
             if replay
             else None,
         )  # fmt: skip
+
+    def _is_left_to_slice(self, exchange: Exchange, scope: Scope) -> bool:
+        """Returns whether the slice counts the call, when it has read what the call names.
+
+        Only a call without a credential that looks as older apps send it: what costs a write, a
+        wait or time to parse is counted against the address before.
+        """
+        headers = exchange.headers
+        if headers.credential or headers.key is not None or headers.chunked:
+            return False
+        if headers.length > _NAMING_BYTES:
+            return False
+        raw_path: bytes = scope.get("raw_path") or b""
+        return self._rates.is_counted_by_slice(
+            scope["method"], exchange.path, raw_path.decode("latin-1") or exchange.path
+        )
 
     def _count(self, method: str, path: str, caller: str, address: str) -> None:
         wait_s = self._rates.take(method, path, caller, address)

@@ -58,15 +58,17 @@ _MINUTE_S: Final = 60.0
 _CODES_PER_MINUTE: Final = 120
 _TOKENS_PER_MINUTE: Final = 1200
 # Where a switch lets calls without a token pass, they are counted by the id that they name.
-_NAMED: Final[dict[Operation, tuple[str, ...]]] = {
+_NAMED: Final[dict[Operation, tuple[tuple[str, str], ...]]] = {
     "read": (
-        "/charging/status/{session_id}", "/balance/{client_id}", "/payment/status/{invoice_id}",
-        "/payment/h2h-status/{transaction_id}", "/payment/status-check/{invoice_id}",
+        ("GET", "/charging/status/{session_id}"), ("GET", "/balance/{client_id}"),
+        ("GET", "/payment/status/{invoice_id}"), ("GET", "/payment/h2h-status/{transaction_id}"),
+        ("POST", "/payment/status-check/{invoice_id}"),
     ),
-    "stop": ("/charging/stop",),
-    "start": (START_TAIL,),
-    "top-up": (TOP_UP_TAIL, "/payment/cancel/{invoice_id}"),
+    "stop": (("POST", "/charging/stop"),),
+    "start": (("POST", START_TAIL),),
+    "top-up": (("POST", TOP_UP_TAIL), ("POST", "/payment/cancel/{invoice_id}")),
 }  # fmt: skip
+_OTHERS: Final = ("GET /api/v1/balance/get",)  # routes that look like one of these
 
 
 def allowed_operations(settings: Settings) -> Allowed:
@@ -80,12 +82,12 @@ def allowed_operations(settings: Settings) -> Allowed:
 def named_limit(settings: Settings, allowed: Allowed) -> Limit:
     """Returns the limit of calls without a token, which the slice counts."""
     paths = tuple(
-        f"{PREFIXES[family]}{tail}"
+        f"{method} {PREFIXES[family]}{tail}"
         for family, operations in allowed.items()
         for operation in sorted(operations)
-        for tail in _NAMED[operation]
+        for method, tail in _NAMED[operation]
     )
-    return Limit("without a token", "by_slice", paths, settings.rate_per_minute, _MINUTE_S)
+    return Limit("without a token", "by_slice", paths, settings.rate_per_minute, _MINUTE_S, _OTHERS)
 
 
 def old_callers(settings: Settings, shared: Shared, access: Access) -> OldCallers:
