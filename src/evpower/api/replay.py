@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,7 @@ from evpower.foundation.idempotency import (
     KeyReused,
     OwnsKey,
     RequestOutcome,
+    Running,
 )
 
 logger = structlog.get_logger(__name__)
@@ -31,10 +33,11 @@ _POLL: Final = Backoff(0.02, 0.5)
 
 @dataclass(frozen=True, slots=True)
 class KeyOwner:
-    """Whose keys they are, and the role that an operator has now."""
+    """Whose keys they are, the role that an operator has now, and how many repeats may wait."""
 
     name: str
     role: str | None
+    most_waiting: int = 32
 
 
 class Replay:
@@ -47,6 +50,7 @@ class Replay:
         self._clock = clock
         self._wait_s = wait_s
         self._sleep = sleep
+        self._waiting: Counter[str] = Counter()  # repeats, by owner
 
     async def run(
         self,
@@ -72,40 +76,48 @@ class Replay:
         for part in (scope["method"].encode(), scope["path"].encode(), scope["query_string"], body):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
-        claimed = await self._claim(IdempotencyKey(owner.name[:200], key.decode(), digest.digest()))
+        stored_key = IdempotencyKey(owner.name[:200], key.decode(), digest.digest())
+        claimed = await self._claim(stored_key, owner)
         if isinstance(claimed, Answered):
             if claimed.roles is not None and owner.role not in claimed.roles:
                 raise Forbidden("forbidden", "the role that this request takes is not yours now")
             metrics.REPLAYED.inc()
             await _replay(claimed, send)
             return
-        await self._run_first(app, scope, receive, send, body, claimed)
+        await self._run_first(app, scope, receive, send, body, (stored_key, claimed))
 
-    async def _claim(self, key: IdempotencyKey) -> "Answered | tuple[IdempotencyKey, OwnsKey]":
+    async def _claim(self, key: IdempotencyKey, owner: KeyOwner) -> Answered | OwnsKey:
+        state = await self._look(key)
+        if not isinstance(state, Running):
+            return state
+        if self._waiting[owner.name] >= owner.most_waiting:
+            raise _in_progress()
+        self._waiting[owner.name] += 1
+        try:
+            return await self._wait(key)
+        finally:
+            self._waiting[owner.name] -= 1
+            if not self._waiting[owner.name]:
+                del self._waiting[owner.name]
+
+    async def _wait(self, key: IdempotencyKey) -> Answered | OwnsKey:
         waited_s, polls = 0.0, 0
-        while True:
-            async with self._db.connection() as connection:
-                state = await idempotency.claim(connection, key, self._clock())
-            match state:
-                case Answered():
-                    return state
-                case OwnsKey():
-                    return key, state
-                case KeyReused():
-                    raise Conflict(
-                        "idempotency_conflict", "this Idempotency-Key came with another request"
-                    )
-                case _ if waited_s >= self._wait_s:
-                    raise Conflict(
-                        "idempotency_in_progress",
-                        "the first request with this key still runs",
-                        retry_after_s=5,
-                    )
-                case _:
-                    polls += 1
-                    pause_s = _POLL.pause_s(polls)
-                    await self._sleep(pause_s)
-                    waited_s += pause_s
+        while waited_s < self._wait_s:
+            polls += 1
+            pause_s = _POLL.pause_s(polls)
+            await self._sleep(pause_s)
+            waited_s += pause_s
+            state = await self._look(key)
+            if not isinstance(state, Running):
+                return state
+        raise _in_progress()
+
+    async def _look(self, key: IdempotencyKey) -> Answered | OwnsKey | Running:
+        async with self._db.connection() as connection:
+            state = await idempotency.claim(connection, key, self._clock())
+        if isinstance(state, KeyReused):
+            raise Conflict("idempotency_conflict", "this Idempotency-Key came with another request")
+        return state
 
     async def _run_first(
         self,
@@ -149,6 +161,12 @@ class Replay:
                     logger.warning("idempotency_lease_lost")
         except EvPowerError as error:
             logger.warning("idempotency_response_not_stored", code=error.code)
+
+
+def _in_progress() -> Conflict:
+    return Conflict(
+        "idempotency_in_progress", "the first request with this key still runs", retry_after_s=5
+    )
 
 
 class _Captured:

@@ -30,6 +30,10 @@ class KeyWatch:
                 if not self._waiting[key]:
                     del self._waiting[key]
 
+    def count(self, key: UUID) -> int:
+        """Returns how many requests wait for this key."""
+        return len(self._waiting.get(key, ()))
+
     def _on_change(self, topic: Topic, key: UUID) -> None:
         if topic == self._topic:
             for wakeup in self._woken(key):

@@ -1,12 +1,14 @@
 """What the gateway knows of a caller."""
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from starlette.requests import Request
 
 from evpower.api.replay import KeyOwner
+
+_STRANGERS_WAITING: Final = 8  # repeats of one address, each in a place of those for strangers
 
 
 class Caller(Protocol):
@@ -55,6 +57,6 @@ def key_owner(caller: Caller | None, address: str) -> KeyOwner:
     for a driver, and a repeat must find what was done then.
     """
     if caller is None:
-        return KeyOwner(f"address:{address}", None)
+        return KeyOwner(f"address:{address}", None, _STRANGERS_WAITING)
     user = caller.client_id or caller.user_id
     return KeyOwner(name_of(caller) if user is None else f"client:{user}", caller.role)

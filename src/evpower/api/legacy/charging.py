@@ -39,6 +39,7 @@ _ACTIVE_PATH: Final = "/api/v1/charging/active"
 _WAIT_S: Final = 7.0  # phones give up after 10
 _LOOK_S: Final = 1.0  # a change that another node made may not be announced
 _MOST_LOOKS: Final = 50
+_MOST_WAITING: Final = 8  # for one session; further stops are answered as it is
 _MAX_ID: Final = 100
 _TURNS: Final = 2  # of the event loop, until a command is written and flushed
 
@@ -230,6 +231,7 @@ async def _stopped(
 
 async def _stop(calls: ChargingCalls, stop: StopRequest, view: SessionView) -> SessionView:
     """Requests the stop. Returns the session with its bill, or as it is when the time is over."""
+    wait_s = calls.wait_s if calls.changes.count(view.id) < _MOST_WAITING else 0
     with calls.changes.watch(view.id) as changed:
         if view.is_open:
             async with calls.db.transaction() as connection:
@@ -237,7 +239,7 @@ async def _stop(calls: ChargingCalls, stop: StopRequest, view: SessionView) -> S
                     connection, stop, now=calls.clock(), rules=calls.rules
                 )
             requested.changes.publish(calls.bus)
-        ends_s = calls.now_s() + calls.wait_s
+        ends_s = calls.now_s() + wait_s
         for _ in range(_MOST_LOOKS):
             async with calls.db.connection() as connection:
                 view = await charging.session_status(connection, view.id)
