@@ -12,6 +12,7 @@ from evpower.charging import StationReadings
 from evpower.foundation.db import Connection
 from evpower.ocpp.model import VERSION, Frame, Handled, OcppPayload
 from evpower.ocpp.schemas import known_actions, validator
+from evpower.ocpp.times import read_time
 from evpower.ocpp.v16 import (
     authorize,
     boot_notification,
@@ -31,8 +32,9 @@ Handle = Callable[[Connection, Frame, datetime], Awaitable[Handled]]
 ReadValues = Callable[[Frame, datetime], StationReadings]
 # Answers without the database.
 Respond = Callable[[Frame, datetime], OcppPayload]
-# Which bytes of a request make it the same as an earlier one, beside its station and action.
-Same = Callable[[Frame, bytes], bytes]
+# Which bytes of a request make it the same as an earlier one, beside its station and action; None:
+# it is no retry of any.
+Same = Callable[[Frame, bytes], bytes | None]
 _KEY_BYTES: Final = 16
 
 
@@ -60,8 +62,21 @@ def _by_id(_frame: Frame, message: bytes) -> bytes:
     return message
 
 
+def _if_timed(frame: Frame, message: bytes) -> bytes | None:
+    """A retry, if its time says so: ids may count anew from each boot, and news look like old."""
+    time = read_time(
+        frame.payload.get("timestamp"), since=frame.since, now=frame.received_at, notes=set(),
+        zone=frame.zone,
+    )  # fmt: skip
+    return None if time.at is None else message
+
+
 def _by_content(frame: Frame, message: bytes) -> bytes:
-    """A retry, also under a new message id; where a time is missing the id counts too."""
+    """A retry, also under a new message id; where a time is missing the id counts too.
+
+    Also on another connection: lower values of a queue that is sent again would begin a segment of
+    the register, and bill its energy twice. One that is lost costs nothing, the next has it.
+    """
     values = frame.payload.get("meterValue")
     listed = cast("list[Any]", values if isinstance(values, list) else [values])
     for value in listed:
@@ -75,10 +90,13 @@ def _nothing(_frame: Frame, _now: datetime) -> OcppPayload:
 
 
 def key_of(route: Route, frame: Frame, message: bytes) -> bytes | None:
-    """Returns the key under which the request's answer is stored."""
+    """Returns the key under which the request's answer is stored; None: it is handled each time."""
     if route.same is None:
         return None
-    parts = (frame.station_id.encode(), route.action.encode(), route.same(frame, message))
+    same = route.same(frame, message)
+    if same is None:
+        return None
+    parts = (frame.station_id.encode(), route.action.encode(), same)
     return blake2b(b"\0".join(parts), digest_size=_KEY_BYTES).digest()
 
 
@@ -91,7 +109,7 @@ def _routes_16() -> list[Route]:
         ),
         Route(
             "StatusNotification", validator("StatusNotification"),
-            handle=status_notification.handle, same=_by_id, is_empty=True, fallback=_nothing,
+            handle=status_notification.handle, same=_if_timed, is_empty=True, fallback=_nothing,
         ),
         Route(
             "Authorize", validator("Authorize"), handle=authorize.handle,
