@@ -5,12 +5,23 @@ from decimal import Decimal
 
 import pytest
 
-from evpower import charging, stations
-from tests.charging.site import STATION, Site
+from evpower import charging, stations, tariffs
+from tests.charging.site import STATION, TARIFF, Site
 from tests.stations.scenario import draft
 
 CARD = "04A1B2C3D4E5F6"
 SECOND = timedelta(seconds=1)
+
+
+async def frozen(site: Site, transaction_id: int) -> tuple[str, int, int | None]:
+    """Plan, version and own tariff of the client that a session is billed by."""
+    row = await site.sql.fetchrow(
+        "select plan, version, (snapshot ->> 'client_tariff')::int as own"
+        "  from charging.session_tariffs where session_id = $1",
+        await site.session_of(transaction_id),
+    )
+    assert row is not None
+    return row["plan"], row["version"], row["own"]
 
 
 async def test_a_start_by_the_tag_begins_the_session(site: Site) -> None:
@@ -213,6 +224,61 @@ class TestCards:
         session = await site.session(await site.session_of(answer.transaction_id))
         assert (answer.tag, session["quarantine_reason"]) == ("accepted", "tariff_missing")
 
+    @pytest.mark.parametrize(("minutes", "version"), [(-10, 1), (0, 2), (10, 2)])
+    async def test_it_is_billed_by_the_tariff_of_its_begin(
+        self, site: Site, minutes: int, version: int
+    ) -> None:
+        """Of a station that was away: its start came 20 minutes after the new prices."""
+        await site.open_to_cards()
+        await site.card(await site.driver(), CARD)
+        dearer_from = site.now + timedelta(minutes=30)
+        async with site.db.transaction() as connection:
+            await tariffs.save(
+                connection,
+                plan="usual",
+                document=TARIFF | {"elements": [{"prices": {"energy_per_kwh": "20"}}]},
+                valid_from=dearer_from,
+                now=site.now,
+                actor="aida",
+            )
+        await site.wait(50 * 60)
+        answer = await site.begin(CARD, at=dearer_from + timedelta(minutes=minutes))
+        assert await frozen(site, answer.transaction_id) == ("usual", version, None)
+
+    async def test_before_any_tariff_it_is_billed_by_that_of_its_receipt(self, site: Site) -> None:
+        """Nothing could begin then: the clock is days behind."""
+        await site.open_to_cards()
+        await site.card(await site.driver(), CARD)
+        answer = await site.begin(CARD, at=site.now - timedelta(days=2))
+        assert await frozen(site, answer.transaction_id) == ("usual", 1, None)
+
+    @pytest.mark.parametrize(
+        ("begins", "ends"), [(0, 20), (20, None)], ids=["ended-meanwhile", "began-meanwhile"]
+    )
+    async def test_a_tariff_of_the_clients_own_counts_at_its_begin(
+        self, site: Site, begins: int, ends: int | None
+    ) -> None:
+        await site.open_to_cards()
+        client = await site.driver()
+        await site.card(client, CARD)
+        noon = site.now
+        async with site.db.transaction() as connection:
+            own = await tariffs.add_client_tariff(
+                connection,
+                tariffs.NewClientTariff(
+                    client,
+                    noon + timedelta(minutes=begins),
+                    None if ends is None else noon + timedelta(minutes=ends),
+                    discount_ppm=100_000,
+                ),
+                now=noon,
+                actor="aida",
+            )
+        await site.wait(30 * 60)
+        answer = await site.begin(CARD, at=noon + timedelta(minutes=10))
+        expected = own.id if begins == 0 else None
+        assert await frozen(site, answer.transaction_id) == ("usual", 1, expected)
+
     async def test_at_a_station_without_a_password_it_is_unknown(self, site: Site) -> None:
         await site.card(await site.driver(), CARD)
         assert await site.authorize(CARD) == "invalid"
@@ -372,6 +438,7 @@ class TestBoot:
             site.now,
             answer.transaction_id,
         )
+        assert due is not None
         assert (due["after"].total_seconds(), due["close_reason"]) == (300, "station_booted")
 
     async def test_a_boot_that_was_asked_for_changes_nothing(self, site: Site) -> None:

@@ -54,7 +54,9 @@ async def begin_by_card(
     )
     is_allowed = await may_start(connection, client_id, rules, now)
     await store_sessions.insert_session(connection, session)
-    snapshot = await frozen_tariff(connection, station, connector, client_id, now)
+    snapshot = await frozen_tariff(connection, station, connector, client_id, began_at)
+    if snapshot is None:  # nothing began then: its clock is behind
+        snapshot = await frozen_tariff(connection, station, connector, client_id, now)
     if snapshot is None:
         await store_sessions.quarantine(connection, session.id, "tariff_missing", now)
     else:

@@ -16,7 +16,7 @@ async def frozen_tariff(
     client_id: UUID | None,
     at: datetime,
 ) -> Snapshot | None:
-    """Returns the tariff of a session that begins now: with the client's own, if there is one.
+    """Returns the tariff of a session that begins then: with the client's own, if there is one.
 
     None: nothing prices it.
     """
