@@ -172,6 +172,39 @@ class TestOtherEnds:
         await place.watch()
         assert await place.value("end_reason", session) == "station_booted"
 
+    @pytest.mark.parametrize("asked_by", ["driver", "operator"])
+    @pytest.mark.parametrize("resumes_after", [0.5, 4])
+    async def test_a_person_s_stop_after_it_keeps_its_deadline(
+        self, place: ChargingPlace, asked_by: str, resumes_after: float
+    ) -> None:
+        client, session, transaction = await used(place)
+        await place.boot()
+        place.later(0.25)
+        asked_at = place.now
+        await place.ask_to_stop(session, client if asked_by == "driver" else None)
+        place.later(resumes_after)
+        await place.values(transaction, 7_600)
+        progress = await place.progress(transaction)
+        assert progress["close_due_at"] == asked_at + timedelta(minutes=5)
+        assert progress["close_reason"] == "stop_unanswered"
+        place.now = asked_at + timedelta(minutes=5)
+        await place.frame()
+        assert "close" in await place.watch()
+        assert await place.bill(session) == ("settled", 7_600, 91)
+        assert await place.value("end_reason", session) == "stopped_by_driver"
+        assert await place.held(client) == 0
+
+    async def test_a_limit_s_stop_before_it_has_none(self, place: ChargingPlace) -> None:
+        session, transaction = await place.charging(await place.driver(), energy_wh=900)
+        place.later(1)
+        await place.values(transaction, 950)
+        assert await place.value("stop_reason", session) == "energy_limit"
+        await place.boot()
+        place.later(1)
+        await place.values(transaction, 960)
+        progress = await place.progress(transaction)
+        assert (progress["close_due_at"], progress["close_reason"]) == (None, None)
+
     async def test_edge_22_values_after_a_boot_resume_it(self, place: ChargingPlace) -> None:
         _, session, transaction = await used(place)
         await place.boot()

@@ -16,6 +16,7 @@ from evpower.charging.running import MeteredProgress, RunningTransaction, Stored
 from evpower.charging.settle import End, bill_again
 from evpower.charging.steps import begin_stop
 from evpower.charging.store_transactions import stop_came_at
+from evpower.charging.waits import without_wait
 from evpower.foundation.db import Connection
 from evpower.foundation.failpoints import Failpoint, hit
 
@@ -69,11 +70,10 @@ async def take_values(
         await _alert(connection, running, "register_above_power", now)
     if "jump" in step.outcomes:
         await _alert(connection, running, "register_jumped", now)
-    progress = step.progress
-    is_flowing = progress.register.exact_wh > running.progress.register.exact_wh
-    if progress.close_reason == "station_booted":  # the station resumed the transaction
-        progress = progress.replace(close_due_at=None, close_reason=None)
-    running = running.replace(progress=progress)
+    is_flowing = _has_grown(running, step)
+    running = running.replace(progress=step.progress)
+    if step.progress.close_reason == "station_booted":  # the station resumed the transaction
+        running = running.replace(progress=without_wait(running, rules))
     return await keep_limits(
         connection,
         running,

@@ -12,11 +12,11 @@ from evpower.charging import store_running as store
 from evpower.charging.clocks import learn_from_status
 from evpower.charging.events import Changes, Reading, StationStatus, StationTime
 from evpower.charging.keep_limits import keep_limits
-from evpower.charging.limits import LIMIT_REASONS
 from evpower.charging.our_time import our_time
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.running import Progress, RunningTransaction, StoredValue, count_until
 from evpower.charging.steps import free_connector
+from evpower.charging.waits import without_wait
 from evpower.foundation.db import Connection
 
 _PARKED: Final = "suspended_ev"  # a pause that the station makes is charging time
@@ -74,7 +74,7 @@ async def _after_end(
 
 def _close_due(running: RunningTransaction, status: str, now: datetime, rules: Rules) -> Progress:
     """Returns the progress with the wait that a status begins or ends."""
-    progress, session = running.progress, running.session
+    progress = running.progress
     if status == _OVER:
         due_at = now + rules.close_after_available
         if progress.close_due_at is not None and progress.close_due_at <= due_at:
@@ -82,14 +82,7 @@ def _close_due(running: RunningTransaction, status: str, now: datetime, rules: R
         return progress.replace(close_due_at=due_at, close_reason="became_available")
     if progress.close_reason != "became_available":
         return progress
-    if (
-        session is not None
-        and session.stop_requested_at is not None
-        and session.stop_reason not in LIMIT_REASONS
-    ):
-        due_at = session.stop_requested_at + rules.close_after_stop
-        return progress.replace(close_due_at=due_at, close_reason="stop_unanswered")
-    return progress.replace(close_due_at=None, close_reason=None)
+    return without_wait(running, rules)
 
 
 def _reading(status: str) -> Reading:

@@ -21,12 +21,12 @@ from evpower.charging.limit_stop import (
     rehearse,
     write_draft,
 )
-from evpower.charging.limits import LIMIT_REASONS
 from evpower.charging.request_stop import StopRequest, request_stop
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.running import RunningTransaction
 from evpower.charging.steps import ACTOR, follow_up
 from evpower.charging.store_ends import KINDS, Bounds, Due, DueKey, DueKind
+from evpower.charging.waits import answer_due_at
 from evpower.foundation.backoff import Backoff
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock
@@ -143,13 +143,8 @@ async def _close(
 
 def _is_unanswered(running: RunningTransaction, now: datetime, rules: Rules) -> bool:
     """Returns whether a person's stop was not carried out in time."""
-    session = running.session
-    return (
-        session is not None
-        and session.stop_requested_at is not None
-        and session.stop_reason not in LIMIT_REASONS
-        and session.stop_requested_at + rules.close_after_stop <= now
-    )
+    due_at = answer_due_at(running, rules)
+    return due_at is not None and due_at <= now
 
 
 async def _stop_idle(
