@@ -1,11 +1,13 @@
 """A start on a connector where something runs or ran: the station is right about which one runs."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from evpower import charging
 from evpower.charging import StationReadings, StationStop, StationTime
+from evpower.charging.closing import close_estimated
 from evpower.charging.events import StartAnswer
 from tests.charging.place import read
 from tests.charging.site import STATION, Site
@@ -26,6 +28,12 @@ async def stops(site: Site, transaction_id: int, register_wh: int) -> None:
     )
     async with site.db.transaction() as connection:
         await charging.stop_transaction(connection, event, now=site.now)
+
+
+async def lose_the_stop(site: Site, answer: StartAnswer) -> None:
+    """Let EvPower end a transaction without its station."""
+    async with site.db.transaction() as connection:
+        await close_estimated(connection, answer.transaction_id, "became_available", now=site.now)
 
 
 async def bill(site: Site, answer: StartAnswer) -> tuple[str, str, int, int]:
@@ -117,7 +125,7 @@ class TestTheSameAgain:
         """Its stamps and registers are the same each time, so they say nothing."""
         await site.open_to_cards()
         await site.card(await site.driver(), "04A1B2C3D4E5F6")
-        facts = {"at": None, "raw": "1970-01-01T00:00:00Z", "meter_wh": Decimal(0)}
+        facts: dict[str, Any] = {"at": None, "raw": "1970-01-01T00:00:00Z", "meter_wh": Decimal(0)}
         first = await site.begin("04A1B2C3D4E5F6", **facts)
         await site.wait(600)
         await stops(site, first.transaction_id, 2_000)
@@ -127,6 +135,50 @@ class TestTheSameAgain:
         assert await site.session_of(second.transaction_id) != await site.session_of(
             first.transaction_id
         )
+
+    @pytest.mark.parametrize("tag", ["04A1B2C3D4E5F6", "DEADBEEF"])
+    async def test_at_a_station_without_a_clock_a_charge_whose_stop_was_lost_is_over(
+        self, site: Site, tag: str
+    ) -> None:
+        """The same card comes again days later; nothing but the end tells the charges apart."""
+        await site.open_to_cards()
+        client = await site.driver()
+        await site.card(client, "04A1B2C3D4E5F6")
+        facts: dict[str, Any] = {"at": None, "raw": "0001-01-01T00:00:00Z", "meter_wh": Decimal(0)}
+        first = await site.begin(tag, **facts)
+        await site.wait(600)
+        await values(site, first, 3_000)
+        await lose_the_stop(site, first)
+        assert (await site.transaction(first.transaction_id))["end_kind"] == "estimated"
+        await site.wait(2 * 24 * 3600)
+        second = await site.begin(tag, **facts)
+        assert (second.tag, second.transaction_id != first.transaction_id) == (first.tag, True)
+        # Sent again while it runs it is the same.
+        assert (await site.begin(tag, **facts))[:2] == second[:2]
+        if tag == "DEADBEEF":
+            assert await site.commands() == [
+                ("remote_stop", "timed_out"), ("remote_stop", "queued"),
+            ]  # fmt: skip
+            return
+        session_id = await site.session_of(second.transaction_id)
+        assert session_id != await site.session_of(first.transaction_id)
+        assert await site.state(session_id) == "charging"
+        await site.wait(600)
+        await values(site, second, 2_000)
+        await stops(site, second.transaction_id, 2_000)
+        assert await site.scenario.money(client) == (100_000 - 4_050 - 2_700, 0, 0)
+
+    async def test_by_app_at_a_station_without_a_clock_it_is_the_same(self, site: Site) -> None:
+        started = await site.start(await site.driver())
+        await site.deliver()
+        tag = await site.tag(started.session_id)
+        facts: dict[str, Any] = {"at": None, "raw": "0001-01-01T00:00:00Z"}
+        first = await site.begin(tag, **facts)
+        await site.wait(600)
+        await values(site, first, 3_000)
+        await lose_the_stop(site, first)
+        again = await site.begin(tag, **facts)
+        assert (again.transaction_id, again.tag) == (first.transaction_id, "accepted")
 
 
 async def test_a_card_that_charged_begins_anew_when_its_stop_was_lost(site: Site) -> None:

@@ -74,7 +74,7 @@ async def start_transaction(
     skew_s = await store_clocks.skew_of(connection, station.id)
     free = await free_period.free_start(connection, report, skew_s)
     start = _Start(connection, station, report, key, number, free, skew_s, rules, now)
-    if known is not None and known.end_kind != "stop":
+    if known is not None and _is_same(start, known):
         answer = await _again(start, known)
     else:
         answer = await _answer(start, known)
@@ -82,8 +82,18 @@ async def start_transaction(
     return answer
 
 
+def _is_same(start: _Start, known: StationTransaction) -> bool:
+    """Returns whether a start is of a transaction that began with the same facts.
+
+    Without a clock the same facts come with each charge, so they say nothing once one has ended.
+    """
+    if known.end_kind is None:
+        return True
+    return known.end_kind == "estimated" and start.report.time.at is not None
+
+
 async def _answer(start: _Start, known: StationTransaction | None) -> StartAnswer:
-    """Finds what the start is of; `known`: one that began with the same facts and was stopped."""
+    """Finds what the start is of; `known`: one that began with the same facts and has ended."""
     if known is not None and start.report.time.at is not None:
         return await _after_stop(start)  # the same moment again
     match = await match_start(start.connection, start.station, start.report, start.free)
