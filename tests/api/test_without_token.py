@@ -282,6 +282,33 @@ async def in_parts(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
 
+class TestTopUps:
+    async def test_of_one_address_are_few_however_many_clients_are_listed(
+        self, db: Database
+    ) -> None:
+        allowed: dict[Family, frozenset[Operation]] = {"mobile": ALL, "v1": ALL}
+        async with running_api(db, without_token=allowed, trusted_proxies="127.0.0.1") as api:
+            clients = [await api.new_client() for _ in range(22)]
+            async with db.transaction() as connection:
+                await identity.add_without_token(
+                    connection, [str(client) for client in clients], actor="test", reason="log"
+                )
+            codes = [
+                (
+                    await api.post(
+                        "/api/balance/topup-qr",
+                        of(address),
+                        json={"client_id": str(client), "amount": 10},
+                    )
+                ).status_code
+                for address, client in [
+                    *((FIRST, client) for client in clients),
+                    (OTHER, clients[21]),
+                ]
+            ]
+        assert codes == [200] * 20 + [429] * 2 + [200]
+
+
 class TestStrangers:
     """What the slice never sees, or sees late, costs the address something before it is done."""
 

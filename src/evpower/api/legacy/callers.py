@@ -40,15 +40,17 @@ class OldCallers:
         allowed: Allowed = NONE_ALLOWED,
         per_id: int = 60,
         per_address: int = 120,
+        top_ups_per_address: int = 20,
         trusted_proxies: tuple[Network, ...] = (),
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`per_id` and `per_address` are calls a minute; `now_s` is a monotonic clock."""
+        """`per_id` and the two after it are calls a minute; `now_s` is a monotonic clock."""
         self.access = access
         self._db = db
         self._allowed = allowed
         self._by_id = Buckets(per_id, _MINUTE_S, now_s)
         self._unknown = AddressBuckets(per_address, _MINUTE_S, now_s)
+        self._top_ups = AddressBuckets(top_ups_per_address, _MINUTE_S, now_s)
         self._known: OrderedDict[str, None] = OrderedDict()
         self._addresses = ClientAddresses(trusted_proxies)
 
@@ -145,6 +147,8 @@ class OldCallers:
         # Client ids are no secret: a stranger elsewhere must not use up a client's budget.
         name = f"client:{parsed or named[: identity.MAX_OLD_ID]} of {self._address(request)}"
         self._pass(request, family, operation, name)
+        if operation == "top-up":  # each makes a bill at the bank, however many clients are listed
+            _demand_none(self._top_ups.take(self._address(request)))
         client_id = await self._find_listed(family, operation, named)
         self.exists(request, name)
         return client_id

@@ -98,6 +98,7 @@ def old_callers(settings: Settings, shared: Shared, access: Access) -> OldCaller
         allowed=allowed_operations(settings),
         per_id=settings.rate_without_token_per_minute,
         per_address=settings.rate_per_minute,
+        top_ups_per_address=settings.rate_money_per_minute,
         trusted_proxies=parse_networks(settings.trusted_proxies),
     )
 
