@@ -1,25 +1,27 @@
 -- Sign-in by a code sent to the phone: codes, budgets, refresh tokens, signing keys, new accounts.
 
 -- A code is stored as a keyed hash; its key is derived from a setting, so a copy of this table tells no code. A caller at
--- an address that signed this phone in before has codes and attempts apart from strangers'.
+-- an address that signed this phone in before, or that asked for the code, has attempts apart from strangers'.
 create table identity.sign_in_codes (
   id bigint generated always as identity primary key,
   phone text not null check (phone ~ '^\+[1-9][0-9]{6,14}$'),
   by_known_address boolean not null,
+  asked_from bytea not null check (length(asked_from) = 16), -- the keyed hash of the address
   salt bytea not null check (length(salt) = 16),
   code_hash bytea not null check (length(code_hash) = 32),
   created_at timestamptz not null,
   expires_at timestamptz not null,
   attempts_known int not null default 0 check (attempts_known between 0 and 5),     -- from such addresses
+  attempts_asker int not null default 0 check (attempts_asker between 0 and 5),     -- from `asked_from`, if it is not such a one
   attempts_unknown int not null default 0 check (attempts_unknown between 0 and 5), -- from all others
   ended_at timestamptz,
   ended_by text check (ended_by in ('used', 'replaced', 'not_sent')),
   constraint sign_in_codes_end_with_a_cause check ((ended_at is null) = (ended_by is null)),
   constraint sign_in_codes_are_short_lived check (expires_at > created_at and expires_at <= created_at + interval '5 minutes')
 );
-create unique index sign_in_codes_one_open on identity.sign_in_codes (phone, by_known_address) where ended_at is null;
+create unique index sign_in_codes_one_open on identity.sign_in_codes (phone, asked_from) where ended_at is null;
 create index sign_in_codes_by_age on identity.sign_in_codes (created_at);
-grant select, insert, update (attempts_known, attempts_unknown, ended_at, ended_by), delete
+grant select, insert, update (attempts_known, attempts_asker, attempts_unknown, ended_at, ended_by), delete
   on identity.sign_in_codes to evpower_app;
 
 -- How much of a limit is used in its window (an hour or a day, UTC). Addresses are stored as keyed hashes.

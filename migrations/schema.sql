@@ -3413,15 +3413,19 @@ CREATE TABLE identity.sign_in_codes (
     id bigint NOT NULL,
     phone text NOT NULL,
     by_known_address boolean NOT NULL,
+    asked_from bytea NOT NULL,
     salt bytea NOT NULL,
     code_hash bytea NOT NULL,
     created_at timestamp with time zone NOT NULL,
     expires_at timestamp with time zone NOT NULL,
     attempts_known integer DEFAULT 0 NOT NULL,
+    attempts_asker integer DEFAULT 0 NOT NULL,
     attempts_unknown integer DEFAULT 0 NOT NULL,
     ended_at timestamp with time zone,
     ended_by text,
     CONSTRAINT sign_in_codes_are_short_lived CHECK (((expires_at > created_at) AND (expires_at <= (created_at + '00:05:00'::interval)))),
+    CONSTRAINT sign_in_codes_asked_from_check CHECK ((length(asked_from) = 16)),
+    CONSTRAINT sign_in_codes_attempts_asker_check CHECK (((attempts_asker >= 0) AND (attempts_asker <= 5))),
     CONSTRAINT sign_in_codes_attempts_known_check CHECK (((attempts_known >= 0) AND (attempts_known <= 5))),
     CONSTRAINT sign_in_codes_attempts_unknown_check CHECK (((attempts_unknown >= 0) AND (attempts_unknown <= 5))),
     CONSTRAINT sign_in_codes_code_hash_check CHECK ((length(code_hash) = 32)),
@@ -5170,7 +5174,7 @@ CREATE INDEX sign_in_budgets_by_age ON identity.sign_in_budgets USING btree (sta
 
 CREATE INDEX sign_in_codes_by_age ON identity.sign_in_codes USING btree (created_at);
 
-CREATE UNIQUE INDEX sign_in_codes_one_open ON identity.sign_in_codes USING btree (phone, by_known_address) WHERE (ended_at IS NULL);
+CREATE UNIQUE INDEX sign_in_codes_one_open ON identity.sign_in_codes USING btree (phone, asked_from) WHERE (ended_at IS NULL);
 
 CREATE INDEX signing_keys_by_age ON identity.signing_keys USING btree (created_at DESC) WHERE (revoked_at IS NULL);
 
@@ -6154,6 +6158,8 @@ GRANT UPDATE(used) ON TABLE identity.sign_in_budgets TO evpower_app;
 GRANT SELECT,INSERT,DELETE ON TABLE identity.sign_in_codes TO evpower_app;
 
 GRANT UPDATE(attempts_known) ON TABLE identity.sign_in_codes TO evpower_app;
+
+GRANT UPDATE(attempts_asker) ON TABLE identity.sign_in_codes TO evpower_app;
 
 GRANT UPDATE(attempts_unknown) ON TABLE identity.sign_in_codes TO evpower_app;
 

@@ -54,9 +54,9 @@ insert into identity.refresh_tokens
 values (gen_random_uuid(), sha256('t'), gen_random_uuid(), 'client', '', now(), now(), now(),
         'logout');
 insert into identity.sign_in_codes
-  (phone, by_known_address, salt, code_hash, created_at, expires_at, ended_at, ended_by)
-values ('+996700000001', false, decode(md5('s'), 'hex'), sha256('c'), now(),
-        now() + interval '1 min', now(), 'used');
+  (phone, by_known_address, asked_from, salt, code_hash, created_at, expires_at, ended_at, ended_by)
+values ('+996700000001', false, decode(md5('a'), 'hex'), decode(md5('s'), 'hex'), sha256('c'),
+        now(), now() + interval '1 min', now(), 'used');
 
 insert into ocpp.forwarded_charges
   (station_id, connector, id_tag, started_at, start_key, ended_at, energy_wh, cost_minor, currency,

@@ -19,7 +19,7 @@ def hasher() -> CodeHasher:
 
 
 def test_guessing_finds_a_phones_code_less_than_once_in_a_thousand_days() -> None:
-    bound = codes.success_bound(limits.CODES_PER_DAY, limits.ATTEMPTS_PER_CODE)
+    bound = codes.success_bound(limits.GUESSES_PER_DAY)
     assert bound < 0.001
     # Two days' windows may touch: even all codes of both within 24 hours stay below.
     assert 2 * bound < 0.001

@@ -53,7 +53,8 @@ async def test_a_thousand_addresses_void_the_code_and_lock_no_phone(
         phone,
     )
     assert attempts == ATTEMPTS
-    assert await guess(phones, phone, code, AWAY) == "invalid_code"  # void, though it is right
+    # Void for strangers, though it is right.
+    assert await guess(phones, phone, code, "198.51.100.9") == "invalid_code"
     phones.clock.forward(seconds=61)
     await phones.sign_in(phone, HOME)  # at once, from where the phone signed in before
     await phones.sign_in(phone, "198.51.100.8")  # and from anywhere else with the next code
@@ -71,6 +72,46 @@ async def test_strangers_guesses_leave_the_attempts_of_a_known_address(phones: P
     assert signed_in.account.phone == phone
 
 
+async def test_strangers_void_no_code_for_the_address_that_asked_for_it(phones: Phones) -> None:
+    phone = new_phone()
+    await phones.ask(phone, AWAY)
+    code = phones.inbox.code(phone)
+    for n in range(2 * ATTEMPTS):
+        await guess(phones, phone, wrong(code, n + 1), f"203.0.113.{n}")
+    # Void for strangers alone.
+    assert await guess(phones, phone, code, "203.0.113.99") == "invalid_code"
+    assert (await phones.type(phone, code, AWAY)).account.phone == phone
+
+
+async def test_the_address_that_asked_for_a_code_has_five_attempts(
+    phones: Phones, owner: Connection
+) -> None:
+    phone = new_phone()
+    await phones.ask(phone, AWAY)
+    code = phones.inbox.code(phone)
+    for n in range(ATTEMPTS):
+        await guess(phones, phone, wrong(code, n + 1), AWAY)
+    assert await guess(phones, phone, code, AWAY) == "invalid_code"
+    counted = await owner.fetchrow(
+        "select attempts_asker, attempts_unknown from identity.sign_in_codes where phone = $1",
+        phone,
+    )
+    assert counted is not None
+    assert tuple(counted) == (ATTEMPTS, 0)
+    await phones.type(phone, code, "198.51.100.8")  # strangers have attempts of their own
+
+
+async def test_a_stranger_s_code_replaces_none_of_another_address(phones: Phones) -> None:
+    phone = new_phone()
+    await phones.ask(phone, AWAY)
+    code = phones.inbox.code(phone)
+    phones.clock.forward(seconds=61)
+    await phones.ask(phone, "203.0.113.1")
+    strangers = phones.inbox.code(phone)
+    await phones.type(phone, code, AWAY)
+    assert await guess(phones, phone, strangers, "203.0.113.1") == "invalid_code"
+
+
 async def test_a_phone_has_no_more_guesses_in_a_day_than_the_bound_counts(
     phones: Phones, owner: Connection
 ) -> None:
@@ -78,21 +119,23 @@ async def test_a_phone_has_no_more_guesses_in_a_day_than_the_bound_counts(
     await phones.sign_in(phone, HOME)
     for _ in range(24 * 6):
         phones.clock.forward(minutes=10)
-        for address in (HOME, AWAY):
+        for address in (HOME, AWAY, "203.0.113.1"):
             if not await is_sent(phones, phone, address):
                 continue
             code = phones.inbox.code(phone)
             for n in range(ATTEMPTS + 1):
                 await guess(phones, phone, wrong(code, n + 1), HOME)
                 await guess(phones, phone, wrong(code, n + 1), AWAY)
+                await guess(phones, phone, wrong(code, n + 1), "203.0.113.1")
+                await guess(phones, phone, wrong(code, n + 1), "203.0.113.2")
     rows = await owner.fetch(
         "select created_at::date as day, count(*) as codes,"
-        " sum(attempts_known + attempts_unknown) as guesses"
+        " sum(attempts_known + attempts_asker + attempts_unknown) as guesses"
         " from identity.sign_in_codes where phone = $1 group by 1",
         phone,
     )
     assert max(row["codes"] for row in rows) <= limits.CODES_PER_DAY
-    most = limits.CODES_PER_DAY * limits.ATTEMPTS_PER_CODE
+    most = limits.GUESSES_PER_DAY
     assert max(row["guesses"] for row in rows) <= most
     assert max(row["guesses"] for row in rows) > most / 2  # the test reached the limit
 

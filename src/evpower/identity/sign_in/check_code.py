@@ -23,16 +23,19 @@ async def check_code(
 ) -> CheckedCode:
     """Returns the matching code, still to be used with `store_codes.use_code`.
 
-    Each open code of the phone has 5 attempts from addresses that signed it in before, and 5 from
-    all others. The attempt is committed before the codes are compared, so that no crash gives it
-    back. Raises Unauthenticated("invalid_code"): wrong, void, used or expired alike.
+    Each open code of the phone has 5 attempts from addresses that signed it in before, 5 from the
+    address that asked for it, and 5 from all others. The attempt is committed before the codes are
+    compared, so that no crash gives it back. Raises Unauthenticated("invalid_code"): wrong, void,
+    used or expired alike.
     """
     address_hash = hasher.hash_address(address)
     code_id: int | None = None
     if is_code(code):
         async with db.transaction() as connection:
             known = await store_codes.is_known_address(connection, phone, address_hash)
-            candidates = await store_codes.take_attempts(connection, phone, known=known, now=now)
+            candidates = await store_codes.take_attempts(
+                connection, phone, address_hash, known=known, now=now
+            )
         for candidate in candidates:  # all are compared, whichever matches
             if hasher.matches(phone, code, candidate.hashed):
                 code_id = candidate.id

@@ -16,7 +16,7 @@ DIGITS: Final = 6
 POSSIBLE_CODES: Final = 1_000_000
 LIFETIME: Final = timedelta(minutes=5)
 # Wrong codes by which a code becomes void for callers at addresses that signed the phone in
-# before, and as many for all others. Migration 0017 repeats it.
+# before, as many for the address that asked for it, and for all others. Migration 0017 repeats it.
 ATTEMPTS: Final = 5
 RESEND_AFTER: Final = timedelta(seconds=60)
 MIN_SECRET_BYTES: Final = 32
@@ -80,10 +80,10 @@ def is_code(text: str) -> bool:
     return text.isascii() and _CODE.fullmatch(text) is not None
 
 
-def success_bound(codes_per_day: int, attempts_per_code: int) -> float:
+def success_bound(guesses_per_day: int) -> float:
     """Returns the greatest probability that guessing finds a phone's code within a day.
 
     Each compared pair of a guess and a code matches with probability 10**-6, and there are at most
-    codes x attempts pairs, however the guesses are divided (union bound).
+    so many pairs, however the guesses are divided (union bound).
     """
-    return codes_per_day * attempts_per_code / POSSIBLE_CODES
+    return guesses_per_day / POSSIBLE_CODES

@@ -29,7 +29,9 @@ BLOCK_PER_HOUR: Final = 20
 BLOCK_PER_DAY: Final = 60
 _BLOCK_DIGITS: Final = 4  # at the end, that differ within a block
 CODES_PER_DAY: Final = 2 * PHONE_PER_DAY  # of one phone, by known and by other addresses
-ATTEMPTS_PER_CODE: Final = 2 * ATTEMPTS  # likewise
+# Compared with them: on a code that a known address asked for by these and by others, on any other
+# by the address that asked, too.
+GUESSES_PER_DAY: Final = PHONE_PER_DAY * 2 * ATTEMPTS + PHONE_PER_DAY * 3 * ATTEMPTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def read_phone(raw: str) -> str:
 async def send_code(
     db: Database, rules: CodeRules, raw_phone: str, address: str, *, text: SmsText, clock: Clock
 ) -> SentCode:
-    """Sends a code; an earlier one of the same kind of address is void from then on.
+    """Sends a code; an earlier one of the same address is void from then on.
 
     The code is committed before it is sent: a crash in between costs the driver the pause before
     the next one. Raises Invalid("invalid_phone" | "phone_country_not_served"),
@@ -123,6 +123,7 @@ async def _store(
         connection,
         phone,
         rules.hasher.hash_code(phone, code),
+        address_hash=address_hash,
         known=known,
         created_at=now,
         expires_at=now + LIFETIME,

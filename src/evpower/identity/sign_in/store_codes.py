@@ -72,28 +72,30 @@ async def insert_code(
     phone: str,
     hashed: HashedCode,
     *,
+    address_hash: bytes,
     known: bool,
     created_at: datetime,
     expires_at: datetime,
 ) -> int:
-    """Inserts a code in place of the open one; returns its id."""
+    """Inserts a code in place of the open one of the same address; returns its id."""
     await connection.execute(
         """
         update identity.sign_in_codes set ended_at = $3, ended_by = 'replaced'
-         where phone = $1 and by_known_address = $2 and ended_at is null
+         where phone = $1 and asked_from = $2 and ended_at is null
         """,
         phone,
-        known,
+        address_hash,
         created_at,
     )
     return await connection.fetchval(
         """
         insert into identity.sign_in_codes
-          (phone, by_known_address, salt, code_hash, created_at, expires_at)
-        values ($1, $2, $3, $4, $5, $6) returning id
+          (phone, by_known_address, asked_from, salt, code_hash, created_at, expires_at)
+        values ($1, $2, $3, $4, $5, $6, $7) returning id
         """,
         phone,
         known,
+        address_hash,
         hashed.salt,
         hashed.code_hash,
         created_at,
@@ -102,25 +104,38 @@ async def insert_code(
 
 
 async def take_attempts(
-    connection: Connection, phone: str, *, known: bool, now: datetime
+    connection: Connection, phone: str, address_hash: bytes, *, known: bool, now: datetime
 ) -> list[OpenCode]:
-    """Counts an attempt on each open code that has one left; returns these codes."""
-    column = "attempts_known" if known else "attempts_unknown"
+    """Counts an attempt on each open code that has one left; returns these codes.
+
+    It is an attempt of the known addresses, else of the address that asked for the code, else of
+    all others.
+    """
     rows: list[Record] = await connection.fetch(
         f"""
-        update identity.sign_in_codes set {column} = {column} + 1
-         where phone = $1 and ended_at is null and expires_at > $2 and {column} < $3
+        update identity.sign_in_codes
+           set attempts_known = attempts_known + $3::bool::int,
+               attempts_asker = attempts_asker
+                 + (not $3 and not by_known_address and asked_from = $4)::int,
+               attempts_unknown = attempts_unknown
+                 + (not $3 and (by_known_address or asked_from <> $4))::int
+         where phone = $1 and ended_at is null and expires_at > $2
+           and case when $3 then attempts_known
+                    when not by_known_address and asked_from = $4 then attempts_asker
+                    else attempts_unknown end < $5
         returning {columns(OpenCode)}
         """,
         phone,
         now,
+        known,
+        address_hash,
         ATTEMPTS,
     )
     return [read_row(OpenCode, row) for row in rows]
 
 
 async def use_code(connection: Connection, code_id: int, phone: str, now: datetime) -> bool:
-    """Marks a code used and ends the phone's other one; False: it is no longer open."""
+    """Marks a code used and ends the phone's others; False: it is no longer open."""
     used = await connection.fetchval(
         """
         update identity.sign_in_codes set ended_at = $2, ended_by = 'used'
