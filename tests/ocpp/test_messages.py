@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from evpower.ocpp import messages
 from evpower.ocpp.frame_log import shown
 from evpower.ocpp.messages import Call, StationReply, Unreadable, read
+from tests.growth import assert_linear
 
 HEARTBEAT = b'[2,"1","Heartbeat",{}]'
 
@@ -116,6 +117,31 @@ def test_only_a_message_of_usual_size_is_repaired() -> None:
     refused = messages.read(large)
     assert isinstance(refused, messages.Unreadable)
     assert (refused.id, refused.reason) == ("a", "is not JSON, and too long to be repaired")
+
+
+# What each search of a text may run to the end for, from every place anew.
+UNITS = (
+    b'\\"', b'"\\', b'"', b":   ", b",   ", b'{"a":', b"[", b'\\"   ', b'\\"   x', b"\\",
+    b"\\u00", b"-", b"-NaN", b"NaN", b'"value"', b'"value" : ', b'"value":"', b'"key":"',
+    b" ", b'["2",', b"\xff",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("head", [b"[", b'[3,"1",{"key":"'])
+def test_no_text_takes_longer_than_its_length_explains(head: bytes, unit: bytes) -> None:
+    def text(size: int) -> bytes:
+        return head + unit * (size // len(unit))
+
+    assert_linear(read, text, 3_000)
+    assert_linear(shown, text, 4_000)
+    assert_linear(messages.is_reply, text, 4_000)
+
+
+def test_a_text_without_an_end_is_not_searched_for_words() -> None:
+    call = read(b'[2,"7","StopTransaction",{"reason":"a:,NaN,}')
+    assert isinstance(call, Call), call
+    assert call.payload == {"reason": "a:,NaN,}"}
 
 
 def test_replies_are_read_apart_from_requests() -> None:

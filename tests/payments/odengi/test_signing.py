@@ -17,6 +17,7 @@ from evpower.payments.providers.odengi.signing import (
     request_body,
     safe_text,
 )
+from tests.growth import assert_linear
 
 PASSWORD = "ключ for tests only".encode()
 NOW = datetime(2026, 11, 29, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -160,6 +161,12 @@ class TestAnswer:
         assert answer_hash(PASSWORD, b'{"data":{},"hash":"00"}') == "wrong"
         assert answer_hash(PASSWORD, b'{"data":{}}') == "missing"
         assert answer_hash(PASSWORD, b'{"data":{},"hash":null}') == "missing"
+
+    @pytest.mark.parametrize(
+        "unit", [b" ", b" ,", b'"hash"', b'"hash" : ', b'"hash":"', b'"hash":""']
+    )
+    def test_no_answer_takes_longer_than_its_length_explains(self, unit: bytes) -> None:
+        assert_linear(lambda raw: answer_hash(PASSWORD, raw), lambda size: b"{" + unit * size, 150)
 
     @given(
         raw=st.binary(max_size=60)

@@ -28,7 +28,7 @@ _SIGNED_MEMBERS: Final = (
 # than Python may not be in it.
 _UNSAFE: Final = re.compile("[\u2028\u2029\ud800-\udfff]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-_HASH: Final = re.compile(rb'\s*,?\s*"hash"\s*:\s*"([^"\\]*)"(?=\s*[,}])')
+_HASH: Final = re.compile(rb'"hash"\s*:\s*"([^"\\]*)"(?=\s*[,}])')
 
 MktimeUnit = Literal["ms", "s"]
 AnswerHash = Literal["right", "wrong", "missing"]
@@ -90,7 +90,9 @@ def answer_hash(password: bytes, raw: bytes) -> AnswerHash:
     if not matches:
         return "missing"
     last = matches[-1]
-    message = raw[: last.start()] + raw[last.end() :]
+    # Cut off here: a pattern that begins with spaces is searched anew from each of them.
+    before = raw[: last.start()].rstrip().removesuffix(b",").rstrip()
+    message = before + raw[last.end() :]
     if message.startswith(b"{,"):
         message = b"{" + message[2:]
     theirs = last[1].decode("ascii", "replace")
