@@ -27,6 +27,11 @@ from tests.waiting import until
 BEAT = [2, "1", "Heartbeat", {}]
 
 
+def masked(message: bytes) -> bytes:
+    """A text frame of a station, shorter than 126 bytes, with a mask of zeros."""
+    return bytes((0x81, 0x80 + len(message))) + b"\0\0\0\0" + message
+
+
 @contextlib.asynccontextmanager
 async def connected(central: Central, **how: Any) -> AsyncGenerator[Station]:
     await central.add(no_auth=True)
@@ -135,6 +140,51 @@ async def test_q86_a_reply_to_no_call_is_only_logged(central: Central) -> None:
         await station.send([4, "unasked", "InternalError", "", {}])
         await station.call("Heartbeat")
     assert (await central.deviations())["reply_unasked"] == 2
+
+
+@pytest.mark.parametrize(
+    "reply", [b'[3,"x",{}]', b'[4,"x","InternalError","",{}]', b'["3",7]', b"[3garbage"]
+)
+async def test_replies_to_no_call_without_end_drop_the_socket(
+    central: Central, reply: bytes
+) -> None:
+    async with connected(central) as station:
+        sent = 5_000
+        with contextlib.suppress(ConnectionError):
+            station.wire.transport.write(masked(reply) * sent)
+        assert await station.ended() is None
+    await until(central.all_closed)
+    assert await central.reasons() == ["protocol"]
+    assert (await central.deviations())["reply_flood"] == 1
+    assert len(await central.frames()) < sent / 10
+
+
+async def test_a_station_may_repeat_some_replies(central: Central) -> None:
+    async with connected(central) as station:
+        station.wire.transport.write(masked(b'[3,"x",{}]') * 40)
+        await station.call("Heartbeat")
+    assert (await central.deviations()) == {"reply_unasked": 40}
+
+
+async def test_of_long_replies_to_no_call_one_is_logged_whole(central: Central) -> None:
+    async with connected(central) as station:
+        for number in range(3):
+            await station.send(json.dumps([3, f"x{number}", {"data": "x" * 1_000}]))
+        await station.call("Heartbeat")
+    lengths = [len(frame) for _, action, frame in await central.frames() if action is None]
+    assert sorted(lengths) == [200, 200, 1_000 + len('[3, "x0", {"data": ""}]')]
+
+
+async def test_a_reply_to_a_call_is_logged_whole(central: Central) -> None:
+    async with connected(central) as station:
+        for _ in range(60):
+            reply = await central.socket().call("DataTransfer", {"vendorId": "v"})
+            call = await station.receive()
+            await station.send([3, call[1], {"status": "Accepted", "data": "x" * 1_000}])
+            await reply
+    replies = [frame for way, action, frame in await central.frames() if way == "in" and not action]
+    assert len(replies) == 60
+    assert min(map(len, replies)) > 1_000
 
 
 async def test_a_call_ends_with_its_socket(central: Central) -> None:

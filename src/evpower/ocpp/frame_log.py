@@ -16,11 +16,25 @@ _FLUSH_S: Final = 1.0
 _BATCH: Final = 500
 _MOST: Final = 20_000
 _MOST_CHARS: Final = 64 * 1024 * 1024  # of all that wait
+# The second half of both is for stations with little of it: one that sends without end may not
+# keep the frames of all others out.
+_SHARE: Final = _MOST // 20
+_SHARE_CHARS: Final = _MOST_CHARS // 20
 BLANK: Final = "***"
 # A member that holds a secret, or is the value of a configuration key that does.
 _SUSPICIOUS: Final = re.compile(rb"(?i)key|passw|secret|token|credential")
 _SECRET: Final = re.compile(r"(?i)authorizationkey|passw|secret|token|credential|private_?key")
 _NAMES: Final = ("key", "messageId", "name")
+
+
+class _Waiting:
+    """How much of one station waits."""
+
+    __slots__ = ("chars", "frames")
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.chars = 0
 
 
 class FrameLog:
@@ -30,14 +44,30 @@ class FrameLog:
         self._db = db
         self._waiting: list[FrameRow] = []
         self._chars = 0
+        self._by_station: dict[str, _Waiting] = {}
 
     def add(self, frame: FrameRow) -> None:
-        """Adds a frame; while the database is away for long, frames are dropped and counted."""
-        if len(self._waiting) >= _MOST or self._chars >= _MOST_CHARS:
-            metrics.UNLOGGED.inc()
-            return
+        """Adds a frame; what finds no room is dropped and counted.
+
+        While little waits there is room for all. From half on it is only for stations of which less
+        than a twentieth of the whole waits.
+        """
+        waiting, chars = len(self._waiting), self._chars
+        station = self._by_station.get(frame.station_id)
+        if waiting >= _MOST // 2 or chars >= _MOST_CHARS // 2:
+            is_full = waiting >= _MOST or chars >= _MOST_CHARS
+            if is_full or (
+                station is not None and (station.frames >= _SHARE or station.chars >= _SHARE_CHARS)
+            ):
+                metrics.UNLOGGED.inc()
+                return
+        if station is None:
+            station = self._by_station[frame.station_id] = _Waiting()
+        size = len(frame.frame)
+        station.frames += 1
+        station.chars += size
         self._waiting.append(frame)
-        self._chars += len(frame.frame)
+        self._chars = chars + size
 
     def loop(self) -> Loop:
         """Returns the loop that stores them."""
@@ -61,7 +91,14 @@ class FrameLog:
         async with self._db.transaction() as connection:
             await store.insert_frames(connection, batch)
         del self._waiting[: len(batch)]
-        self._chars -= sum(len(frame.frame) for frame in batch)
+        for frame in batch:
+            size = len(frame.frame)
+            self._chars -= size
+            station = self._by_station[frame.station_id]
+            station.frames -= 1
+            station.chars -= size
+            if not station.frames:
+                del self._by_station[frame.station_id]
 
 
 def storable(raw: bytes) -> str:

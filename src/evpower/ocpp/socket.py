@@ -20,6 +20,10 @@ from evpower.stations import USUAL_PROFILE, DisconnectReason, VendorProfile
 _WAITING: Final = 32  # unanswered requests: from then on nothing is read
 _FLOOD: Final = 2_000  # what one read may bring beyond that
 _PENDING: Final = 64  # calls whose reply never came
+_UNASKED: Final = 50  # replies to no call at once: some stations repeat theirs
+_UNASKED_PER_S: Final = 5
+_UNASKED_WHOLE_S: Final = 60.0  # one in this time is logged whole, however long
+_UNASKED_CHARS: Final = 200  # of each other
 _REASONS: Final[Mapping[Ended, DisconnectReason]] = {
     "peer": "station", "protocol": "protocol", "lost": "lost"
 }  # fmt: skip
@@ -75,6 +79,9 @@ class StationSocket:
         "_owner",
         "_pending",
         "_signs",
+        "_unasked_at_s",
+        "_unasked_left",
+        "_unasked_whole_s",
         "_waiter",
         "boot_asked_at",
         "booted_at",
@@ -137,6 +144,9 @@ class StationSocket:
         self._signs: list[asyncio.Future[None]] = []  # those who wait for a sign of life
         self._is_over = False
         self._is_reading = True
+        self._unasked_left = float(_UNASKED)
+        self._unasked_at_s = self.last_sign_s  # when it was counted
+        self._unasked_whole_s = self.last_sign_s - _UNASKED_WHOLE_S
 
     # What the connection reports
 
@@ -247,23 +257,46 @@ class StationSocket:
         return reply
 
     def _deliver(self, message: bytes, now: datetime) -> None:
+        if self._is_over:
+            return
         answer = messages.read(message)
         text = shown(message)
         if not isinstance(answer, messages.StationReply):
             metrics.UNREADABLE.inc()
+            text = self._count_unasked(text, now)
             self._owner.log(FrameRow(self.station_id, now, "in", None, None, None, text))
             self._owner.note(self.station_id, {"unreadable"}, text, now)
             return
-        kind = CALL_RESULT if answer.error is None else CALL_ERROR
         message_id = str(answer.id)
-        self._owner.log(FrameRow(self.station_id, now, "in", kind, message_id[:255], None, text))
         reply = self._pending.pop(message_id, None)
         if reply is None:
             answer.notes.add("reply_unasked")
+            text = self._count_unasked(text, now)
         elif not reply.done():
             reply.set_result(Reply(answer.payload, answer.error))
+        kind = CALL_RESULT if answer.error is None else CALL_ERROR
+        self._owner.log(FrameRow(self.station_id, now, "in", kind, message_id[:255], None, text))
         if answer.notes:
             self._owner.note(self.station_id, answer.notes, text, now)
+
+    def _count_unasked(self, text: str, now: datetime) -> str:
+        """Counts a reply to no call; too many drop the socket. Returns its text for the log.
+
+        Nothing else bounds them: they do not wait in the inbox, and reading is not paused.
+        """
+        now_s = self._now_s()
+        left = self._unasked_left + (now_s - self._unasked_at_s) * _UNASKED_PER_S
+        self._unasked_left = min(float(_UNASKED), left) - 1
+        self._unasked_at_s = now_s
+        if self._unasked_left < 0:
+            self._owner.note(self.station_id, {"reply_flood"}, text, now)
+            self.drop("protocol")
+        if len(text) <= _UNASKED_CHARS:
+            return text
+        if now_s - self._unasked_whole_s >= _UNASKED_WHOLE_S:
+            self._unasked_whole_s = now_s
+            return text
+        return text[:_UNASKED_CHARS]
 
     def note(self, kind: str, sample: str) -> None:
         """Counts a deviation of the station in a reply."""
