@@ -117,6 +117,33 @@ async def test_the_handshake_passes_with_name_password_and_subprotocol(
     assert request.headers["Authorization"] == basic("evp-001", b"\xff geheim:")
 
 
+@pytest.mark.parametrize(
+    ("path", "user", "sent"),
+    [
+        ("/ocpp/EVP-001/OTHER", "", "EVP-001"),
+        ("/ocpp/EVP-001/..", "", "EVP-001"),
+        ("/ocpp/OTHER", "evp-001", "evp-001"),
+        ("/ocpp/", "EVP-001", "EVP-001"),
+        ("/ocpp/OTHER/evp-001", "OTHER", "evp-001"),
+    ],
+)
+async def test_the_name_that_was_found_is_sent_on_and_no_other(
+    central: Central, csms: OtherCsms, path: str, user: str, sent: str
+) -> None:
+    password = "a password" if user else None
+    async with central.open(path, user=user, password=password):
+        pass
+    assert [request.path for request in csms.requests] == [f"/steve/ocpp/{sent}"]
+
+
+async def test_a_name_with_slashes_is_sent_on_encoded(central: Central, csms: OtherCsms) -> None:
+    await central.add("KG/OSH/1")
+    await switch(central, csms.url, "KG/OSH/1")
+    async with central.open("/ocpp/KG/OSH/1"):
+        pass
+    assert [request.path for request in csms.requests] == ["/steve/ocpp/KG%2FOSH%2F1"]
+
+
 @pytest.mark.usefixtures("csms")
 async def test_a_version_that_evpower_lacks_passes_too(central: Central) -> None:
     async with central.open(subprotocols=[Subprotocol("ocpp2.0.1")]) as station:

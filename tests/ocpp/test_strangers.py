@@ -12,6 +12,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import EvPowerError
+from evpower.ocpp.handshake import Handshake
 from tests.api.scenario import Turning
 from tests.ocpp.scenario import Central, basic, running
 from tests.waiting import until
@@ -115,6 +117,26 @@ class TestBudget:
         statuses = [await connects(central, "EVP-001", None, ATTACKER) for _ in range(12)]
         assert statuses.count(429) >= 1
         assert await connects(central, "EVP-001", None, CARRIER) in {101, 409}
+
+    async def test_a_station_without_a_password_is_limited_at_the_networks_of_one_party(
+        self, central: Central
+    ) -> None:
+        """A /48 has 65,536 networks of one subscriber, and the budget of 16."""
+        for station in ("EVP-001", "EVP-002"):
+            await central.add(station, no_auth=True)
+        admissions = central.parts.endpoint._admissions
+
+        async def outcome(station: str, network: int) -> str:
+            address = f"2001:db8:1:{network:x}::/64"
+            try:
+                await admissions.lane(Handshake(station, (station,), None, (), address))
+            except EvPowerError as error:
+                return error.code
+            return "let in"
+
+        outcomes = [await outcome("EVP-001", network) for network in range(200)]
+        assert outcomes == ["let in"] * 160 + ["too_many_requests"] * 40
+        assert await outcome("EVP-002", 0) == "let in"
 
     async def test_a_thousand_stations_without_passwords_are_not_limited_together(
         self, central: Central

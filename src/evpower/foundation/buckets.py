@@ -61,13 +61,13 @@ class AddressBuckets:
         self._own = Buckets(amount, period_s, now_s)
         self._wider = [Buckets(amount * factor, period_s, now_s) for factor in WIDER]
 
-    def take(self, address: str) -> int:
+    def take(self, address: str, of: str = "") -> int:
         """Takes one token. Returns 0, or the whole seconds until there is one again.
 
-        The widest network comes first: when it has no token left, nothing is written to the tables
-        below.
+        `of`: what it is a budget of, when each has its own. The widest network comes first: when it
+        has no token left, nothing is written to the tables below.
         """
-        pairs = self._pairs(address)
+        pairs = self._pairs(address, of)
         for index, (buckets, name) in enumerate(pairs):
             wait_s = buckets.take(name)
             if wait_s:
@@ -85,6 +85,7 @@ class AddressBuckets:
         for buckets, name in self._pairs(address):
             buckets.give_back(name)
 
-    def _pairs(self, address: str) -> list[tuple[Buckets, str]]:
-        wider = zip(self._wider, wider_networks(address), strict=False)
-        return [*reversed(list(wider)), (self._own, address)]
+    def _pairs(self, address: str, of: str = "") -> list[tuple[Buckets, str]]:
+        networks = (address, *wider_networks(address))
+        pairs = zip((self._own, *self._wider), networks, strict=False)
+        return [(buckets, f"{network} {of}") for buckets, network in pairs][::-1]

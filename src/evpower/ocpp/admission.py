@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Final
 
 from evpower import stations
-from evpower.foundation.buckets import AddressBuckets, Buckets
+from evpower.foundation.buckets import AddressBuckets
 from evpower.foundation.cache import CachedValue, TtlCache
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
@@ -64,7 +64,7 @@ class Admissions:
         self._clock = clock
         self._directory = CachedValue(self._read, ttl_s=_DIRECTORY_S, now_s=now_s)
         self._refused = AddressBuckets(refused_per_minute, 60, now_s)
-        self._open = Buckets(_OPEN_PER_MINUTE, 60, now_s)
+        self._open = AddressBuckets(_OPEN_PER_MINUTE, 60, now_s)
         self._names: TtlCache[bytes, int] = TtlCache(_REMEMBERED, now_s)
         self._now_s = now_s
         self._known_slots = asyncio.Semaphore(_KNOWN_AT_ONCE)
@@ -85,7 +85,7 @@ class Admissions:
                 raise NotFound("station_not_found", "no station has this name")
             return Lane(self._strangers, None, key)
         if known.is_open:  # its name is no secret: strangers at another address take nothing of it
-            self._take(self._open.take(f"{known.station_id} {handshake.address}"))
+            self._take(self._open.take(handshake.address, known.station_id))
             return Lane(self._open_slots, known, key)
         return Lane(self._known_slots, known, key)
 

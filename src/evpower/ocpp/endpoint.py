@@ -54,6 +54,7 @@ class _Candidate:
     station: stations.Station
     admission: str
     profile: stations.StationProfile = field(default_factory=stations.StationProfile)
+    name: str = ""  # the one of its names that it came with, if it is forwarded
 
 
 class _Opened(NamedTuple):
@@ -171,7 +172,7 @@ class StationSockets:
                 if candidate.admission == "authenticated":
                     opened = await self._open(connection, candidate, handshake)
         if candidate.admission == "forwarded":
-            return _forwarded(candidate.station, handshake)
+            return _forwarded(candidate, handshake)
         if candidate.admission == "open":
             await self._check_old_socket(candidate.station.id)
             async with lane.slots, self._db.transaction() as connection:
@@ -200,7 +201,11 @@ class StationSockets:
         """Returns how the station may connect. Raises Invalid."""
         station = await stations.lock_station(connection, station_id)
         if station.forward_url is not None and station.retired_at is None:
-            return _Candidate(station, "forwarded")  # the other CSMS checks version and password
+            # The other CSMS checks version and password. It gets the name that was found here: else
+            # who knows this station could connect there as another one.
+            said = [name for name in (handshake.whole, *handshake.names) if name.strip("./")]
+            name = await stations.name_of(connection, station.id, said)
+            return _Candidate(station, "forwarded", name=name or station.id)
         if handshake.is_sped_up and not station.is_simulated:
             raise Forbidden("station_not_simulated", "add it with --simulator to give it a speed")
         if handshake.offered and not may_speak(handshake.offered):
@@ -314,11 +319,11 @@ class StationSockets:
             log.warning("station_close_failed", station=socket.station_id, code=error.code)
 
 
-def _forwarded(station: stations.Station, handshake: Handshake) -> ForwardedHandshake:
+def _forwarded(candidate: _Candidate, handshake: Handshake) -> ForwardedHandshake:
     return ForwardedHandshake(
-        station_id=station.id,
-        target_url=station.forward_url or "",
-        name=handshake.names[0],
+        station_id=candidate.station.id,
+        target_url=candidate.station.forward_url or "",
+        name=candidate.name,
         authorization=handshake.authorization,
         offered=handshake.offered,
         address=handshake.address,

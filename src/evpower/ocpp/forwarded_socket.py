@@ -30,7 +30,7 @@ _PING: Final = WebSocketFrame(Opcode.PING, b"").serialize(mask=False)
 class ForwardedHandshake:
     """A station that is forwarded, and what it said as it connected.
 
-    `name`: the station as it named itself; `authorization` is passed on and stored nowhere.
+    `name`: the station's name that it came with; `authorization` is passed on and stored nowhere.
     """
 
     station_id: str

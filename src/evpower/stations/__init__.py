@@ -41,6 +41,7 @@ from evpower.stations.find import (
     list_unknown,
     lock_free_stations,
     lock_station,
+    name_of,
     resolve_station,
     stations_named,
 )
@@ -209,6 +210,7 @@ __all__ = [
     "lock_station",
     "locked_station",
     "module",
+    "name_of",
     "open_connection",
     "pin_station",
     "queue_command",

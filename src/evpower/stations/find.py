@@ -31,6 +31,12 @@ async def stations_named(connection: Connection, whole: str, names: Sequence[str
     return set(ids.values())
 
 
+async def name_of(connection: Connection, station_id: str, names: Sequence[str]) -> str | None:
+    """Returns the first of these names that is one of the station's, as it is written here."""
+    ids = await store.ids_of_names(connection, [key_of(name) for name in names])
+    return next((name for name in names if ids.get(key_of(name)) == station_id), None)
+
+
 async def lock_station(connection: Connection, name: str) -> Station:
     """Returns the station of a name, locked until the transaction ends.
 
