@@ -1,10 +1,12 @@
 """A forwarded station's messages pass as they are, and what happens at the edges."""
 
+# pyright: reportPrivateUsage=false
+
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -16,7 +18,12 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from evpower import alerts, ocpp, stations
-from tests.ocpp.scenario import Central, Station, basic
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import Unavailable
+from evpower.ocpp import store
+from evpower.ocpp.model import STATION_PING
+from evpower.ocpp.module import Times
+from tests.ocpp.scenario import Central, Station, basic, running
 from tests.waiting import until
 
 
@@ -53,14 +60,14 @@ class OtherCsms:
 
 
 @contextlib.asynccontextmanager
-async def other_csms(**how: Any) -> AsyncIterator[OtherCsms]:
+async def other_csms(**how: Any) -> AsyncGenerator[OtherCsms]:
     csms = OtherCsms()
     how = {"subprotocols": [Subprotocol("ocpp1.6"), Subprotocol("ocpp2.0.1")]} | how
     async with serve(
         csms.handle, "127.0.0.1", 0, process_request=csms.check, close_timeout=0.1,
         compression=None, ping_interval=None, **how,
     ) as server:  # fmt: skip
-        csms.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/steve/ocpp"
+        csms.url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/steve/ocpp"
         yield csms
 
 
@@ -229,15 +236,132 @@ async def test_when_the_station_leaves_the_other_side_sees_it(
     assert await central.reasons() == ["station"]
 
 
-async def test_a_newer_connection_replaces_the_older(central: Central, csms: OtherCsms) -> None:
-    async with central.open() as old:
+async def refused(central: Central, **how: Any) -> int:
+    """The status of a refused handshake."""
+    with pytest.raises(InvalidStatus) as caught:
+        async with central.open(**how):
+            pass
+    return caught.value.response.status_code
+
+
+async def test_a_second_connection_is_refused_while_the_first_lives(
+    central: Central, csms: OtherCsms
+) -> None:
+    """The other CSMS may ask no password, and would drop the station itself."""
+    async with central.open() as station:
         await until(lambda: len(csms.sockets) == 1)
-        async with central.open() as new:
-            assert await old.ended() is None
-            await new.send("new")
-            await until(lambda: csms.messages == ["new"])
-    await until(central.all_closed)
+        assert await refused(central) == 409
+        assert await refused(central, password="a stranger's") == 409
+        await station.send("still here")
+        await until(lambda: csms.messages == ["still here"])
+    assert len(csms.requests) == 1
+    kinds = await central.owner.fetch("select kind, subject from alerts.alerts")
+    assert [tuple(row) for row in kinds] == [("second_socket", "EVP-001")]
+
+
+async def test_a_newer_connection_replaces_one_that_is_dead(
+    db: Database, owner: Connection
+) -> None:
+    times = Times(silent_s=3600, ping_s=3600, old_socket_s=0.1)
+    async with running(db, owner, times=times) as central, other_csms() as csms:
+        await central.add()
+        await switch(central, csms.url)
+        async with central.open() as old:
+            await until(lambda: len(csms.sockets) == 1)
+            await _stop_reading(old.wire)
+            async with central.open() as new:
+                await new.send("new")
+                await until(lambda: csms.messages == ["new"])
+                old.wire.transport.abort()
+        await until(central.all_closed)
+        assert await central.reasons() == ["replaced", "station"]
+
+
+async def test_a_station_whose_password_is_known_replaces_its_connection_at_once(
+    central: Central,
+) -> None:
+    password = await central.add()
+    async with other_csms() as csms:
+        await switch(central, csms.url)
+        async with central.open(password=password) as old:
+            await until(lambda: len(csms.sockets) == 1)
+            async with central.open(password=password):
+                assert await old.ended() is None
+        await until(central.all_closed)
     assert await central.reasons() == ["replaced", "station"]
+
+
+async def test_a_forwarded_station_shows_its_life_to_another_node(
+    central: Central, csms: OtherCsms
+) -> None:
+    async with central.open():
+        await until(lambda: csms.sockets)
+        before = await last_sign(central)
+        central.clock.ahead = timedelta(seconds=1)
+        async with central.parts.forwarder._listening():
+            central.bus.publish(STATION_PING, stations.station_key("EVP-001"))
+
+            async def is_stored() -> bool:
+                return await last_sign(central) > before
+
+            await until(is_stored)
+
+
+async def last_sign(central: Central) -> datetime:
+    async with central.db.connection() as connection:
+        stored = await store.socket_of(connection, "EVP-001")
+    assert stored is not None
+    return stored.last_frame_at
+
+
+async def test_few_handshakes_of_a_station_connect_at_once(central: Central) -> None:
+    async with hanging_csms() as (url, connections):
+        for station in ("EVP-001", "EVP-002"):
+            await central.add(station)
+            await switch(central, url, station)
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(2):
+                tasks.create_task(refused(central))
+            await until(lambda: len(connections) == 2)
+            assert await refused(central) == 503
+            assert len(connections) == 2
+            tasks.create_task(refused(central, path="/ocpp/EVP-002"))
+            await until(lambda: len(connections) == 3)
+            for writer in connections:
+                writer.close()
+
+
+async def test_no_more_than_64_stations_connect_at_once(central: Central) -> None:
+    forwarder = central.parts.forwarder
+    with contextlib.ExitStack() as stack:
+        for number in range(64):
+            stack.enter_context(forwarder._connecting_one(f"S{number}"))
+        with pytest.raises(Unavailable, match="too many connect"):
+            stack.enter_context(forwarder._connecting_one("S64"))
+    with forwarder._connecting_one("S64"):
+        assert forwarder._connecting == {"S64": 1}
+
+
+async def test_a_refusal_again_writes_no_alert_again(central: Central, csms: OtherCsms) -> None:
+    csms.status = HTTPStatus.UNAUTHORIZED
+    versions = set[str]()
+    for _ in range(3):
+        assert await refused(central) == 401
+        versions.add(await central.owner.fetchval("select xmin::text from alerts.alerts"))
+    assert len(versions) == 1
+
+
+@contextlib.asynccontextmanager
+async def hanging_csms() -> AsyncGenerator[tuple[str, list[asyncio.StreamWriter]]]:
+    """A server that takes connections and answers nothing."""
+    connections: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(
+        lambda _, writer: connections.append(writer), "127.0.0.1", 0
+    )
+    async with server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ocpp", connections
+        for writer in connections:
+            writer.close()
 
 
 async def test_a_switch_moves_the_station_at_its_next_connection(central: Central) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from websockets.exceptions import InvalidStatus
 from evpower import stations
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import Conflict
 from evpower.ocpp.model import Reply, SocketClosed
 from evpower.ocpp.module import Times
 from evpower.ocpp.v16.boot_notification import HEARTBEAT_S
@@ -336,6 +337,30 @@ async def test_a_second_socket_of_an_open_station_is_refused_while_the_first_liv
         await station.call("Heartbeat")
     alerts = await central.owner.fetch("select kind, subject from alerts.alerts")
     assert [tuple(row) for row in alerts] == [("second_socket", "EVP-001")]
+
+
+async def test_one_check_of_an_open_station_runs_at_a_time(db: Database, owner: Connection) -> None:
+    """However many connect under its name, it is pinged once, and the alert is written once."""
+    async with running(db, owner) as central, connected(central) as station:
+        endpoint, socket = central.parts.endpoint, central.socket()
+        station.wire.transport.pause_reading()
+        async with asyncio.TaskGroup() as tasks:
+            checks = [
+                tasks.create_task(_outcome(endpoint._check_old_socket("EVP-001")))
+                for _ in range(20)
+            ]
+            await until(lambda: socket._signs)
+            assert len(socket._signs) == 1
+            station.wire.transport.resume_reading()
+        assert {check.result() for check in checks} == {"station_connected"}
+
+
+async def _outcome(check: Coroutine[Any, Any, None]) -> str:
+    try:
+        await check
+    except Conflict as error:
+        return error.code
+    return "dead"
 
 
 async def test_a_second_socket_of_an_open_station_replaces_a_dead_one(

@@ -1,5 +1,7 @@
 """Handshakes of strangers: what they cost, and that no station waits for them."""
 
+# pyright: reportPrivateUsage=false
+
 import asyncio
 import contextlib
 import statistics

@@ -39,7 +39,7 @@ from evpower.ocpp.handshake import Handshake, choose, may_speak, read_handshake
 from evpower.ocpp.model import STATION_PING, VERSION
 from evpower.ocpp.process import Processor
 from evpower.ocpp.socket import Identity, StationSocket
-from evpower.ocpp.sockets import Sockets
+from evpower.ocpp.sockets import Living, Sockets
 
 MESSAGE_BYTES: Final = 1024 * 1024
 OLD_SOCKET_S: Final = 5.0  # how long an old socket without authentication has to answer a ping
@@ -93,6 +93,7 @@ class StationSockets:
         self._settle = timedelta(seconds=settings.charging_settle_after_connect_s)
         self._addresses = ClientAddresses(parse_networks(settings.trusted_proxies))
         self._admissions = admissions
+        self._checks: dict[str, asyncio.Future[bool]] = {}  # by station
         self._log = RateLimitedLogger(log, now_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -172,6 +173,8 @@ class StationSockets:
                 if candidate.admission == "authenticated":
                     opened = await self._open(connection, candidate, handshake)
         if candidate.admission == "forwarded":
+            if lane.known is None or lane.known.is_open:  # perhaps the other CSMS asks no password
+                await self._check_old_socket(candidate.station.id)
             return _forwarded(candidate, handshake)
         if candidate.admission == "open":
             await self._check_old_socket(candidate.station.id)
@@ -255,23 +258,38 @@ class StationSockets:
         )
 
     async def _check_old_socket(self, station_id: str) -> None:
-        """Returns if no other socket of a station without a password lives.
+        """Returns if no other socket lives of a station whose password was not checked here.
 
-        Anybody could connect under its name: an alert is opened. Raises Conflict.
+        Anybody could connect under its name: an alert is opened. One check of a station runs at a
+        time, and its sign of life is one for all who wait. Raises Conflict.
         """
-        old = self._sockets.get(station_id)
+        while (running := self._checks.get(station_id)) is not None:
+            await asyncio.wait({running})
+            if running.result():
+                raise _connected()
+        check: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._checks[station_id] = check
+        is_alive = False
+        try:
+            is_alive = await self._has_living_socket(station_id)
+            if is_alive:
+                async with self._db.transaction() as connection:
+                    await alerts.open_alert(
+                        connection, "second_socket", station_id,
+                        {"hint": "give the station a password: evpower station secure"},
+                        self._clock(),
+                    )  # fmt: skip
+        finally:
+            del self._checks[station_id]
+            check.set_result(is_alive)
+        if is_alive:
+            raise _connected()
+
+    async def _has_living_socket(self, station_id: str) -> bool:
+        old: Living | None = self._sockets.get(station_id) or self._forwarder.get(station_id)
         if old is not None and not old.is_over:
-            is_alive = await old.answers_ping(self._old_socket_s)
-        else:
-            is_alive = await self._lives_elsewhere(station_id)
-        if not is_alive:
-            return
-        async with self._db.transaction() as connection:
-            await alerts.open_alert(
-                connection, "second_socket", station_id,
-                {"hint": "give the station a password: evpower station secure"}, self._clock(),
-            )  # fmt: skip
-        raise Conflict("station_connected", "another socket of this station is in use")
+            return await old.answers_ping(self._old_socket_s)
+        return await self._lives_elsewhere(station_id)
 
     async def _lives_elsewhere(self, station_id: str) -> bool:
         """Asks the node that has the station's socket for a sign of life."""
@@ -328,6 +346,10 @@ def _forwarded(candidate: _Candidate, handshake: Handshake) -> ForwardedHandshak
         offered=handshake.offered,
         address=handshake.address,
     )
+
+
+def _connected() -> Conflict:
+    return Conflict("station_connected", "another socket of this station is in use")
 
 
 def _refusal(admission: str) -> EvPowerError:

@@ -5,8 +5,10 @@ that the station queues what it has to say, as it does for any CSMS.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Final
 from urllib.parse import quote, urlsplit
 from uuid import UUID
@@ -27,8 +29,8 @@ from evpower.ocpp.dispatch import CommandEnded
 from evpower.ocpp.forwarded_charges import ForwardedCharges
 from evpower.ocpp.forwarded_socket import ForwardedHandshake, ForwardedSocket
 from evpower.ocpp.frame_log import FrameLog
-from evpower.ocpp.model import VERSION
-from evpower.ocpp.sockets import Sockets
+from evpower.ocpp.model import STATION_PING, VERSION
+from evpower.ocpp.sockets import Sockets, show_life
 
 UNREACHABLE: Final = "forward_target_unreachable"  # an error, and an alert
 MESSAGE_BYTES: Final = 1024 * 1024
@@ -36,6 +38,9 @@ _OPEN_S: Final = 10.0
 _CLOSE_S: Final = 1.0
 _UPSTREAM_PING_S: Final = 20.0
 _CHECK_S: Final = 5.0
+_CONNECTING: Final = 64  # to other CSMSs at once, in all
+_CONNECTING_OF_STATION: Final = 2
+_ALERT_EVERY_S: Final = 30.0  # of a station
 log: Final = structlog.get_logger()
 
 
@@ -48,6 +53,8 @@ class Forwarder:
         sockets: Sockets,
         frames: FrameLog,
         ended: CommandEnded,
+        *,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db = shared.db
         self._bus = shared.bus
@@ -58,6 +65,14 @@ class Forwarder:
         self._forwarded: dict[str, ForwardedSocket] = {}
         self._keys: dict[str, UUID] = {}  # of the forwarded stations, on the bus
         self._wakeup = Wakeup()
+        self._now_s = now_s
+        self._connecting: Counter[str] = Counter()  # by station
+        self._alerted: dict[str, tuple[str, float]] = {}  # of a station: for what target, and when
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def get(self, station_id: str) -> ForwardedSocket | None:
+        """Returns the station's newest forwarded socket on this node."""
+        return self._forwarded.get(station_id)
 
     def __len__(self) -> int:
         return len(self._forwarded)
@@ -149,6 +164,12 @@ class Forwarder:
             or self._sockets.get_by_key(key) is not None
         ):
             self._wakeup.notify()
+        if topic == STATION_PING:
+            for station_id, socket in self._forwarded.items():
+                if self._keys.get(station_id) == key:
+                    task = asyncio.create_task(show_life(self._db, socket))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
 
     @contextmanager
     def _joined(self, socket: ForwardedSocket) -> Generator[None]:
@@ -169,21 +190,47 @@ class Forwarder:
     async def _connected(
         self, handshake: ForwardedHandshake
     ) -> AsyncGenerator[ClientConnection | int]:
-        """Yields as `_upstream`; an alert is open while the other CSMS does not let it in."""
+        """Yields as `_upstream`; an alert is open while the other CSMS does not let it in.
+
+        Raises Unavailable, also when as many connect as may.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                with self._connecting_one(handshake.station_id):
+                    upstream = await stack.enter_async_context(_upstream(handshake))
+            except Unavailable as error:
+                if error.code == UNREACHABLE:
+                    await self._alert(handshake, "it does not answer")
+                raise
+            if isinstance(upstream, int):
+                await self._alert(handshake, f"refused with HTTP {upstream}")
+            yield upstream
+
+    @contextmanager
+    def _connecting_one(self, station_id: str) -> Generator[None]:
+        """Counts a station that connects to its CSMS: anybody may come under its name."""
+        connecting = self._connecting
+        if connecting[station_id] >= _CONNECTING_OF_STATION or connecting.total() >= _CONNECTING:
+            raise Unavailable("overloaded", "too many connect at the moment", retry_after_s=5)
+        connecting[station_id] += 1
         try:
-            async with _upstream(handshake) as upstream:
-                if isinstance(upstream, int):
-                    await self._alert(handshake, f"refused with HTTP {upstream}")
-                yield upstream
-        except Unavailable as error:
-            if error.code == UNREACHABLE:
-                await self._alert(handshake, "it does not answer")
-            raise
+            yield
+        finally:
+            connecting[station_id] -= 1
+            if not connecting[station_id]:
+                del connecting[station_id]
 
     async def _alert(self, handshake: ForwardedHandshake, reason: str) -> None:
+        """Opens the alert, seldom; a stranger's refusal says nothing of a station that is in."""
+        station_id, now_s = handshake.station_id, self._now_s()
+        url, written_s = self._alerted.get(station_id, ("", 0.0))
+        is_fresh = url == handshake.target_url and now_s - written_s < _ALERT_EVERY_S
+        if is_fresh or station_id in self._forwarded:
+            return
+        self._alerted[station_id] = handshake.target_url, now_s
         async with self._db.transaction() as connection:
             await alerts.open_alert(
-                connection, UNREACHABLE, handshake.station_id,
+                connection, UNREACHABLE, station_id,
                 {"url": handshake.target_url, "reason": reason}, self._clock(),
             )  # fmt: skip
 
@@ -200,6 +247,7 @@ class Forwarder:
                 now=now,
             )
             await alerts.close_alert(connection, UNREACHABLE, handshake.station_id, now)
+            self._alerted.pop(handshake.station_id, None)
             changes = charging.Changes(stations={handshake.station_id})
             for command in opened.timed_out:
                 changes.merge(await self._ended(connection, command, now))

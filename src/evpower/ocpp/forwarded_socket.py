@@ -68,12 +68,13 @@ class ForwardedSocket:
         self._clock = clock
         self._messages: asyncio.Queue[bytes] = asyncio.Queue(_FLOOD)
         self._over = asyncio.Event()
+        self._signs: list[asyncio.Future[None]] = []  # those who wait for a sign of life
 
     # What the station's connection reports
 
     def received(self, message: bytes) -> None:
         """Receives a message of the station."""
-        self.last_frame_at = self._clock()
+        self._lives()
         try:
             self._messages.put_nowait(message)
         except asyncio.QueueFull:
@@ -84,7 +85,7 @@ class ForwardedSocket:
 
     def ponged(self) -> None:
         """A pong is a sign of life."""
-        self.last_frame_at = self._clock()
+        self._lives()
 
     def ended(self, how: Ended) -> None:
         """The station's connection ended."""
@@ -115,6 +116,22 @@ class ForwardedSocket:
             await asyncio.gather(*tasks, return_exceptions=True)
             self.drop("upstream_lost")
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the connection has ended."""
+        return self._over.is_set()
+
+    async def answers_ping(self, within_s: float) -> bool:
+        """Pings. Returns whether the station gives any sign of life in time."""
+        if self.is_over:
+            return False
+        sign: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._signs.append(sign)
+        if not self._wire.slow:
+            self._wire.write(_PING)
+        await asyncio.wait({sign}, timeout=within_s)
+        return sign.done() and not self.is_over
+
     def watch(self, now: datetime) -> None:
         """Pings the station, and drops one without a sign of life."""
         if now - self.last_frame_at >= _SILENT:
@@ -129,6 +146,14 @@ class ForwardedSocket:
             self.close_reason = reason
         self._wire.abort()
         self._over.set()
+
+    def _lives(self) -> None:
+        self.last_frame_at = self._clock()
+        if self._signs:
+            signs, self._signs = self._signs, []
+            for sign in signs:
+                if not sign.done():
+                    sign.set_result(None)
 
     async def _pass_up(self) -> None:
         with contextlib.suppress(websockets.ConnectionClosed):

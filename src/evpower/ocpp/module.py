@@ -80,7 +80,7 @@ def build(
         return await charging.command_ended(connection, command, now=now, rules=rules)
 
     processor = Processor(shared.db, shared.bus, Router(), sockets, shared.clock, rules)
-    forwarder = Forwarder(shared, sockets, log, ended)
+    forwarder = Forwarder(shared, sockets, log, ended, now_s=now_s)
     unknown = UnknownNames(shared.db)
     admissions = Admissions(
         shared.db, unknown, shared.clock, now_s,

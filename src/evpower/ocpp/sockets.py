@@ -6,11 +6,12 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from evpower import stations
 from evpower.foundation.bus import Topic
+from evpower.foundation.db import Database
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.loops import Loop, Round
 from evpower.foundation.module import Shared
@@ -29,6 +30,36 @@ _CHANGED_WITHIN: Final = timedelta(minutes=2)  # several rounds: none is missed
 _SHOW_LIFE_S: Final = 5.0
 _SPREAD_S: Final = 0.002  # between two dropped sockets when the process stops
 _LONGEST_SPREAD_S: Final = 5.0
+
+
+class Living(Protocol):
+    """A socket of a station that can be asked for a sign of life."""
+
+    station_id: str
+    epoch: int
+
+    @property
+    def last_frame_at(self) -> datetime | None:
+        """When it gave the last one."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the connection has ended."""
+        ...
+
+    async def answers_ping(self, within_s: float) -> bool:
+        """Pings. Returns whether the station gives any sign of life in time."""
+        ...
+
+
+async def show_life(db: Database, socket: Living) -> None:
+    """Stores a sign of life at once, for another node that the station connects to."""
+    if await socket.answers_ping(_SHOW_LIFE_S) and socket.last_frame_at is not None:
+        touch = stations.Touch(socket.station_id, socket.epoch, socket.last_frame_at)
+        with suppress(Unavailable):
+            async with db.transaction() as connection:
+                await stations.touch(connection, [touch])
 
 
 class Sockets:
@@ -162,17 +193,9 @@ class Sockets:
     def _on_notification(self, topic: Topic, key: UUID) -> None:
         socket = self.get_by_key(key) if topic == STATION_PING else None
         if socket is not None:
-            task = asyncio.create_task(self._show_life(socket))
+            task = asyncio.create_task(show_life(self._db, socket))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-
-    async def _show_life(self, socket: StationSocket) -> None:
-        """Stores a sign of life at once, for another node that the station connects to."""
-        if await socket.answers_ping(_SHOW_LIFE_S) and socket.last_frame_at is not None:
-            touch = stations.Touch(socket.station_id, socket.epoch, socket.last_frame_at)
-            with suppress(Unavailable):
-                async with self._db.transaction() as connection:
-                    await stations.touch(connection, [touch])
 
     async def touch(self) -> None:
         """Stores when stations were last heard."""
