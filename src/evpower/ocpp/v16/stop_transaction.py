@@ -49,6 +49,7 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
             received_at=frame.received_at,
         ),
         now=now,
+        rules=frame.rules,
     )
     response: OcppPayload = {} if tag is None else {"idTagInfo": tag_info(answer.tag)}
     return Handled(response, answer.changes)
