@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -75,6 +76,17 @@ async def test_a_running_session_is_listed_shown_and_stopped(
     assert stopped == {"id": str(session), "state": "stopping"}
     assert await place.value("stop_requested_by", session) == "aida"
     assert await place.commands() == ["remote_stop"]
+
+
+async def test_a_stop_waits_as_the_settings_say(
+    run: Command, place: ChargingPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, transaction = await place.charging(await place.driver())
+    monkeypatch.setenv("EVPOWER_CHARGING_CLOSE_AFTER_STOP_S", "77")
+    answer(run("session", "stop", str(session), "--operator", "aida", "--json"))
+    asked_at = await place.value("stop_requested_at", session)
+    due_at = (await place.progress(transaction))["close_due_at"]
+    assert due_at == asked_at + timedelta(seconds=77)
 
 
 async def test_lists_have_what_was_asked_for(

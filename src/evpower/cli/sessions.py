@@ -26,7 +26,7 @@ from evpower.cli.sessions_report import (
     unattributed_line,
     unattributed_row,
 )
-from evpower.cli.settings import with_database
+from evpower.cli.settings import load, with_database
 from evpower.foundation.clock import read_time, utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid
@@ -93,8 +93,10 @@ def stop(
         _uuid(session_id, "session"), operator or getpass.getuser(), reason, force
     )
 
+    rules = charging.configured_rules(load())
+
     async def work(connection: Connection) -> "StopRequested":
-        return await charging.stop_by_operator(connection, wanted, now=utc_now())
+        return await charging.stop_by_operator(connection, wanted, now=utc_now(), rules=rules)
 
     requested = _write(work)
     notify_station(requested.station_id)
