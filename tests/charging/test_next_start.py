@@ -1,5 +1,6 @@
 """A start on a connector where something runs or ran: the station is right about which one runs."""
 
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -21,10 +22,17 @@ async def values(site: Site, answer: StartAnswer, register_wh: int) -> None:
         await charging.meter_values(connection, event, now=site.now, rules=site.rules)
 
 
-async def stops(site: Site, transaction_id: int, register_wh: int) -> None:
-    time = StationTime(site.now, site.now.isoformat())
+async def stops(
+    site: Site,
+    transaction_id: int,
+    register_wh: int,
+    tag: str | None = None,
+    at: datetime | None = None,
+) -> None:
+    at = at or site.now
+    time = StationTime(at, at.isoformat())
     event = StationStop(
-        STATION, transaction_id, None, None, Decimal(register_wh), time, "Local", (), (), site.now
+        STATION, transaction_id, None, tag, Decimal(register_wh), time, "Local", (), (), site.now
     )
     async with site.db.transaction() as connection:
         await charging.stop_transaction(connection, event, now=site.now)
@@ -34,6 +42,15 @@ async def lose_the_stop(site: Site, answer: StartAnswer) -> None:
     """Let EvPower end a transaction without its station."""
     async with site.db.transaction() as connection:
         await close_estimated(connection, answer.transaction_id, "became_available", now=site.now)
+
+
+async def begins(site: Site, register_wh: int, **facts: Any) -> StartAnswer:
+    """Another driver's session begins; the driver asked for the other connector."""
+    session = await site.start(await site.driver(), 2)
+    await site.deliver()
+    return await site.begin(
+        await site.tag(session.session_id), meter_wh=Decimal(register_wh), **facts
+    )
 
 
 async def bill(site: Site, answer: StartAnswer) -> tuple[str, str, int, int]:
@@ -121,6 +138,45 @@ class TestTheSameAgain:
         assert third.transaction_id == again.transaction_id
         assert (await bill(site, first))[2:] == (2_000, 2_700)
 
+    @pytest.mark.parametrize("later_s", [0, 10], ids=["edge-3", "Q82"])
+    @pytest.mark.parametrize("is_paid_only", ["true", "false"])
+    async def test_before_what_runs_it_ends_nothing(
+        self, site: Site, later_s: int, is_paid_only: str
+    ) -> None:
+        await site.sql.execute(f"update stations.stations set paid_only = {is_paid_only}")
+        first = await site.started(await site.driver())
+        tag = await site.tag(await site.session_of(first.transaction_id))
+        began_at = site.now
+        await site.wait(600)
+        await stops(site, first.transaction_id, 3_000)
+        await site.wait(60)
+        second = await begins(site, 3_000)
+        await site.wait(300)
+        await values(site, second, 4_000)
+        again = await site.begin(tag, at=began_at + timedelta(seconds=later_s))
+        assert (again.transaction_id, again.tag) == (first.transaction_id, "accepted")
+        assert await site.state(await site.session_of(second.transaction_id)) == "charging"
+        assert await site.alerts() == ["start_after_stop"]
+        assert "remote_stop" not in [action for action, _ in await site.commands()]
+        await site.wait(300)
+        await stops(site, second.transaction_id, 5_000)
+        assert (await bill(site, second))[2:] == (2_000, 2_700)
+        assert (await bill(site, first))[2:] == (2_000, 2_700)
+
+    async def test_where_all_stamps_are_the_same_it_ends_what_runs(self, site: Site) -> None:
+        """The clock stands still, so it may have begun now: the station is right."""
+        first = await site.started(await site.driver())
+        tag = await site.tag(await site.session_of(first.transaction_id))
+        at = site.now
+        await site.wait(600)
+        await stops(site, first.transaction_id, 3_000)
+        await site.wait(60)
+        second = await begins(site, 3_000, at=at)
+        await site.wait(300)
+        again = await site.begin(tag, at=at)
+        assert (await site.transaction(again.transaction_id))["purpose"] == "unattributed"
+        assert (await bill(site, second))[1] == "next_start"
+
     async def test_a_card_at_a_station_without_a_clock_charges_again(self, site: Site) -> None:
         """Its stamps and registers are the same each time, so they say nothing."""
         await site.open_to_cards()
@@ -179,6 +235,28 @@ class TestTheSameAgain:
         await lose_the_stop(site, first)
         again = await site.begin(tag, **facts)
         assert (again.transaction_id, again.tag) == (first.transaction_id, "accepted")
+
+
+@pytest.mark.parametrize("tag", ["its own", "04A1B2C3D4E5F6", None])
+async def test_a_late_stop_by_our_number_is_of_that_one(site: Site, tag: str | None) -> None:
+    """The station calls what runs now by it, too: the tag, or the time, is not that one's."""
+    first = await site.started(await site.driver())
+    if tag == "its own":
+        tag = await site.tag(await site.session_of(first.transaction_id))
+    await site.wait(600)
+    await values(site, first, 3_000)
+    stopped_at = site.now
+    await site.wait(300)
+    second = await begins(site, 3_000)
+    await site.wait(60)
+    await values(site, first, 3_100)  # under the old number
+    energy_wh = await site.sql.fetchval(
+        "select energy_wh from charging.progress where transaction_id = $1", second.transaction_id
+    )
+    assert energy_wh == 100
+    await stops(site, first.transaction_id, 3_060, tag, stopped_at if tag is None else site.now)
+    assert (await bill(site, first))[2:] == (2_060, 2_781)
+    assert await site.state(await site.session_of(second.transaction_id)) == "charging"
 
 
 async def test_a_card_that_charged_begins_anew_when_its_stop_was_lost(site: Site) -> None:

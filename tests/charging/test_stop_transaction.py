@@ -8,6 +8,8 @@ from evpower import tariffs
 from evpower.charging.operate import OperatorBill, correct_session
 from tests.charging.place import NOON, PRICE, ChargingPlace, read
 
+OWN_ID = 1_758_670_080
+
 
 async def test_the_stop_is_the_bill(place: ChargingPlace) -> None:
     client = await place.driver()
@@ -57,7 +59,7 @@ async def test_a_bill_has_its_record(place: ChargingPlace) -> None:
 async def test_a_bill_has_the_owners_of_its_station_and_its_tariff(place: ChargingPlace) -> None:
     """Of the tariff that was frozen, whoever's a later version is."""
     await place.owner.execute("update stations.stations set owner = 'Mall LLC'")
-    document = dict(PRICE)
+    document, transaction = dict(PRICE), 0
     for owner in ("Grid LLC", "Another LLC"):
         async with place.db.transaction() as connection:
             await tariffs.save(
@@ -213,6 +215,32 @@ async def test_a_used_id_of_a_later_stop_ends_the_only_open_session(place: Charg
     await place.stop(transaction, 9_500)
     assert await place.bills(first) == [(7_500, 90)]
     assert await place.bill(second) == ("settled", 2_000, 24)
+
+
+@pytest.mark.parametrize("end_kind", ["estimated", "stop"])
+@pytest.mark.parametrize("has_tag", [True, False])
+async def test_q45_a_late_stop_by_the_stations_own_id_ends_no_later_session(
+    place: ChargingPlace, *, has_tag: bool, end_kind: str
+) -> None:
+    """The station calls both sessions by one id."""
+    first, transaction = await place.charging(await place.driver())
+    tag = await place.value("id_tag", first)
+    place.later(10)
+    await place.values(OWN_ID, 5_000)
+    ended_at = place.now
+    if end_kind == "stop":
+        await place.stop(transaction, 5_000)
+    place.later(10)
+    second = await place.start(await place.driver(), 2)
+    await place.begin(second, meter_wh=5_000, connector=1)
+    place.later(1)
+    await place.values(OWN_ID, 5_500)
+    await place.stop(OWN_ID, 5_050, tag=tag if has_tag else None, time=ended_at)
+    assert await place.value("state", second) == "charging"
+    assert (await place.bills(first))[-1][0] == (5_050 if end_kind == "estimated" else 5_000)
+    place.later(1)
+    await place.stop(OWN_ID, 6_100)
+    assert await place.bill(second) == ("settled", 1_100, 13)
 
 
 async def test_edge_8_a_replayed_stop_is_billed_by_the_stations_time(place: ChargingPlace) -> None:

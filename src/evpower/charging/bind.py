@@ -125,7 +125,7 @@ async def bind_stop(connection: Connection, event: StationStop) -> StationTransa
         named = await store.find_named(connection, event.station_id, _as_ours(number), text)
         running = [transaction for transaction in named if transaction.ended_at is None]
         if running:
-            return await _of_an_open_id(connection, event, running, opened)
+            return await _of_an_open_id(connection, event, named, opened)
         if named:
             return await _of_a_used_id(connection, event, named[0], opened)
     fitting = await _that_may_end(connection, event, opened)
@@ -144,22 +144,45 @@ async def bind_stop(connection: Connection, event: StationStop) -> StationTransa
 async def _of_an_open_id(
     connection: Connection,
     event: StationStop,
-    running: Sequence[StationTransaction],
+    named: Sequence[StationTransaction],
     opened: Sequence[StationTransaction],
 ) -> StationTransaction:
     """Returns the one that a stop ends of those that have its id, or that should have it.
 
     Our own id is one transaction's. A station's own may be that of several: then the tag and the
-    register say which, also one whose values have not shown its id yet.
+    register say which, also one whose values have not shown its id yet. A station may call what
+    runs by the id of an ended one: what fits nothing that runs is the late stop of that.
     """
     number = known_id(event.transaction_id)
+    running = [transaction for transaction in named if transaction.ended_at is None]
     for transaction in running:
         if transaction.id == number:
             return transaction
     fitting = await _that_may_end(connection, event, running)
     if not fitting and event.id_tag:
         fitting = await _that_may_end(connection, event, opened)
+    if not fitting:
+        fitting = await _that_ended(connection, event, named)
     return fitting[0] if fitting else running[0]
+
+
+async def _that_ended(
+    connection: Connection, event: StationStop, named: Sequence[StationTransaction]
+) -> list[StationTransaction]:
+    """Returns the ended ones that a stop may be of, because it is late, or came before.
+
+    Of one that the station has stopped it is that stop again, so it is no later. Our own number
+    needs no tag and time that fit.
+    """
+    number = known_id(event.transaction_id)
+    ended = [
+        transaction
+        for transaction in named
+        if transaction.end_kind == "estimated"
+        or (transaction.end_kind == "stop" and not _is_later(event, transaction))
+    ]
+    own = [transaction for transaction in ended if transaction.id == number]
+    return own or await _that_may_end(connection, event, ended)
 
 
 async def _of_a_used_id(
@@ -183,6 +206,12 @@ async def _of_a_used_id(
     fitting = [transaction for transaction in opened if _may_end(event, transaction)]
     matched = await _by_register(connection, event, fitting)
     return matched[0] if matched else ended
+
+
+def _is_later(event: StationStop, ended: StationTransaction) -> bool:
+    """Returns whether a stop is later than the end of a transaction."""
+    at = event.time.at
+    return at is not None and ended.ended_at is not None and at > ended.ended_at + SKEW_LIMIT
 
 
 async def _that_may_end(

@@ -95,7 +95,7 @@ def _is_same(start: _Start, known: StationTransaction) -> bool:
 async def _answer(start: _Start, known: StationTransaction | None) -> StartAnswer:
     """Finds what the start is of; `known`: one that began with the same facts and has ended."""
     if known is not None and start.report.time.at is not None:
-        return await _after_stop(start)  # the same moment again
+        return await _after_stop(start, known)  # the same moment again
     match = await match_start(start.connection, start.station, start.report, start.free)
     if match.session is not None:
         return await _of_session(start, match.session)
@@ -113,7 +113,7 @@ async def _of_session(start: _Start, session: ChargingSession) -> StartAnswer:
     bound = await store_transactions.transaction_of_session(start.connection, session.id)
     if bound is None:
         return await _begin(start, session)
-    return await (_after_stop(start) if bound.end_kind == "stop" else _again(start, bound))
+    return await (_after_stop(start, bound) if bound.end_kind == "stop" else _again(start, bound))
 
 
 async def _by_card(start: _Start, client_id: UUID) -> StartAnswer:
@@ -175,14 +175,31 @@ async def _insert(start: _Start, session: ChargingSession, began_at: datetime) -
     return StartAnswer(transaction_id, "accepted", changes)
 
 
-async def _after_stop(start: _Start) -> StartAnswer:
-    """Records a start that the station has ended before: unattributed, with an alert."""
-    answer = await _unattributed(start)
+async def _after_stop(start: _Start, ended: StationTransaction) -> StartAnswer:
+    """Records a start that the station has ended before: unattributed, with an alert.
+
+    Where something runs that began later, it is a replay of the old one and ends nothing.
+    """
+    running = await store_transactions.open_on_connector(
+        start.connection, start.station.id, start.report.connector
+    )
+    if running is not None and _is_earlier(start, running):
+        answer = await _again(start, ended)
+    else:
+        answer = await _unattributed(start)
     detail = {"connector": start.report.connector, "transaction_id": answer.transaction_id}
     await alerts.open_alert(
         start.connection, "start_after_stop", start.station.id, detail, start.now
     )
     return answer
+
+
+def _is_earlier(start: _Start, running: StationTransaction) -> bool:
+    """Returns whether a start was before that of what runs, by the station's clock if it can be."""
+    stamp, running_stamp = start.report.time.at, running.start_station_at
+    if stamp is None or running_stamp is None:
+        return start.began_at() < running.started_at
+    return stamp < running_stamp
 
 
 async def _unattributed(start: _Start) -> StartAnswer:
