@@ -22,14 +22,14 @@ async def stored(log: FrameLog, owner: Connection) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("text", "sent", "kept"),
+    ("text", "sent", "stored_count"),
     [
         pytest.param("x", 30_000, 10_000, id="many"),
         pytest.param("x" * 1024 * 1024, 100, 32, id="large"),
     ],
 )
 async def test_one_station_may_fill_half_of_the_log(
-    db: Database, owner: Connection, text: str, sent: int, kept: int
+    db: Database, owner: Connection, text: str, sent: int, stored_count: int
 ) -> None:
     log = FrameLog(db)
     for _ in range(sent):
@@ -38,7 +38,7 @@ async def test_one_station_may_fill_half_of_the_log(
         for _ in range(10):
             log.add(frame(f"EVP-{number}"))
     counts = await stored(log, owner)
-    assert counts.pop("EVP-FLOOD") == kept
+    assert counts.pop("EVP-FLOOD") == stored_count
     assert set(counts.values()) == {10}
     assert len(counts) == 100
 

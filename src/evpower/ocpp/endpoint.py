@@ -206,8 +206,8 @@ class StationSockets:
         if station.forward_url is not None and station.retired_at is None:
             # The other CSMS checks version and password. It gets the name that was found here: else
             # who knows this station could connect there as another one.
-            said = [name for name in (handshake.whole, *handshake.names) if name.strip("./")]
-            name = await stations.name_of(connection, station.id, said)
+            presented = [name for name in (handshake.whole, *handshake.names) if name.strip("./")]
+            name = await stations.name_of(connection, station.id, presented)
             return _Candidate(station, "forwarded", name=name or station.id)
         if handshake.is_sped_up and not station.is_simulated:
             raise Forbidden("station_not_simulated", "add it with --simulator to give it a speed")
