@@ -16,9 +16,10 @@ from bench.harness import Bar, Row, in_turn, p99
 from bench.rig import Rig
 from evpower import charging, tariffs
 from evpower.charging import Reading, StationReadings, StationTime
+from evpower.charging.due import find_due
 from evpower.charging.rules import DEFAULT_RULES
 from evpower.charging.running import begin_progress, write_register
-from evpower.charging.watch import find_due, watch_loop
+from evpower.charging.watch import watch_loop
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database

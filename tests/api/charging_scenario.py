@@ -10,8 +10,8 @@ import httpx
 
 from evpower import charging, stations
 from evpower.charging import Changes, StationStart, StationStop, StationTime
+from evpower.charging.due import find_due, watch_transaction
 from evpower.charging.rules import DEFAULT_RULES
-from evpower.charging.watch import find_due, watch_transaction
 from evpower.foundation.db import Connection
 from evpower.stations import Command
 from tests.api.scenario import Api, Headers, bearer

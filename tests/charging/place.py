@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from evpower import stations, tariffs
 from evpower.charging.booted import station_booted
+from evpower.charging.due import find_due, watch_transaction
 from evpower.charging.events import (
     Changes,
     Reading,
@@ -28,7 +29,6 @@ from evpower.charging.start import StartRequest, start
 from evpower.charging.start_transaction import start_transaction
 from evpower.charging.status_reported import status_reported
 from evpower.charging.stop_transaction import stop_transaction
-from evpower.charging.watch import find_due, watch_transaction
 from evpower.foundation.db import Connection, Database
 from evpower.stations import Command, Location, StationDraft
 from evpower.stations.model import ConnectorDraft

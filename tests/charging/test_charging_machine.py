@@ -32,12 +32,12 @@ from hypothesis.stateful import (
 
 from evpower import charging, tariffs, wallet
 from evpower.charging import OperatorStop
+from evpower.charging.due import find_due, watch_transaction
 from evpower.charging.events import StationReadings, StationStatus, StationStop, StationTime
 from evpower.charging.meter_values import meter_values
 from evpower.charging.operate import OperatorBill, correct_session
 from evpower.charging.status_reported import status_reported
 from evpower.charging.stop_transaction import stop_transaction
-from evpower.charging.watch import find_due, watch_transaction
 from evpower.foundation.errors import EvPowerError
 from evpower.simulator import PERSONAS
 from evpower.stations import Command

@@ -9,9 +9,10 @@ from uuid import UUID
 import pytest
 
 from evpower.charging import watch
+from evpower.charging.due import find_due
 from evpower.charging.limit_stop import OutdatedDraft, StopDraft, draft_stop, write_draft
 from evpower.charging.store_ends import Due
-from evpower.charging.watch import Watch, find_due, watch_loop
+from evpower.charging.watch import Watch, watch_loop
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from evpower.charging import watch
+from evpower.charging import due
 from evpower.charging.operate import OperatorBill, correct_session, get_session
 from evpower.charging.watch import Watch
 from evpower.foundation.bus import LocalBus
@@ -257,7 +257,7 @@ class TestFailures:
         async def fail(*_: object, **__: object) -> None:
             raise AssertionError
 
-        monkeypatch.setattr(watch, "close_estimated", fail)
+        monkeypatch.setattr(due, "close_estimated", fail)
         session, transaction = await place.charging(await place.driver(), energy_wh=10_000)
         await place.answer()
         place.later(5)

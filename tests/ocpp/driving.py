@@ -10,8 +10,8 @@ from uuid import UUID
 
 from evpower import charging, stations, tariffs
 from evpower.charging import Rules, StartRequest, StopRequest, configured_rules, jobs
+from evpower.charging.due import find_due, watch_transaction
 from evpower.charging.store_ends import Due
-from evpower.charging.watch import find_due, watch_transaction
 from evpower.foundation.db import Connection, Database
 from tests.ocpp.scenario import Central, Station, running
 from tests.waiting import until

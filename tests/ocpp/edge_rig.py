@@ -11,9 +11,9 @@ from uuid import UUID
 
 from evpower import charging, stations, tariffs
 from evpower.charging import StartRequest, jobs
+from evpower.charging.due import find_due, watch_transaction
 from evpower.charging.request_stop import StopRequest, request_stop
 from evpower.charging.rules import DEFAULT_RULES
-from evpower.charging.watch import find_due, watch_transaction
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError
 from evpower.ocpp.module import Times

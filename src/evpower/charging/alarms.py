@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from evpower import alerts
 from evpower.charging import metrics, store_alarms
+from evpower.charging.due import IDLE_FOR
 from evpower.charging.rules import Rules
-from evpower.charging.watch import IDLE_FOR
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import Loop, Round, every

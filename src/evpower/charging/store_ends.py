@@ -170,7 +170,7 @@ class Due:
         return self.id, self.kind
 
 
-class Bounds(NamedTuple):
+class DueBounds(NamedTuple):
     """From when on a station counts as silent or lost, and how long a session may be idle."""
 
     silent_before: datetime
@@ -237,7 +237,7 @@ async def due(
     now: datetime,
     *,
     horizon: datetime,
-    bounds: Bounds,
+    bounds: DueBounds,
     transaction_id: int | None,
     every: bool,
     limit: int,
