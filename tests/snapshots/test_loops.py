@@ -17,7 +17,7 @@ EXCEPTIONS = {
     "sync/inbound/pull.py:_work": "the inside of one round: ends when nothing more is there",
     "charging/watch.py:run_once": "the inside of one round: ends when nothing is under way",
     "client_migration/execute.py:_worker": "a command's: ends with its queue",
-    "api/replay.py:_claim": "one request's, at most ten seconds",
+    "api/replay.py:_wait": "one request's, at most ten seconds",
     "api/gateway/http_protocol.py:shutdown": "one timer of one connection: a late body at the stop",
     "api/gateway/http_protocol.py:_wait": "one timer of one connection: hangs up on a late head",
     "api/gateway/http_protocol.py:_abort_later": "one timer of one connection: an unread answer",
