@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from evpower import tariffs
+from evpower.charging.events import Reading
 from evpower.charging.operate import OperatorBill, correct_session
 from tests.charging.place import NOON, PRICE, ChargingPlace, read
 
@@ -440,3 +441,30 @@ class TestFree:
             await place.stop(transaction, 400, reason="PowerLoss")
             free.append(await place.value("free_reason", session))
         assert free == ["station_fault"] * 3 + [None]
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_values_that_a_stop_repeats_after_a_restart_are_billed_once(
+    place: ChargingPlace,
+    closed: bool,  # noqa: FBT001
+) -> None:
+    """The register began anew in the session: what it repeats is of both registers."""
+    session, transaction = await place.charging(await place.driver())
+    repeated: list[Reading] = []
+
+    async def sends(*energies_wh: int) -> None:
+        for wh in energies_wh:
+            place.later(10)
+            repeated.append(read(wh, place.now))
+            await place.values(transaction, wh)
+
+    await sends(6_000, 12_000)
+    if closed:
+        await place.boot()
+        place.later(5)
+        await place.frame()
+        assert await place.watch() == ["close"]
+    await sends(500, 3_000, 9_000)
+    place.later(5)
+    await place.stop(transaction, 9_000, readings=repeated)
+    assert (await place.bills(session))[-1] == (20_500, 246)

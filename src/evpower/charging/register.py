@@ -112,6 +112,17 @@ def observe(register: MeterRegister, value: MeterPoint, power_w: int) -> Observe
     return _suspect(register, last, value, power_w)
 
 
+def is_not_later(value: MeterPoint, register: MeterRegister) -> bool:
+    """Returns whether the station measured a value before the last one that counts, or with it."""
+    last = register.last
+    return (
+        value.station_at is not None
+        and last is not None
+        and last.station_at is not None
+        and value.station_at <= last.station_at
+    )
+
+
 def finish(
     register: MeterRegister, stop: MeterPoint | None, end: MeterPoint | None, power_w: int
 ) -> FinalEnergy:

@@ -19,6 +19,7 @@ from evpower.charging.register import (
     MeterRegister,
     Outcome,
     for_progress,
+    is_not_later,
     observe,
     point,
 )
@@ -201,13 +202,23 @@ def bounded(
 
 
 def advance(
-    running: RunningTransaction, readings: Sequence[Reading], received_at: datetime
+    running: RunningTransaction,
+    readings: Sequence[Reading],
+    received_at: datetime,
+    *,
+    are_repeated: bool = False,
 ) -> MeteredProgress:
-    """Returns the progress after these meter values, and what each of them counts for."""
+    """Returns the progress after these meter values, and what each of them counts for.
+
+    `are_repeated`: a stop's, which repeats the values of its transaction. What is not later than
+    the last one is counted already, whatever register it is of.
+    """
     progress = running.progress
     values: list[StoredValue] = []
     for reading in for_progress(readings):
-        progress, value = _advance_one(running, progress, reading, received_at)
+        progress, value = _advance_one(
+            running, progress, reading, received_at, is_repeated=are_repeated
+        )
         values.append(value)
     pricer = running.pricer
     if pricer is not None:
@@ -236,7 +247,12 @@ def count_until(running: RunningTransaction, at: datetime) -> tuple[Progress, Sa
 
 
 def _advance_one(
-    running: RunningTransaction, progress: Progress, reading: Reading, received_at: datetime
+    running: RunningTransaction,
+    progress: Progress,
+    reading: Reading,
+    received_at: datetime,
+    *,
+    is_repeated: bool,
 ) -> tuple[Progress, StoredValue]:
     facts = _measured(progress.facts, reading)
     if reading.energy_wh is None:
@@ -245,6 +261,8 @@ def _advance_one(
         reading.energy_wh, right_time(reading.time, running.skew_s, received_at), received_at,
         reading.resolution_wh,
     )  # fmt: skip
+    if is_repeated and is_not_later(value, progress.register):
+        return progress.replace(facts=facts), StoredValue(reading, "history")
     at = our_time(reading.time, received_at, running.transaction, running.skew_s)
     earlier = bounded(progress.register, running.transaction, at, received_at)
     register, outcome = observe(earlier, value, running.rated_power_w)

@@ -91,7 +91,7 @@ async def _end(
     is_late = transaction.end_kind is not None
     running = await with_start(connection, running, event.readings)
     readings = [reading for reading in event.readings if reading.context != "Transaction.End"]
-    step = advance(running, readings, event.received_at)
+    step = advance(running, readings, event.received_at, are_repeated=True)
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
     running = running.replace(progress=step.progress)
     final = _final(running, event)
