@@ -1,6 +1,6 @@
 """Things that happen in EvPower, and looks at what Supabase has of them."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from evpower.devstack.supabase.server import LocalSupabase
 from evpower.foundation.db import Connection, Record
+from evpower.sync.supabase_rpc import Rpc
 from tests.sync.projects import connected
 
 STATION = "CHR-BGK-001"
@@ -128,6 +129,20 @@ class Scenario:
     async def pending(self) -> int:
         count: int = await self.db.fetchval("select count(*) from sync.pending")
         return count
+
+
+class Meanwhile:
+    """Does something once, when Supabase has decided about a call and before its answer comes."""
+
+    def __init__(self, rpc: Rpc, act: Callable[[], Awaitable[object]]) -> None:
+        self._rpc = rpc
+        self._acts = [act]
+
+    async def call(self, function: str, body: bytes) -> object:
+        answer = await self._rpc.call(function, body)
+        if self._acts:
+            await self._acts.pop()()
+        return answer
 
 
 async def balance(there: Connection, client: UUID) -> str | None:

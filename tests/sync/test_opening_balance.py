@@ -13,6 +13,7 @@ import pytest
 
 from evpower.client_migration import OpeningBalances, import_opening_balances
 from evpower.client_migration.opening_balances import OpeningProgress, SkippedBalance
+from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid
@@ -26,7 +27,7 @@ from evpower.sync import (
 )
 from tests.conftest import Server
 from tests.sync.conftest import rpc_to
-from tests.sync.scenario import Scenario, Target, balance, by_hand, versions
+from tests.sync.scenario import Meanwhile, Scenario, Target, balance, by_hand, versions
 from tests.waiting import COMMAND_S, WAIT_LIMIT_S
 
 
@@ -216,6 +217,26 @@ class TestImport:
         await relay.drain()
         assert await balance(there, old) == "150.00"
         assert await versions(there, old) == [1]
+
+    async def test_during_a_call_that_is_refused_is_sent_and_not_parked(
+        self, db: Database, rpc: SupabaseRpc, scenario: Scenario, there: Connection,
+        settings: Settings,
+    ) -> None:  # fmt: skip
+        old = await old_row(there, "150")
+        await with_id(scenario, old)
+        await scenario.top_up(old, 500)
+
+        async def import_balances() -> None:
+            assert (await taken_over(db, rpc)).imported == 1
+
+        relay = Relay(db, Meanwhile(rpc, import_balances), settings, utc_now)
+        assert (await relay.run_once()).refused == 1
+        entry = await scenario.db.fetchrow("select * from sync.pending")
+        assert entry is not None
+        assert (entry["parked_at"], entry["leased_until"], entry["last_error"]) == (None,) * 3
+        assert (await relay.drain()).applied == 1
+        assert await balance(there, old) == "155.00"
+        assert await scenario.pending() == 0
 
     async def test_stopped_run_carries_on(
         self, db: Database, rpc: SupabaseRpc, scenario: Scenario, there: Connection

@@ -100,7 +100,7 @@ def _refused(claim: Claim, delay_s: float, reason: str, *, contact_is_released: 
         )
     if reason.startswith(_TRANSIENT):
         return Finish(claim, "retry", reason, delay_s)
-    _log.error("outbox_entry_parked", topic=claim.topic, key=str(claim.key), reason=reason)
+    _log.error("outbox_entry_refused", topic=claim.topic, key=str(claim.key), reason=reason)
     return Finish(claim, "park", reason)
 
 

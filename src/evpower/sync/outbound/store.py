@@ -225,12 +225,15 @@ on conflict (client_id) do update
 where k.version <> excluded.version or k.number < excluded.number
 """
 
-# An entry is deleted only if its generation is still the claimed one, else only its lease ends.
+# An entry is deleted or parked only if its generation is still the claimed one, else it is due
+# again at once: the newer change was never sent.
 # Locked rows are skipped, not waited for: the statement returns the keys it ended.
 _FINISH: Final = f"""
 with {_ASYNC_COMMIT}, ended as materialized (
-  select p.topic, p.key, e.verdict, e.error, e.delay_s,
+  select p.topic, p.key, e.verdict, e.delay_s,
+         case when e.verdict <> 'park' or e.generation = p.generation then e.error end as error,
          e.verdict = 'sent' and e.generation = p.generation as is_sent,
+         e.verdict = 'park' and e.generation = p.generation as is_parked,
          case when e.verdict = 'sent' then greatest(p.since, e.claimed_at) else p.since end as since
     from unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::float8[],
                 $7::timestamptz[])
@@ -246,7 +249,7 @@ with {_ASYNC_COMMIT}, ended as materialized (
          attempts = case when e.verdict in ('retry', 'alone') then p.attempts + 1 else 0 end,
          next_at = case when e.verdict in ('retry', 'alone')
                         then now() + make_interval(secs => e.delay_s) else p.next_at end,
-         parked_at = case e.verdict when 'park' then now() end
+         parked_at = case when e.is_parked then now() end
     from ended e where not e.is_sent and p.topic = e.topic and p.key = e.key
 )
 select e.topic, e.key from ended e, async_commit
@@ -386,12 +389,16 @@ async def forget_acknowledged(connection: Connection, clients: Sequence[UUID]) -
 
 
 async def unpark_all(connection: Connection) -> int:
-    """Makes every parked entry due now, locked in the order of the key. Returns how many."""
+    """Makes every parked entry due now, locked in the order of the key. Returns how many.
+
+    The new generation keeps the answer to an older call from parking it again.
+    """
     keys: int = await connection.fetchval(
         """
         with parked as materialized (select topic, key from sync.pending
           where parked_at is not null order by topic, key for no key update),
-          due as (update sync.pending p set parked_at = null, attempts = 0, next_at = now()
+          due as (update sync.pending p set parked_at = null, attempts = 0, next_at = now(),
+          generation = nextval('sync.pending_generation')
           from parked k where p.topic = k.topic and p.key = k.key returning 1)
         select count(*) from due
         """
