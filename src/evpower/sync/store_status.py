@@ -1,8 +1,28 @@
 """All SQL of the sync's status."""
 
 from datetime import datetime
+from typing import Literal
 
 from evpower.foundation.db import Connection, Record, fetch_one
+
+TargetName = Literal["supabase", "changes"]  # what the relay calls, and what the puller reads
+
+
+async def set_target(
+    connection: Connection, name: TargetName, state: str, error: str | None
+) -> None:
+    """Stores how Supabase was reached last, for all processes; writes only what differs."""
+    await connection.execute(
+        """
+        insert into sync.targets as t (name, state, error) values ($1, $2, $3)
+        on conflict (name) do update set state = excluded.state, error = excluded.error,
+          since = case when t.state = excluded.state then t.since else now() end
+        where (t.state, t.error) is distinct from (excluded.state, excluded.error)
+        """,
+        name,
+        state,
+        error,
+    )
 
 
 async def outbound(connection: Connection) -> Record:

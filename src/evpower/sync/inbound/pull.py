@@ -49,6 +49,7 @@ _log = structlog.get_logger()
 class Puller(SupabaseJob):
     """Any number of pullers may run in any number of processes."""
 
+    _target = "changes"
     _last_error = ""
     _contacts_at: datetime | None = None
     _share = 1.0  # of a page: smaller while Supabase can't return a whole one
@@ -346,12 +347,9 @@ class Puller(SupabaseJob):
 
     async def _set_state(self, state: str, error: str | None) -> None:
         metrics.PULLER_UP.set(state == "up")
-        if state == self._state:
-            return
-        self._state = state
-        if state == "misconfigured":
-            _log.error("pull_request_refused", error=error)
-        else:
-            _log.info("pull_state_changed", state=state, error=error)
-        async with self._db.connection() as connection:
-            await store_changes.set_source(connection, state, error)
+        if self._saw(state, error):
+            if state == "misconfigured":
+                _log.error("pull_request_refused", error=error)
+            else:
+                _log.info("pull_state_changed", state=state, error=error)
+        await self._store_state()

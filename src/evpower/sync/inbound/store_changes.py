@@ -151,19 +151,6 @@ async def record_log_end(connection: Connection) -> None:
     )
 
 
-async def set_source(connection: Connection, state: str, error: str | None) -> None:
-    """Stores whether Supabase returns its change log, for other processes."""
-    await connection.execute(
-        """
-        insert into sync.targets as t (name, state, error) values ('changes', $1, $2)
-        on conflict (name) do update set state = excluded.state, error = excluded.error,
-          since = case when t.state = excluded.state then t.since else now() end
-        """,
-        state,
-        error,
-    )
-
-
 _KNOWN: Final = """
 select c.id, c.email, c.phone, c.name, c.email_verified, c.phone_verified, c.status,
        c.deletion_requested_at, c.banned_until, c.unmapped_status,

@@ -53,6 +53,8 @@ _log = structlog.get_logger()
 class Relay(SupabaseJob):
     """Any number of relays may run in any number of processes; a key is in one call at a time."""
 
+    _target = "supabase"
+
     def __init__(
         self,
         db: Database,
@@ -133,6 +135,7 @@ class Relay(SupabaseJob):
             self._send(claims)
             self._idle_rounds = 0
             return Pause(0 if len(claims) >= _PROBE_KEYS else _LINGER_S, wakeable=False)
+        await self._store_state()
         self._idle_rounds += 1
         return Pause(max(self._idle.pause_s(self._idle_rounds), self._breaker.wait_s()))
 
@@ -333,12 +336,9 @@ class Relay(SupabaseJob):
 
     async def _set_state(self, state: str, error: str | None) -> None:
         metrics.TARGET_UP.set(state == "up")
-        if state == self._state:
-            return
-        self._state = state
-        if state == "misconfigured":
-            _log.error("relay_request_refused", error=error)
-        else:
-            _log.info("relay_state_changed", state=state, error=error)
-        async with self._db.connection() as connection:
-            await store.set_target(connection, state, error)
+        if self._saw(state, error):
+            if state == "misconfigured":
+                _log.error("relay_request_refused", error=error)
+            else:
+                _log.info("relay_state_changed", state=state, error=error)
+        await self._store_state()

@@ -324,19 +324,6 @@ async def record_call(
     return lags
 
 
-async def set_target(connection: Connection, state: str, error: str | None) -> None:
-    """Stores the state of Supabase as the relay sees it, for other processes."""
-    await connection.execute(
-        """
-        insert into sync.targets as t (name, state, error) values ('supabase', $1, $2)
-        on conflict (name) do update set state = excluded.state, error = excluded.error,
-          since = case when t.state = excluded.state then t.since else now() end
-        """,
-        state,
-        error,
-    )
-
-
 async def release_waiting(connection: Connection) -> None:
     """Makes the entries due that were delayed by an outage; called when Supabase responds again."""
     await connection.execute(
