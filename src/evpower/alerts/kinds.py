@@ -12,7 +12,8 @@ Language = Literal["en", "ru", "ky"]
 Severity = Literal["grave", "warning", "info"]
 # A new kind stands here, in kinds.toml and in docs/alerts.md.
 AlertKind = Literal[
-    "certificate_ending", "certificate_expiring", "closed_client_credited", "drift_open",
+    "certificate_ending", "certificate_expiring", "changes_lag", "closed_client_credited",
+    "drift_open",
     "energy_after_close",
     "energy_after_stop", "figure_after_decision", "forward_target_unreachable", "frame_failed",
     "loop_overdue", "outbox_lag", "outbox_parked", "partition_missing", "payment_difference",

@@ -42,6 +42,13 @@ async def watch_sync(connection: Connection, now: datetime) -> None:
         },
         now,
     )
+    inbound = await store_status.inbound(connection)
+    if inbound["state"] == "up":  # else the log is not read for that reason
+        age_s: float = inbound["age_s"] or 0.0
+        await alerts.set_level(
+            connection, "changes_lag", _SUBJECT, age_s, opens_over=LATE_S, closes_at=_IN_TIME_S,
+            detail={"minutes": int(age_s // 60)}, now=now,
+        )  # fmt: skip
     drift, _ = await store_runs.open_drift(connection)
     error = row["last_error"] or (target["error"] if target is not None else None) or ""
     await alerts.set_level(

@@ -82,6 +82,11 @@ class ChangePage:
     is_blocked: bool = False
 
     @property
+    def is_end(self) -> bool:
+        """Whether nothing is behind this page, neither more of the log nor changes held back."""
+        return not self.more and not self.is_blocked
+
+    @property
     def all_users(self) -> tuple[RemoteUser, ...]:
         """Every user named in the page; one without a record does not exist in Supabase."""
         known = {user.id for user in self.users}

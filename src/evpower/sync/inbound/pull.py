@@ -217,7 +217,7 @@ class Puller(SupabaseJob):
         if page.reset:
             return await self._restart(cursor)
         if not page.changes:
-            if not page.more:
+            if page.is_end:
                 await self._record_log_end()
             return PullResult(is_blocked=page.is_blocked)
         failpoints.hit(Failpoint.PULL_READ)
@@ -233,7 +233,7 @@ class Puller(SupabaseJob):
         failpoints.hit(Failpoint.PULL_COMMITTED)
         self._count_changes(page)
         self._publish_results(batch)
-        if not page.more:
+        if page.is_end:
             await self._record_log_end()
         return batch.pull_result(
             changes=len(page.changes), more=page.more, is_blocked=page.is_blocked
