@@ -2175,11 +2175,14 @@ comment on function evpower.apply_rows(jsonb) is
 -- 0820_apply_each.sql
 -- Writes one key at a time, each in its own subtransaction: the slow way, for a set that can't be written whole. It
 -- ends well within hosted's statement time-out: the keys left then are busy, and are sent again.
+-- A session that names a station or client that is not here, or that another call is writing, is an orphan.
 create or replace function evpower.apply_each(payload jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   answers jsonb := '[]';
   item record;
+  broken_key text;
+  missing text;
   deadline constant timestamptz := clock_timestamp() + interval '3 s';
 begin
   for item in
@@ -2203,6 +2206,14 @@ begin
     exception
       when deadlock_detected or serialization_failure or lock_not_available then
         answers := answers || jsonb_build_array(jsonb_build_array(item.topic, item.id, 'busy', 'waited'));
+      when foreign_key_violation then
+        get stacked diagnostics broken_key = constraint_name;
+        select k.confrelid::regclass::text into missing from pg_catalog.pg_constraint k
+         where item.topic = 'session' and k.conrelid = 'public.charging_sessions'::regclass and k.conname = broken_key;
+        answers := answers || jsonb_build_array(case missing
+          when 'public.clients' then jsonb_build_array(item.topic, item.id, 'orphan', null)
+          when 'public.stations' then jsonb_build_array(item.topic, item.id, 'orphan', 'station')
+          else jsonb_build_array(item.topic, item.id, 'refused', left(sqlstate || ': ' || sqlerrm, 300)) end);
       when others then
         answers := answers || jsonb_build_array(jsonb_build_array(
           item.topic, item.id, 'refused', left(sqlstate || ': ' || sqlerrm, 300)));
@@ -2232,8 +2243,8 @@ comment on function evpower.apply_each(jsonb) is
 --   the status here is another; busy: another transaction holds the row, or, with the reason "waited", something that
 --   the row needs; gap: earlier transactions are missing, the reason is the last
 --   version here; orphan: a session whose client is not here, EvPower sends the client whole and the session again
---   (a row made for the session would look like a client from before EvPower), or a payment whose client, session or
---   bill is not here; refused: the reason is "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A
+--   (a row made for the session would look like a client from before EvPower), or, with the reason "station", a session
+--   whose station is not here, or a payment whose client, session or bill is not here; refused: the reason is "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A
 --   busy or refused key never holds up the others.
 create or replace function public.evpower_apply(payload jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$

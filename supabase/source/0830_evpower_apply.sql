@@ -14,8 +14,8 @@
 --   the status here is another; busy: another transaction holds the row, or, with the reason "waited", something that
 --   the row needs; gap: earlier transactions are missing, the reason is the last
 --   version here; orphan: a session whose client is not here, EvPower sends the client whole and the session again
---   (a row made for the session would look like a client from before EvPower), or a payment whose client, session or
---   bill is not here; refused: the reason is "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A
+--   (a row made for the session would look like a client from before EvPower), or, with the reason "station", a session
+--   whose station is not here, or a payment whose client, session or bill is not here; refused: the reason is "sqlstate: message", "opening_balance: ..." or "status_unmapped: ...". A
 --   busy or refused key never holds up the others.
 create or replace function public.evpower_apply(payload jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$

@@ -236,6 +236,80 @@ async def test_a_station_goes_before_its_session(
     assert shown["station_id"] == station_id
 
 
+async def test_a_session_waits_for_a_station_that_another_call_is_writing(
+    operator: Operator, db: Database, relay: Relay, scenario: Scenario, there: Connection,
+    project: Target, station_id: str,
+) -> None:  # fmt: skip
+    await operator.add(station_id)
+    session = await scenario.session(await scenario.client(), station=station_id, cost_minor=0)
+    payload = json.dumps({"rows": [await station_payload(db, station_id)]})
+    async with project.psql() as other:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.fetchval("select public.evpower_apply($1)::text", payload)
+        assert (await relay.drain()).refused == 0
+        reasons = await scenario.db.fetch(
+            "select topic, last_error from sync.pending where topic in ('session', 'station')"
+        )
+        assert {row["topic"]: row["last_error"] for row in reasons} == {
+            "session": "Supabase lacks its station",
+            "station": "busy: another transaction is in its way",
+        }
+        await transaction.commit()
+    await scenario.db.execute("update sync.pending set next_at = now()")
+    assert (await relay.drain()).refused == 0
+    assert (await row(there, "charging_sessions", id=session))["station_id"] == station_id
+    assert await scenario.pending() == 0
+
+
+async def test_a_station_that_supabase_lost_is_sent_for_its_session(
+    operator: Operator, relay: Relay, scenario: Scenario, there: Connection, station_id: str
+) -> None:
+    await operator.add(station_id)
+    await relay.drain()
+    await switch(there, enable=False)
+    await there.execute("delete from public.connectors where station_id = $1", station_id)
+    await there.execute("delete from public.stations where id = $1", station_id)
+    await switch(there, enable=True)
+    session = await scenario.session(await scenario.client(), station=station_id, cost_minor=0)
+    assert (await relay.drain()).refused == 0
+    assert (await row(there, "charging_sessions", id=session))["station_id"] == station_id
+    assert await scenario.pending() == 0
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_session_is_parked_if_its_station_can_not_come(
+    operator: Operator, relay: Relay, scenario: Scenario, there: Connection, station_id: str,
+    is_known: bool,  # noqa: FBT001
+) -> None:  # fmt: skip
+    if is_known:
+        await there.execute(
+            "alter table public.stations add constraint few check (id not like 'CHR-%-x')"
+        )
+        station_id += "-x"
+        await operator.add(station_id)
+        assert (await relay.drain()).refused == 1
+    session = await scenario.session(await scenario.client(), station=station_id, cost_minor=0)
+    try:
+        assert (await relay.drain()).refused == 1
+    finally:
+        await there.execute("alter table public.stations drop constraint if exists few")
+    parked = await scenario.db.fetchrow(
+        "select key, last_error from sync.pending where parked_at is not null and topic = 'session'"
+    )
+    assert parked is not None
+    assert tuple(parked) == (session, "23503: Supabase refuses its station, or EvPower has none")
+
+
+async def station_payload(db: Database, station_id: str) -> dict[str, object]:
+    """A station as evpower_apply takes it."""
+    async with db.connection() as connection:
+        keys = await connection.fetch("select key from sync.row_keys where id = $1", station_id)
+        ids = await store_rows.ids_of(connection, [row["key"] for row in keys])
+        [station] = await read_rows(connection, ids, NOW)
+    return station.payload(1)
+
+
 async def test_a_late_write_changes_nothing(
     operator: Operator, db: Database, relay: Relay, there: Connection, station_id: str
 ) -> None:
@@ -246,7 +320,7 @@ async def test_a_late_write_changes_nothing(
         ids = await store_rows.ids_of(connection, [row["key"] for row in keys])
         [station] = await read_rows(connection, ids, NOW)
     station.writes[-3]["always"]["status"] = "maintenance"
-    answers = []
+    answers: list[str] = []
     for number, force in ((1, False), (1, True)):
         payload = json.dumps({"rows": [station.payload(number, force=force)]})
         answer = await there.fetchval("select public.evpower_apply($1)::text", payload)

@@ -133,7 +133,7 @@ ApplyOutcome = Literal["applied", "stale", "gap", "orphan", "busy", "refused"]
 class ApplyResult:
     """What Supabase did with one key. `reason` of a gap is the last version Supabase has.
 
-    `orphan`: a session whose client Supabase lacks, or a payment of which something is missing.
+    `orphan`: a session whose client or station Supabase lacks, or a payment that misses something.
     `busy`: another transaction holds the row's lock. `stale`: Supabase has a newer number; with the
     reason "status", and another status.
     """

@@ -23,6 +23,7 @@ _CONTACT_TRIES: Final = 5
 _LONGEST_BUSY_S: Final = 5.0
 _WAITED: Final = "waited"
 _OTHER_STATUS: Final = "status"
+_STATION: Final = "station"
 _OUTCOMES: Final = frozenset(get_args(ApplyOutcome))
 _log = structlog.get_logger()
 
@@ -32,13 +33,13 @@ def judge(
     result: ApplyResult | None,
     part: ClientPart | None,
     *,
-    waits_for_client: bool,
+    waits_for_needed: bool,
     waits_for_contact: bool,
     delay_s: float,
 ) -> Finish:
     """Returns the end of one claim; `part` is what was sent of a client.
 
-    `waits_for_client`: Supabase refuses what the session or payment names. `waits_for_contact`: a
+    `waits_for_needed`: Supabase refuses what the session or payment names. `waits_for_contact`: a
     closed client with the same contact is sent first, so that Supabase releases it.
     """
     if result is None:
@@ -49,7 +50,7 @@ def judge(
             last_version = result.reason if isinstance(result.reason, int) else 0
             return Finish(claim, "more", acknowledge=(old_version, last_version, 0))
         case "orphan":
-            return _orphan(claim, delay_s, is_refused=waits_for_client)
+            return _orphan(claim, result, delay_s, is_refused=waits_for_needed)
         case "busy":
             return _busy(claim, delay_s, is_blocking=result.reason == _WAITED)
         case "refused":
@@ -76,11 +77,15 @@ def _unnamed(claim: Claim, delay_s: float, *, is_sent: bool) -> Finish:
     return Finish(claim, "retry", "Supabase returned no result for it", delay_s)
 
 
-def _orphan(claim: Claim, delay_s: float, *, is_refused: bool) -> Finish:
+def _orphan(claim: Claim, result: ApplyResult, delay_s: float, *, is_refused: bool) -> Finish:
     """Sends it again at once, with what it names; the next time after a pause."""
     needed = "its client" if claim.topic == "session" else "what it names"
+    refusal = f"Supabase refuses {needed}"
+    if lacks_station(result):
+        needed = "its station"
+        refusal = "23503: Supabase refuses its station, or EvPower has none"
     if is_refused:
-        return Finish(claim, "park", f"Supabase refuses {needed}")
+        return Finish(claim, "park", refusal)
     return Finish(claim, "retry", f"Supabase lacks {needed}", delay_s if claim.attempts else 0.0)
 
 
@@ -102,6 +107,11 @@ def _refused(claim: Claim, delay_s: float, reason: str, *, contact_is_released: 
         return Finish(claim, "retry", reason, delay_s)
     _log.error("outbox_entry_refused", topic=claim.topic, key=str(claim.key), reason=reason)
     return Finish(claim, "park", reason)
+
+
+def lacks_station(result: ApplyResult) -> bool:
+    """Returns whether a session is an orphan because Supabase lacks its station."""
+    return (result.topic, result.outcome, result.reason) == ("session", "orphan", _STATION)
 
 
 def refused_for_contact(

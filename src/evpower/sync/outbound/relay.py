@@ -32,12 +32,19 @@ from evpower.sync.model import (
     Outgoing,
 )
 from evpower.sync.outbound import store
-from evpower.sync.outbound.judge import judge, parse_results, parse_tables, refused_for_contact
+from evpower.sync.outbound.judge import (
+    judge,
+    lacks_station,
+    parse_results,
+    parse_tables,
+    refused_for_contact,
+)
 from evpower.sync.outbound.old_tables import OldTables
 from evpower.sync.outbound.store_first import (
     enqueue_clients_of,
     enqueue_closed_holders,
     enqueue_needs_of,
+    enqueue_stations_of,
 )
 from evpower.sync.supabase_job import SupabaseJob
 from evpower.sync.supabase_rpc import Rpc
@@ -230,7 +237,7 @@ class Relay(SupabaseJob):
         self._breaker.succeeded()
         self._share = min(1.0, self._share * 2)
         await self._set_state("up", None)
-        waiting_for_client = await self._send_what_orphans_need(
+        waiting_for_needed = await self._send_what_orphans_need(
             [result for result in results.values() if result.outcome == "orphan"]
         )
         waiting_for_contact = await self._send_closed_holders(claims, results)
@@ -239,7 +246,7 @@ class Relay(SupabaseJob):
                 claim,
                 results.get((claim.topic, claim.key)),
                 outgoing.parts.get(claim.key) if claim.topic == "client" else None,
-                waits_for_client=claim.key in waiting_for_client,
+                waits_for_needed=claim.key in waiting_for_needed,
                 waits_for_contact=claim.key in waiting_for_contact,
                 delay_s=self._delay_s(claim),
             )
@@ -286,13 +293,21 @@ class Relay(SupabaseJob):
         )
 
     async def _send_what_orphans_need(self, orphans: Sequence[ApplyResult]) -> set[UUID]:
-        """Enqueues what sessions and payments name. Returns those of which something is parked."""
+        """Enqueues what sessions and payments name. Returns those that wait in vain."""
         payments = [result.key for result in orphans if result.topic in PAYMENT_TOPICS]
-        sessions = [result.key for result in orphans if result.topic == "session"]
+        without_station = [result.key for result in orphans if lacks_station(result)]
+        sessions = [
+            result.key
+            for result in orphans
+            if result.topic == "session" and not lacks_station(result)
+        ]
         waiting: set[UUID] = set()
         if sessions:
             async with self._db.transaction() as connection:
                 waiting |= await enqueue_clients_of(connection, sessions)
+        if without_station:
+            async with self._db.transaction() as connection:
+                waiting |= await enqueue_stations_of(connection, without_station)
         if payments:
             async with self._db.transaction() as connection:
                 waiting |= await enqueue_needs_of(connection, payments)

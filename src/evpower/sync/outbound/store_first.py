@@ -25,6 +25,27 @@ async def enqueue_clients_of(connection: Connection, sessions: Sequence[UUID]) -
     return {row["id"] for row in rows if row["parked"]}
 
 
+_STATIONS_OF_ORPHANS: Final = """
+select s.id, k.key as station, k.key is null or p.parked_at is not null as in_vain
+  from charging.sessions_public s
+  left join sync.row_keys k on k.topic = 'station' and k.id = s.station_id
+  left join sync.pending p on p.topic = k.topic and p.key = k.key
+ where s.id = any ($1::uuid[])
+"""
+
+
+async def enqueue_stations_of(connection: Connection, sessions: Sequence[UUID]) -> set[UUID]:
+    """Enqueues the stations of sessions. Returns the sessions whose station is parked or unknown.
+
+    One that another call was writing at the same moment is written once more, which is harmless.
+    """
+    rows: list[Record] = await connection.fetch(_STATIONS_OF_ORPHANS, sessions)
+    stations = sorted({row["station"] for row in rows if not row["in_vain"]})
+    if stations:
+        await enqueue(connection, "station", stations, force=True)
+    return {row["id"] for row in rows if row["in_vain"]}
+
+
 # A contact may be refused because a closed client still has it in Supabase. When the closed client
 # is sent again, its row has no contacts.
 _CLOSED_HOLDERS: Final = """
