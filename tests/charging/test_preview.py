@@ -86,7 +86,10 @@ async def test_the_driver_s_limit_and_discount_count(place: ChargingPlace) -> No
     bill = await preview(place, session, other)
     assert (bill.session.cost_minor, bill.cost_minor) == (20_000, 19_800)
     dear = await draft(place, {"name": "n", "elements": [{"prices": {"energy_per_kwh": "50"}}]})
-    assert (await preview(place, session, dear)).cost_minor == 20_000
+    cut = await preview(place, session, dear)
+    assert cut.cost_minor == 20_000
+    assert amounts(cut)[-1] == ("not_billed", -700)
+    assert sum(amount for _, amount in amounts(cut)) == 200
 
 
 async def test_a_session_that_was_free_stays_free(place: ChargingPlace) -> None:
@@ -95,6 +98,7 @@ async def test_a_session_that_was_free_stays_free(place: ChargingPlace) -> None:
     await place.stop(transaction, 499, reason="PowerLoss")
     bill = await preview(place, session, await draft(place))
     assert (bill.session.cost_minor, bill.cost_minor) == (0, 0)
+    assert amounts(bill)[-1] == ("free", -sum(amount for _, amount in amounts(bill)[:-1]))
 
 
 async def test_the_last_sessions_of_a_station(place: ChargingPlace) -> None:

@@ -422,6 +422,26 @@ async def test_progress_is_due_after_a_minute_and_a_state_at_once(
     assert await shown() == ("started", 0.3, 2)
 
 
+@pytest.mark.parametrize(("limit_minor", "shown_som"), [(10_000, 100), (None, 110.6)])
+async def test_progress_is_shown_up_to_the_amount_that_limits_it(
+    db: Database, owner: Connection, relay_fresh: Relay, there_fresh: Connection,
+    limit_minor: int | None, shown_som: float,
+) -> None:  # fmt: skip
+    site = Site(db, owner)
+    await site.open()
+    answer = await site.started(await site.driver(), amount_minor=limit_minor)
+    session = await site.session_of(answer.transaction_id)
+    await owner.execute(
+        "update charging.progress set energy_wh = 7900, cost_minor = 11060,"
+        " revision = revision + 1 where session_id = $1",
+        session,
+    )
+    await owner.execute("update sync.pending set next_at = now() where key = $1", session)
+    await relay_fresh.drain()
+    amount = "select amount::float8 from public.charging_sessions where id = $1"
+    assert await there_fresh.fetchval(amount, session) == shown_som
+
+
 async def test_stations_are_refreshed_while_online_and_once_after(
     operator: Operator, db: Database, owner: Connection, station_id: str
 ) -> None:

@@ -13,6 +13,7 @@ from evpower import tariffs
 from evpower.charging.cost_schemas import CostPartRow
 from evpower.charging.estimate import Estimate, EstimateRequest, estimate_cost
 from evpower.charging.facts import MAX_ENERGY_KWH
+from evpower.charging.limits import parts_as_billed
 from evpower.foundation.clock import Clock, read_time, to_z, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Invalid
@@ -168,10 +169,9 @@ def _answer(estimate: Estimate) -> dict[str, Any]:
     snapshot, cost = estimate.snapshot, estimate.priced.session.cost
     tariff = snapshot.tariff
     rates = RateCard(tariff).at(estimate.starts_at)
-    parts = tariffs.cost_parts(tariff, cost)
+    # What is due at once may be more than the amount, which caps the bill.
     unbilled_minor = cost.total_minor - estimate.priced.cost_minor
-    if unbilled_minor:  # what is due at once is more than the amount, which caps the bill
-        parts.append({"kind": "not_billed", "amount": to_som(-unbilled_minor)})
+    parts = parts_as_billed(tariffs.cost_parts(tariff, cost), unbilled_minor)
     return {
         "success": True,
         "station_id": estimate.station_id,

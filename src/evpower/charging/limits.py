@@ -4,10 +4,12 @@ A limit is predicted from what flows now, because the next meter value may come 
 values go missing, the connector's power bounds what may have flowed since.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from evpower import tariffs
+from evpower.foundation.money import to_som
 from evpower.foundation.value import Value
 from evpower.tariffs import Pricer, Tally
 
@@ -104,6 +106,15 @@ def reached_by_time(pricer: Pricer, limits: Limits, flow: Flow, rated_power_w: i
 def billed_minor(cost_minor: int, amount_minor: int | None) -> int:
     """Returns what is billed: at most the amount the driver chose. What is above it is a loss."""
     return cost_minor if amount_minor is None else min(cost_minor, amount_minor)
+
+
+def parts_as_billed(
+    parts: Sequence[dict[str, Any]], unbilled_minor: int, kind: str = "not_billed"
+) -> list[dict[str, Any]]:
+    """Returns the lines of a price as a bill has them: what it leaves out is the last one."""
+    if unbilled_minor == 0:
+        return [*parts]
+    return [*parts, {"kind": kind, "amount": to_som(-unbilled_minor)}]
 
 
 def grown_hold(limits: Limits, cost_minor: int, available_minor: int, step_minor: int) -> int:

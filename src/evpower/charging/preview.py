@@ -8,6 +8,7 @@ from uuid import UUID
 from evpower import stations, tariffs
 from evpower.charging import store_preview, store_running
 from evpower.charging.course import Course, even_course, metered_course, price_course
+from evpower.charging.limits import parts_as_billed
 from evpower.charging.running import snapshot_of
 from evpower.charging.store_preview import BilledSession
 from evpower.foundation.db import Connection
@@ -57,7 +58,12 @@ async def _preview(
     course = await _course(connection, session)
     priced = price_course(tariff, course, limit_amount_minor=session.limit_amount_minor)
     cost_minor = 0 if session.free_reason is not None else priced.cost_minor
-    parts = tariffs.cost_parts(tariff, priced.session.cost)
+    cost = priced.session.cost
+    parts = parts_as_billed(
+        tariffs.cost_parts(tariff, cost),
+        cost.total_minor - cost_minor,
+        "not_billed" if session.free_reason is None else "free",
+    )
     is_even = session.energy_wh > 0 and len(course.samples) == 1
     return PreviewedBill(session, billed_by, cost_minor, parts, is_even)
 

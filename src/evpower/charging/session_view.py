@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal, cast
 from uuid import UUID
 
+from evpower.charging.limits import billed_minor, parts_as_billed
 from evpower.charging.model import SessionState, SessionStatus
 from evpower.foundation.clock import to_z
 from evpower.foundation.json_reader import as_object, read_stored_json
@@ -118,7 +119,7 @@ class SessionView:
             return cast("list[dict[str, Any]]", read_stored_json(self.parts))
         if self.snapshot is None or self.tally is None:
             return []
-        return _parts_so_far(self.snapshot, self.tally)
+        return _parts_so_far(self.snapshot, self.tally, self.limit_amount_minor)
 
     def parking(self) -> dict[str, Any]:
         """Returns since when the car takes nothing, and from when on that costs."""
@@ -292,7 +293,11 @@ def _pricer(snapshot: str) -> Pricer:
 
 
 @lru_cache(maxsize=_TARIFFS)
-def _parts_so_far(snapshot: str, tally: str) -> list[dict[str, Any]]:
+def _parts_so_far(
+    snapshot: str, tally: str, limit_amount_minor: int | None
+) -> list[dict[str, Any]]:
     pricer = _pricer(snapshot)
     cost = pricer.cost(read_tally(as_object(read_stored_json(tally))))
-    return cost_parts(pricer.tariff, cost)
+    total_minor = cost.total_minor
+    unbilled_minor = total_minor - billed_minor(total_minor, limit_amount_minor)
+    return parts_as_billed(cost_parts(pricer.tariff, cost), unbilled_minor)

@@ -9,10 +9,10 @@ from evpower import alerts, tariffs, wallet
 from evpower.charging import store_ends, store_sessions
 from evpower.charging.course import metered_course, price_course
 from evpower.charging.events import Changes
+from evpower.charging.limits import parts_as_billed
 from evpower.charging.running import RunningSession, RunningTransaction, snapshot_of
 from evpower.foundation.db import Connection
 from evpower.foundation.failpoints import Failpoint, hit
-from evpower.foundation.money import to_som
 
 FREE_BELOW_WH: Final = 500
 FREE_A_DAY: Final = 3
@@ -173,21 +173,13 @@ async def _price(
         free_reason,
         tariffs.write_snapshot(snapshot),
         tariffs.cost_document(snapshot.tariff, priced.session)["periods"],
-        _parts(
-            tariffs.cost_parts(snapshot.tariff, cost), cost.total_minor - cost_minor, free_reason
+        parts_as_billed(
+            tariffs.cost_parts(snapshot.tariff, cost),
+            cost.total_minor - cost_minor,
+            "not_billed" if free_reason is None else "free",
         ),
         snapshot.tariff.owner,
     )
-
-
-def _parts(
-    parts: list[dict[str, Any]], unbilled_minor: int, free_reason: str | None
-) -> list[dict[str, Any]]:
-    """Returns the lines of the bill; what it leaves out of the price is one of them."""
-    if unbilled_minor == 0:
-        return parts
-    kind = "free" if free_reason is not None else "not_billed"
-    return [*parts, {"kind": kind, "amount": to_som(-unbilled_minor)}]
 
 
 async def _is_free(

@@ -17,8 +17,8 @@ SESSION_COLUMNS: Final = """
   s.ended_at,
   case when t.ended_at is null then coalesce(p.energy_wh, s.energy_wh) else s.energy_wh end
     as energy_wh,
-  case when t.ended_at is null then coalesce(p.cost_minor, s.cost_minor) else s.cost_minor end
-    as cost_minor,
+  case when t.ended_at is null and p.cost_minor is not null
+       then least(p.cost_minor, s.limit_amount_minor) else s.cost_minor end as cost_minor,
   s.start_failure, s.stop_requested_at, s.stop_requested_by, s.stop_reason, s.end_reason,
   s.is_estimated, s.quarantined_at, s.quarantine_reason, s.free_reason, s.limit_energy_wh,
   s.limit_amount_minor, s.limit_soc_percent, s.created_at, t.id as transaction_id, t.end_kind,

@@ -1,4 +1,7 @@
-"""SQL of a session as it is shown while it runs and afterwards. It only reads, by keys."""
+"""SQL of a session as it is shown while it runs and afterwards. It only reads, by keys.
+
+What a running one costs is shown as it would be billed: at most the amount that its driver chose.
+"""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,7 +17,8 @@ _VIEW: Final = """
 select s.id, s.client_id, s.station_id, s.connector_id, s.state, s.status, s.started_by,
        s.created_at, s.started_at, s.ended_at, s.updated_at,
        case when r.is_running then p.energy_wh else s.energy_wh end as energy_wh,
-       case when r.is_running then p.cost_minor else s.cost_minor end as cost_minor,
+       case when r.is_running then least(p.cost_minor, s.limit_amount_minor) else s.cost_minor end
+         as cost_minor,
        case when r.is_running then s.revision + p.revision else s.revision end as revision,
        s.details, s.limit_energy_wh, s.limit_amount_minor, s.limit_soc_percent, s.start_failure,
        s.start_window_ends_at, s.end_reason, s.is_estimated, s.station_lost_notified_at,

@@ -18,7 +18,8 @@ s.start_failure, s.end_reason, s.quarantined_at is not null as is_quarantined,
 s.station_lost_notified_at is not null as is_station_lost,
 case when s.state in ('charging', 'stopping') then coalesce(p.energy_wh, 0)
      else s.energy_wh end as energy_wh,
-case when s.state in ('charging', 'stopping') then coalesce(p.cost_minor, 0)
+case when s.state in ('charging', 'stopping')
+     then least(coalesce(p.cost_minor, 0), s.limit_amount_minor)
      else s.cost_minor end as cost_minor,
 s.limit_energy_wh, s.limit_amount_minor, h.amount_minor as held_minor, s.updated_at
 """

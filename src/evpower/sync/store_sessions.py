@@ -1,5 +1,7 @@
 """SQL of a session as Supabase shows it: while it charges, with the figures of its progress.
 
+Its cost so far is at most the amount that its driver chose, as its bill is.
+
 `limit_type` and `limit_value` (kWh or som) are null of a session that another system began. Of two
 limits energy is the one that is named; a limit of the state of charge is none.
 """
@@ -11,8 +13,10 @@ SHOWN_SESSIONS: Final = """
 (select s.id, s.client_id, s.station_id, s.connector_id, s.status, s.start_time, s.ended_at,
         coalesce(p.energy_wh, s.energy_wh) as energy_wh,
         coalesce(p.energy_kwh, s.energy_kwh) as energy_kwh,
-        coalesce(p.cost_minor, s.cost_minor) as cost_minor,
-        coalesce(p.cost_som, s.cost_som) as cost_som,
+        case when p.session_id is null then s.cost_minor
+             else least(p.cost_minor, s.limit_amount_minor) end as cost_minor,
+        case when p.session_id is null then s.cost_som
+             else least(p.cost_som, s.limit_amount_som) end as cost_som,
         s.revision + coalesce(r.revision, 0) as revision, s.created_at, s.updated_at, s.details,
         case when s.started_by is null then null when s.limit_energy_wh is not null then 'energy'
              when s.limit_amount_minor is not null then 'amount' else 'none' end as limit_type,
