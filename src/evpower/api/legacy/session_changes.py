@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -119,23 +120,23 @@ class SessionChanges:
         client.
         """
         signed_in = frozenset(self._feed.clients)
-        changed, checked = list(self._changed)[:_BATCH], list(self._clients)
-        joined = list(self._joined)
         is_due = self._now_s() - self._swept_at_s >= _PERIOD_S
-        newest_of = list(signed_in if is_due else signed_in.intersection(joined))
-        async with self._db.connection() as connection:
-            closed = [client for client in checked if await _is_closed(connection, client)]
-            views = await session_statuses(connection, changed) if changed else []
-            for first in range(0, len(newest_of), _BATCH):
-                views += await newest_sessions(connection, newest_of[first : first + _BATCH], 1)
-        board = await self._board.get()
-        for waiting, done in (
-            (self._changed, changed),
-            (self._clients, checked),
-            (self._joined, joined),
-        ):
-            for key in done:
-                waiting.pop(key, None)
+        # Taken out before the read: what the bus names from now on is read again.
+        changed, checked = _pop(self._changed, _BATCH), _pop(self._clients)
+        joined = _pop(self._joined)
+        try:
+            newest_of = list(signed_in if is_due else signed_in.intersection(joined))
+            async with self._db.connection() as connection:
+                closed = [client for client in checked if await _is_closed(connection, client)]
+                views = await session_statuses(connection, changed) if changed else []
+                for first in range(0, len(newest_of), _BATCH):
+                    views += await newest_sessions(connection, newest_of[first : first + _BATCH], 1)
+            board = await self._board.get()
+        except BaseException:
+            self._changed = {**dict.fromkeys(changed), **self._changed}
+            self._clients = {**dict.fromkeys(checked), **self._clients}
+            self._joined = {**dict.fromkeys(joined), **self._joined}
+            raise
         if is_due:
             self._swept_at_s = self._now_s()
         for client_id in closed:
@@ -158,6 +159,14 @@ class SessionChanges:
             facts = {**facts, "timestamp": to_z(now)}
             message = {"type": "charging_session_update", **facts, "data": facts}
             self._feed.push_own(view.client_id, _channels(view, board), message, now)
+
+
+def _pop(waiting: dict[UUID, None], at_most: int | None = None) -> list[UUID]:
+    """Removes and returns the longest waiting keys."""
+    keys = list(islice(waiting, at_most))
+    for key in keys:
+        del waiting[key]
+    return keys
 
 
 async def _is_closed(connection: Connection, client_id: UUID) -> bool:
