@@ -25,6 +25,7 @@ EXCEPTIONS = {
     "cli/stations_command.py:_outcome": "a command's: ends with the station's answer",
     "realtime/hub.py:schedule_close": "one close of one socket",
     "ocpp/endpoint.py:_lives_elsewhere": "one handshake, 5 s at most",
+    "ocpp/endpoint.py:_check_old_socket": "one handshake, until the check under way ends",
     "ocpp/socket.py:run": "one socket's requests, until it ends",
     "ocpp/sockets.py:schedule_drop": "one drop of one socket",
     "ocpp/process.py:_serve_stored": "one request, until the database answers: 20 s at most",
