@@ -256,6 +256,15 @@ class TestRepeats:
         await site.wait(61)
         assert await refusal(site, client, 2) == "session_already_active"
 
+    async def test_the_same_start_while_the_first_one_stops_is_refused(self, site: Site) -> None:
+        client = await site.driver()
+        answer = await site.started(client)
+        first = await site.session_of(answer.transaction_id)
+        assert (await site.start(client)).session_id == first
+        await site.stop(first, client)
+        assert await site.state(first) == "stopping"
+        assert await refusal(site, client) == "connector_occupied"
+
     async def test_one_that_was_asked_to_stop_keeps_no_other_from_beginning(
         self, site: Site
     ) -> None:

@@ -201,10 +201,11 @@ async def _repeated(
         )  # fmt: skip
         # Whoever sends no token learns of no session that was begun with one.
         is_theirs = session.without_token or not request.without_token
+        if session.state == "stopping":  # that one is about to end
+            continue
         if is_same and is_theirs and session.created_at > now - _REPEATED_WITHIN:
             return session
-        if session.state != "stopping":  # that one is about to end
-            raise _already_active()
+        raise _already_active()
     return None
 
 
