@@ -4,6 +4,7 @@ alter table payments.payments
   add column create_count int not null default 1,    -- how often the provider was called to create the bill
   add column ask_at timestamptz,                     -- when a notice last had the provider asked, or will have
   add column doubted_at timestamptz,                 -- when that notice came, if it proved nothing
+  add column without_token boolean not null default false, -- an app of before began it, which sends none
   add column attempt_of bigint references payments.payments; -- the bill of which this is a further approved attempt
 alter table payments.payments
   drop constraint payments_confirmed_in_full,

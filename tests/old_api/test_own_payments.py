@@ -10,8 +10,10 @@ import pytest
 
 from evpower.foundation.db import Connection, Database
 from evpower.identity import ROLES, add_operator, add_without_token
+from evpower.payments.top_up import MAX_OPEN, MAX_OPEN_WITHOUT_TOKEN
 from tests.api.scenario import bearer
 from tests.old_api.whole import FAMILIES, Walk, walking
+from tests.payments.conftest import payment
 
 SWITCHES = {"without_token_mobile": "read,top-up", "without_token_v1": "read,top-up"}
 
@@ -35,11 +37,11 @@ async def cancel(walk: Walk, bill: dict[str, Any], **more: Any) -> httpx.Respons
 
 async def status(walk: Walk) -> tuple[str, bool]:
     """Returns the payment's status, and whether the bank is to be asked at once."""
-    payment = await walk.ride.owner.fetchrow(
+    stored = await walk.ride.owner.fetchrow(
         "select status, ask_at is not null as is_asked from payments.payments"
     )
-    assert payment is not None
-    return payment["status"], payment["is_asked"]
+    assert stored is not None
+    return stored["status"], stored["is_asked"]
 
 
 async def list_client(walk: Walk, client: UUID) -> None:
@@ -85,3 +87,55 @@ async def test_without_a_token_no_call_by_an_invoice_tells_whose_it_is(walk: Wal
         answer = await walk.call(method, f"/payment/{name}/{begun['invoice_id']}")
         assert answer.json()["success"] is True
         assert str(client) not in answer.text
+
+
+async def ask(walk: Walk, client: UUID, *, with_token: bool) -> httpx.Response:
+    """Asks for a QR of the client."""
+    body = {"client_id": str(client), "amount": 10}
+    caller = client if with_token else None
+    return await walk.call("POST", "/balance/topup-qr", caller, json=body)
+
+
+async def shown(walk: Walk) -> list[str]:
+    """Returns the invoices whose QR an app still shows."""
+    rows = await walk.ride.owner.fetch(
+        "select invoice_id from payments.payments where expires_at > $1 order by id",
+        walk.api.clock(),
+    )
+    return [row["invoice_id"] for row in rows]
+
+
+class TestTopUpsWithoutAToken:
+    async def test_hide_only_each_other(self, walk: Walk) -> None:
+        client = await walk.driver()
+        await list_client(walk, client)
+        own = (await ask(walk, client, with_token=True)).json()["invoice_id"]
+        first = (await ask(walk, client, with_token=False)).json()["invoice_id"]
+        assert await shown(walk) == [own, first]
+        second = (await ask(walk, client, with_token=False)).json()["invoice_id"]
+        assert await shown(walk) == [own, second]
+        newer = (await ask(walk, client, with_token=True)).json()["invoice_id"]
+        assert await shown(walk) == [newer]
+
+    async def test_have_a_small_number_of_their_own(self, walk: Walk) -> None:
+        client = await walk.driver()
+        await list_client(walk, client)
+        for _ in range(MAX_OPEN - 1):
+            await payment(walk.ride.owner, client)
+        begun = [
+            await ask(walk, client, with_token=False) for _ in range(MAX_OPEN_WITHOUT_TOKEN + 1)
+        ]
+        codes = [answer.status_code for answer in begun]
+        assert codes == [200] * MAX_OPEN_WITHOUT_TOKEN + [429]
+        assert "too_many_unpaid" in begun[-1].text
+        assert begun[-1].headers["retry-after"] == "3600"
+        own = [(await ask(walk, client, with_token=True)).status_code for _ in range(2)]
+        assert own == [200, 429]
+
+    async def test_go_on_once_one_is_closed(self, walk: Walk) -> None:
+        client = await walk.driver()
+        await list_client(walk, client)
+        begun = [await ask(walk, client, with_token=False) for _ in range(MAX_OPEN_WITHOUT_TOKEN)]
+        assert (await ask(walk, client, with_token=False)).status_code == 429
+        assert (await cancel(walk, begun[0].json())).json()["success"] is True
+        assert (await ask(walk, client, with_token=False)).json()["success"] is True

@@ -69,19 +69,23 @@ async def expire_shown_qr(connection: Connection, client_id: UUID, now: datetime
 
 
 async def expire_shown_qr_and_count(
-    connection: Connection, client_id: UUID, now: datetime, since: datetime
+    connection: Connection, client_id: UUID, now: datetime, since: datetime, *, without_token: bool
 ) -> int:
-    """Does the same; returns how many payments created since then are open, of the newest 200."""
+    """Does the same, without a token only to QR codes that were begun so, too.
+
+    Returns how many payments begun as this one since then are open, of the client's newest 200.
+    """
     return await connection.fetchval(
         f"""
-        with expired as ({_EXPIRE_SHOWN_QR}) select count(*) from (
-          select closed_at, created_at from payments.payments where client_id = $1
+        with expired as ({_EXPIRE_SHOWN_QR} and (without_token or not $4)) select count(*) from (
+          select closed_at, created_at, without_token from payments.payments where client_id = $1
            order by id desc limit 200) newest
-        where closed_at is null and created_at > $3
+        where closed_at is null and created_at > $3 and without_token = $4
         """,
         client_id,
         now,
         since,
+        without_token,
     )
 
 
@@ -99,13 +103,15 @@ async def insert_intent(  # noqa: PLR0913 - a row
     expires_at: datetime,
     next_check_at: datetime,
     idempotency_key: str | None,
+    without_token: bool,
 ) -> Payment | None:
     """Inserts a payment before the provider is called; None: the key has a payment already."""
     row = await connection.fetchrow(
         f"""
         insert into payments.payments (invoice_id, order_id, client_id, provider, method,
          amount_minor, currency, description, created_at, updated_at, expires_at, next_check_at,
-         idempotency_key) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12)
+         idempotency_key, without_token)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13)
         on conflict (client_id, idempotency_key) where idempotency_key is not null do nothing
         returning {COLUMNS}
         """,
@@ -121,6 +127,7 @@ async def insert_intent(  # noqa: PLR0913 - a row
         expires_at,
         next_check_at,
         idempotency_key,
+        without_token,
     )
     return to_payment(row) if row else None
 

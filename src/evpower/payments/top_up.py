@@ -32,6 +32,8 @@ log = structlog.get_logger()
 FIRST_CHECK: Final = timedelta(seconds=15)
 # Each open payment is rechecked for days: one client's payments must not delay the others'.
 MAX_OPEN: Final = 50
+# Of their own: whoever knows a client's id must not use up what the client may begin with a token.
+MAX_OPEN_WITHOUT_TOKEN: Final = 5
 OPEN_WITHIN: Final = timedelta(days=1)
 _RETRY_S: Final = 3600
 _UNPAID: Final = frozenset({"canceled", "ignored"})
@@ -65,14 +67,20 @@ class _Request:
     amount_minor: int
     description: str | None
     key: str | None
+    without_token: bool
 
     def demand_same(self, payment: Payment) -> None:
-        """Raises Conflict("idempotency_conflict") when the key began another top-up."""
-        if (payment.amount_minor, payment.description) != (self.amount_minor, self.description):
+        """Raises Conflict("idempotency_conflict") when the key began another top-up.
+
+        Without a token one that was begun with a token is another.
+        """
+        is_theirs = payment.without_token or not self.without_token
+        wanted = (self.amount_minor, self.description)
+        if not is_theirs or (payment.amount_minor, payment.description) != wanted:
             raise Conflict("idempotency_conflict", "this Idempotency-Key came with another request")
 
 
-async def top_up(
+async def top_up(  # noqa: PLR0913 - what a client asks for
     db: Database,
     provider: Provider | None,
     confirmer: Confirmer,
@@ -82,11 +90,13 @@ async def top_up(
     description: str | None,
     clock: Clock,
     key: str | None = None,
+    without_token: bool = False,
 ) -> StartedTopUp | TopUpFailure:
     """Makes an invoice a client can pay.
 
     The same `key` again resumes its payment, so that a lost response of the provider or a crash
-    creates no second invoice. Raises Forbidden("client_blocked" | "client_closed" |
+    creates no second invoice. `without_token`: whoever knows the client's id may have asked; it
+    hides no QR of the client's own. Raises Forbidden("client_blocked" | "client_closed" |
     "client_deleted"), Conflict("idempotency_conflict"), Unavailable, and 429 "too_many_unpaid".
     """
     now = clock()
@@ -98,12 +108,14 @@ async def top_up(
         balance_minor = await store.lock_balance(connection, client_id)
         if provider is None:
             return TopUpFailure("payment_provider_error", None, balance_minor)
-        request = _Request(client_id, amount_minor, description, key)
+        request = _Request(client_id, amount_minor, description, key, without_token)
         payment = await _resume(connection, request, now)
         is_new = payment is None
         if payment is None:
-            since = now - OPEN_WITHIN
-            _demand_few(await store.expire_shown_qr_and_count(connection, client_id, now, since))
+            open_count = await store.expire_shown_qr_and_count(
+                connection, client_id, now, now - OPEN_WITHIN, without_token=without_token
+            )
+            _demand_few(open_count, MAX_OPEN_WITHOUT_TOKEN if without_token else MAX_OPEN)
             payment = await _begin(connection, request, provider, now)
     is_known, invoice = await _invoice(db, provider, confirmer, payment, clock, is_new=is_new)
     result = "payment_provider_error" if invoice is None else "ok"
@@ -113,11 +125,11 @@ async def top_up(
     return StartedTopUp(payment, invoice, balance_minor)
 
 
-def _demand_few(open_count: int) -> None:
-    if open_count >= MAX_OPEN:
+def _demand_few(open_count: int, most: int) -> None:
+    if open_count >= most:
         raise EvPowerError(
             "too_many_unpaid",
-            f"{MAX_OPEN} top-ups of the last day are not paid",
+            f"{most} top-ups of the last day are not paid",
             status=429,
             retry_after_s=_RETRY_S,
         )
@@ -234,6 +246,7 @@ async def _begin(
         expires_at=now + TOP_UP_LIFETIME,
         next_check_at=now + FIRST_CHECK,
         idempotency_key=request.key,
+        without_token=request.without_token,
     )
     if payment is not None:
         metrics.STATES.labels(provider.name, "processing").inc()

@@ -99,7 +99,8 @@ TOP_UP_RESPONSES: Final[Responses] = {
         "`invalid_amount`, `minimum_amount_required`, `maximum_amount_exceeded`, `invalid_request`"
     ),
     429: problem(
-        "`too_many_requests`; `too_many_unpaid`: 50 top-ups begun within a day wait for payment"
+        "`too_many_requests`; `too_many_unpaid`: 50 top-ups begun within a day wait for payment, "
+        "or 5 begun without a token"
     ),
     503: problem(
         "`payment_provider_error`: it is not known whether an invoice was made; its id is "

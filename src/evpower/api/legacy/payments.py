@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from evpower import payments
 from evpower.api import messages
 from evpower.api.legacy import mobile_answers, mobile_schemas, payment_answers, payment_schemas
-from evpower.api.legacy.callers import OldCallers
+from evpower.api.legacy.callers import OldCallers, has_credential
 from evpower.api.legacy.families import PREFIXES, Family, Operation
 from evpower.api.legacy.respond import language_of, refused, spoken
 from evpower.api.legacy.top_up_request import MAX_BYTES, TopUpRequest, parse_top_up
@@ -90,6 +90,7 @@ async def _top_up(
             description=wanted.description,
             clock=calls.clock,
             key=idempotency.key_of(request.scope.setdefault("state", {})),
+            without_token=not has_credential(request),
         )
     except Forbidden as error:
         if error.code != "client_closed":
