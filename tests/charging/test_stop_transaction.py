@@ -468,3 +468,17 @@ async def test_values_that_a_stop_repeats_after_a_restart_are_billed_once(
     place.later(5)
     await place.stop(transaction, 9_000, readings=repeated)
     assert (await place.bills(session))[-1] == (20_500, 246)
+
+
+async def test_one_value_that_is_too_low_counts_nothing_though_the_stop_repeats_it(
+    place: ChargingPlace,
+) -> None:
+    session, transaction = await place.charging(await place.driver())
+    repeated: list[Reading] = []
+    for wh in (6_000, 12_000, 500):
+        place.later(10)
+        repeated.append(read(wh, place.now))
+        await place.values(transaction, wh)
+    place.later(60)
+    await place.stop(transaction, 12_000, readings=repeated)
+    assert await place.bill(session) == ("settled", 12_000, 144)

@@ -79,7 +79,8 @@ def _with_next_start(
     register = running.progress.register
     if register.last is None:
         return running
-    value = point(next_start_wh, StationTime(None, None), now, register.last.resolution_wh)
+    # Whatever the station measured before is not later than this, also what a late stop repeats.
+    value = point(next_start_wh, StationTime(now, None), now, register.last.resolution_wh)
     register = bounded(register, running.transaction, _last_value_was_at(running), now)
     observed = observe(register, value, running.rated_power_w)
     if observed.outcome != "trusted":

@@ -112,14 +112,16 @@ def observe(register: MeterRegister, value: MeterPoint, power_w: int) -> Observe
     return _suspect(register, last, value, power_w)
 
 
-def is_not_later(value: MeterPoint, register: MeterRegister) -> bool:
-    """Returns whether the station measured a value before the last one that counts, or with it."""
-    last = register.last
-    return (
-        value.station_at is not None
-        and last is not None
-        and last.station_at is not None
-        and value.station_at <= last.station_at
+def was_seen(value: MeterPoint, register: MeterRegister) -> bool:
+    """Returns whether a value that may be a repeated one came before.
+
+    It is not later than the last one that counts, by the station's clock, or is a suspect already.
+    """
+    last, at = register.last, value.station_at
+    if at is None or last is None or last.station_at is None:
+        return False
+    return at <= last.station_at or any(
+        (suspect.station_at, suspect.wh) == (at, value.wh) for suspect in register.suspects
     )
 
 

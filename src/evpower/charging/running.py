@@ -19,9 +19,9 @@ from evpower.charging.register import (
     MeterRegister,
     Outcome,
     for_progress,
-    is_not_later,
     observe,
     point,
+    was_seen,
 )
 from evpower.foundation.json_reader import read_stored_json
 from evpower.foundation.value import Value
@@ -210,8 +210,8 @@ def advance(
 ) -> MeteredProgress:
     """Returns the progress after these meter values, and what each of them counts for.
 
-    `are_repeated`: a stop's, which repeats the values of its transaction. What is not later than
-    the last one is counted already, whatever register it is of.
+    `are_repeated`: a stop's, which repeats the values of its transaction. What was seen counts no
+    more, whatever register it is of.
     """
     progress = running.progress
     values: list[StoredValue] = []
@@ -261,7 +261,7 @@ def _advance_one(
         reading.energy_wh, right_time(reading.time, running.skew_s, received_at), received_at,
         reading.resolution_wh,
     )  # fmt: skip
-    if is_repeated and is_not_later(value, progress.register):
+    if is_repeated and was_seen(value, progress.register):
         return progress.replace(facts=facts), StoredValue(reading, "history")
     at = our_time(reading.time, received_at, running.transaction, running.skew_s)
     earlier = bounded(progress.register, running.transaction, at, received_at)
