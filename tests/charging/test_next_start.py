@@ -1,5 +1,6 @@
 """A start on a connector where something runs or ran: the station is right about which one runs."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from evpower import charging
 from evpower.charging import StationReadings, StationStop, StationTime
 from evpower.charging.closing import close_estimated
-from evpower.charging.events import StartAnswer
+from evpower.charging.events import Reading, StartAnswer
 from tests.charging.place import read
 from tests.charging.site import STATION, Site
 
@@ -28,12 +29,15 @@ async def stops(
     register_wh: int,
     tag: str | None = None,
     at: datetime | None = None,
+    *,
+    readings: Sequence[Reading] = (),
 ) -> None:
     at = at or site.now
     time = StationTime(at, at.isoformat())
     event = StationStop(
-        STATION, transaction_id, None, tag, Decimal(register_wh), time, "Local", (), (), site.now
-    )
+        STATION, transaction_id, None, tag, Decimal(register_wh), time, "Local", tuple(readings),
+        (), site.now,
+    )  # fmt: skip
     async with site.db.transaction() as connection:
         await charging.stop_transaction(connection, event, now=site.now)
 
@@ -257,6 +261,39 @@ async def test_a_late_stop_by_our_number_is_of_that_one(site: Site, tag: str | N
     await stops(site, first.transaction_id, 3_060, tag, stopped_at if tag is None else site.now)
     assert (await bill(site, first))[2:] == (2_060, 2_781)
     assert await site.state(await site.session_of(second.transaction_id)) == "charging"
+
+
+@pytest.mark.parametrize("tag", ["DEADBEEF", "the first one's"])
+async def test_a_stop_by_another_card_is_of_the_nearer_register(site: Site, tag: str) -> None:
+    """The station calls what runs by an ended one's number, and a strange tag ends it."""
+    first = await site.started(await site.driver())
+    if tag == "the first one's":
+        tag = await site.tag(await site.session_of(first.transaction_id))
+    await site.wait(600)
+    await values(site, first, 3_000)
+    await site.wait(300)
+    second = await begins(site, 3_000)
+    await site.wait(600)
+    await values(site, first, 3_990)  # under the old number
+    await site.wait(60)
+    await stops(site, first.transaction_id, 4_000, tag)
+    assert (await bill(site, first))[2:] == (2_000, 2_700)
+    assert (await bill(site, second))[2:] == (1_000, 1_350)
+
+
+async def test_a_late_stop_after_the_next_start_bills_nothing_that_it_repeats(site: Site) -> None:
+    first = await site.started(await site.driver())
+    repeated = list[Reading]()
+    for wh in (2_000, 3_000, 4_000, 5_000):
+        await site.wait(600)
+        repeated.append(read(wh, site.now))
+        await values(site, first, wh)
+    stopped_at = site.now
+    await site.wait(300)
+    await begins(site, 5_000)
+    await site.wait(60)
+    await stops(site, first.transaction_id, 5_000, None, stopped_at, readings=repeated)
+    assert (await bill(site, first))[2:] == (4_000, 5_400)
 
 
 async def test_a_card_that_charged_begins_anew_when_its_stop_was_lost(site: Site) -> None:

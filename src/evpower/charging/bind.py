@@ -163,6 +163,9 @@ async def _of_an_open_id(
         fitting = await _that_may_end(connection, event, opened)
     if not fitting:
         fitting = await _that_ended(connection, event, named)
+        if event.meter_wh is not None:  # whatever card stopped what runs: its register is nearer
+            begun = [transaction for transaction in running if _has_begun(event, transaction)]
+            fitting = await _by_register(connection, event, [*begun, *fitting]) or fitting
     return fitting[0] if fitting else running[0]
 
 
@@ -223,13 +226,16 @@ async def _that_may_end(
 
 
 def _may_end(event: StationStop, transaction: StationTransaction) -> bool:
-    """Returns whether tag and time let a stop end a transaction.
+    """Returns whether tag and time let a stop end a transaction."""
+    return same_tag(event.id_tag, transaction.id_tag) and _has_begun(event, transaction)
+
+
+def _has_begun(event: StationStop, transaction: StationTransaction) -> bool:
+    """Returns whether a transaction had begun when the stop was.
 
     Its clock may be behind, by a day at most: then its start's stamp counts. A station may stop a
     moment before it says it began, with an equal register.
     """
-    if not same_tag(event.id_tag, transaction.id_tag):
-        return False
     begun_at, stamp = transaction.started_at, transaction.start_station_at
     if stamp is not None and stamp < begun_at and begun_at - stamp <= _MOST_BEHIND:
         begun_at = stamp
@@ -241,10 +247,13 @@ def _may_end(event: StationStop, transaction: StationTransaction) -> bool:
 async def _by_register(
     connection: Connection, event: StationStop, candidates: Sequence[StationTransaction]
 ) -> list[StationTransaction]:
-    """Returns those whose register can have reached the stop's; the nearest first."""
+    """Returns those whose register can have reached the stop's; the nearest first.
+
+    Of two as near it is the one with the stop's tag.
+    """
     if event.meter_wh is None:
         return list(candidates)
-    distances: list[tuple[Decimal, int, StationTransaction]] = []
+    distances: list[tuple[Decimal, bool, int, StationTransaction]] = []
     for transaction in candidates:
         running = await store.load(connection, transaction.id)
         last = running.progress.register.last
@@ -255,5 +264,6 @@ async def _by_register(
         register = bounded(running.progress.register, transaction, at, event.received_at)
         outcome = observe(register, value, running.rated_power_w).outcome
         if outcome == "trusted" or abs(value.wh - last.wh) <= tolerance_wh(last, value):
-            distances.append((abs(value.wh - last.wh), -transaction.id, transaction))
-    return [transaction for _, _, transaction in sorted(distances, key=lambda item: item[:2])]
+            is_other = not same_tag(event.id_tag, transaction.id_tag)
+            distances.append((abs(value.wh - last.wh), is_other, -transaction.id, transaction))
+    return [item[-1] for item in sorted(distances, key=lambda item: item[:3])]
