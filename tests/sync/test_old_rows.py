@@ -16,7 +16,7 @@ from evpower.config import Settings
 from evpower.foundation.db import Connection, Database
 from evpower.stations import StatusReport, Touch
 from evpower.sync import Relay, check, status
-from evpower.sync.outbound import store_rows
+from evpower.sync.outbound import store_first, store_rows
 from evpower.sync.outbound.old_rows import plan_key, read_rows
 from evpower.sync.outbound.presence import Presence
 from tests.charging.site import Site
@@ -299,6 +299,26 @@ async def test_a_session_is_parked_if_its_station_can_not_come(
     )
     assert parked is not None
     assert tuple(parked) == (session, "23503: Supabase refuses its station, or EvPower has none")
+
+
+async def test_a_station_that_is_to_be_sent_is_not_enqueued_for_each_of_its_sessions(
+    operator: Operator, relay: Relay, scenario: Scenario, station_id: str
+) -> None:
+    """Else it would have changed in each call that refuses it, and never be parked."""
+    await operator.add(station_id)
+    session = await scenario.session(await scenario.client(), station=station_id, cost_minor=0)
+    await relay.drain()
+    entries = "select count(*), sum(generation) from sync.pending where topic = 'station'"
+
+    async def enqueued() -> tuple[object, ...]:
+        assert await store_first.enqueue_stations_of(scenario.db, [session]) == set()
+        row = await scenario.db.fetchrow(entries)
+        assert row is not None
+        return tuple(row)
+
+    first = await enqueued()
+    assert first[0] == 1
+    assert await enqueued() == first
 
 
 async def station_payload(db: Database, station_id: str) -> dict[str, object]:

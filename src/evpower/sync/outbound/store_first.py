@@ -26,7 +26,8 @@ async def enqueue_clients_of(connection: Connection, sessions: Sequence[UUID]) -
 
 
 _STATIONS_OF_ORPHANS: Final = """
-select s.id, k.key as station, k.key is null or p.parked_at is not null as in_vain
+select s.id, k.key as station, k.key is null or p.parked_at is not null as in_vain,
+       p.key is not null as is_pending
   from charging.sessions_public s
   left join sync.row_keys k on k.topic = 'station' and k.id = s.station_id
   left join sync.pending p on p.topic = k.topic and p.key = k.key
@@ -37,10 +38,12 @@ select s.id, k.key as station, k.key is null or p.parked_at is not null as in_va
 async def enqueue_stations_of(connection: Connection, sessions: Sequence[UUID]) -> set[UUID]:
     """Enqueues the stations of sessions. Returns the sessions whose station is parked or unknown.
 
-    One that another call was writing at the same moment is written once more, which is harmless.
+    One that is pending is sent in any case: enqueued again with each of its sessions, it would be
+    a newer change each time, and never be parked. One that another call was writing at the same
+    moment is written once more, which is harmless.
     """
     rows: list[Record] = await connection.fetch(_STATIONS_OF_ORPHANS, sessions)
-    stations = sorted({row["station"] for row in rows if not row["in_vain"]})
+    stations = sorted({row["station"] for row in rows if not (row["in_vain"] or row["is_pending"])})
     if stations:
         await enqueue(connection, "station", stations, force=True)
     return {row["id"] for row in rows if row["in_vain"]}
