@@ -111,6 +111,18 @@ async def test_a_moment_s_hold_opens_no_alert(
     assert await alarms(db) == {}
 
 
+async def test_a_process_that_has_just_started_says_nothing_of_the_log(
+    db: Database, settings: Settings, scenario: Scenario
+) -> None:
+    """None ran until now: the log was read long ago."""
+    await pulled(db, Scripted(), settings)
+    await read_to_the_end_long_ago(scenario)
+    async with db.transaction() as connection:
+        await watch_sync(connection, utc_now(), is_first=True)
+        assert await list_alerts(connection) == []
+    assert set(await alarms(db)) == {"changes_lag"}
+
+
 async def test_a_supabase_that_is_down_opens_no_second_alert(
     db: Database, settings: Settings, scenario: Scenario
 ) -> None:

@@ -20,16 +20,23 @@ _MOST_ERROR: Final = 200
 
 def alarms_loop(db: Database, clock: Clock) -> Loop:
     """Returns the loop that opens and closes them."""
+    has_looked = False
 
     async def work(_: Round) -> None:
+        nonlocal has_looked
         async with db.transaction() as connection:
-            await watch_sync(connection, clock())
+            await watch_sync(connection, clock(), is_first=not has_looked)
+        has_looked = True
 
     return every(PERIOD_S, "sync_alarms", work)
 
 
-async def watch_sync(connection: Connection, now: datetime) -> None:
-    """Opens and closes the alerts by what the outbox and the last reconciliations hold."""
+async def watch_sync(connection: Connection, now: datetime, *, is_first: bool = False) -> None:
+    """Opens and closes the alerts by what the outbox and the last reconciliations hold.
+
+    `is_first`: the process has just started, and how old the last reading of the log is says only
+    how long none ran.
+    """
     row = await store_status.outbound(connection)
     target = await store_status.target(connection)
     down = await store_status.down_since(connection, now - DOWN_FOR)
@@ -43,7 +50,7 @@ async def watch_sync(connection: Connection, now: datetime) -> None:
         now,
     )
     inbound = await store_status.inbound(connection)
-    if inbound["state"] == "up":  # else the log is not read for that reason
+    if inbound["state"] == "up" and not is_first:  # else the log is not read for that reason
         age_s: float = inbound["age_s"] or 0.0
         await alerts.set_level(
             connection, "changes_lag", _SUBJECT, age_s, opens_over=LATE_S, closes_at=_IN_TIME_S,
