@@ -308,6 +308,21 @@ class TestTopUps:
             ]
         assert codes == [200] * 20 + [429] * 2 + [200]
 
+    async def test_of_unknown_clients_take_none_from_the_listed_ones_at_an_address(
+        self, db: Database
+    ) -> None:
+        allowed: dict[Family, frozenset[Operation]] = {"mobile": ALL, "v1": ALL}
+        async with running_api(db, without_token=allowed, trusted_proxies="127.0.0.1") as api:
+            client = await api.new_client()
+            async with db.transaction() as connection:
+                await identity.add_without_token(
+                    connection, [str(client)], actor="test", reason="log"
+                )
+            for named in (*(uuid4() for _ in range(25)), client):
+                body = {"client_id": str(named), "amount": 10}
+                answer = await api.post("/api/balance/topup-qr", of(FIRST), json=body)
+        assert answer.status_code == 200
+
 
 class TestStrangers:
     """What the slice never sees, or sees late, costs the address something before it is done."""

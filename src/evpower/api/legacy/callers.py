@@ -147,9 +147,9 @@ class OldCallers:
         # Client ids are no secret: a stranger elsewhere must not use up a client's budget.
         name = f"client:{parsed or named[: identity.MAX_OLD_ID]} of {self._address(request)}"
         self._pass(request, family, operation, name)
+        client_id = await self._find_listed(family, operation, named)
         if operation == "top-up":  # each makes a bill at the bank, however many clients are listed
             _demand_none(self._top_ups.take(self._address(request)))
-        client_id = await self._find_listed(family, operation, named)
         self.exists(request, name)
         return client_id
 
