@@ -33,7 +33,7 @@ FIRST_CHECK: Final = timedelta(seconds=15)
 # Each open payment is rechecked for days: one client's payments must not delay the others'.
 MAX_OPEN: Final = 50
 # Of their own: whoever knows a client's id must not use up what the client may begin with a token.
-MAX_OPEN_WITHOUT_TOKEN: Final = 5
+MAX_OPEN_WITHOUT_TOKEN: Final = 20
 OPEN_WITHIN: Final = timedelta(days=1)
 _RETRY_S: Final = 3600
 _UNPAID: Final = frozenset({"canceled", "ignored"})
