@@ -1,4 +1,4 @@
-"""What the old live sockets' loop was told of while it read, and what a failed read was about."""
+"""What the old live sockets' loop heard of while it read, and what a failed read was about."""
 
 import asyncio
 from uuid import UUID
