@@ -59,7 +59,7 @@ class Payment:
     page_url: str | None
     attempt_of: int | None  # the bill's payment, of which this is a further approved attempt
     create_count: int  # how often the provider was called to create the bill
-    without_token: bool  # an app of before began it, which sends none
+    without_token: bool  # an older app began it, which sends none
     created_at: datetime
     expires_at: datetime
     confirmed_at: datetime | None
