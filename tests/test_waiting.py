@@ -1,12 +1,16 @@
 """The one way to wait gives up, says what for, and is not fooled by a slow look."""
 
 import asyncio
+import mmap
 import re
+import signal
+import sys
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.waiting import WAIT_LIMIT_S, patient_http, until
+from tests.waiting import WAIT_LIMIT_S, freeze, patient_http, until
 
 
 async def test_it_gives_up_and_says_what_never_came() -> None:
@@ -57,6 +61,37 @@ async def test_after_that_it_is_not_looked_at_again() -> None:
     with pytest.raises(AssertionError, match="the cows"):
         await until(never_comes, "the cows", within_s=60, now=lambda: clock[0])
     assert looks == [0, 1]
+
+
+_COUNTING = """
+import mmap, sys, threading, time
+
+def count(seen):
+    for n in range(1, 1 << 60):
+        seen[:] = n.to_bytes(8, "big")
+
+with open(sys.argv[1], "r+b") as file:
+    threading.Thread(target=count, args=(mmap.mmap(file.fileno(), 8),)).start()
+time.sleep(600)
+"""
+
+
+async def test_what_is_frozen_does_nothing_any_more(tmp_path: Path) -> None:
+    """Its main thread sleeps; that one gets the signal, and wakes for it, before the busy one."""
+    (path := tmp_path / "count").write_bytes(bytes(8))
+    busy = await asyncio.create_subprocess_exec(sys.executable, "-c", _COUNTING, path)
+    try:
+        with path.open("r+b") as file, mmap.mmap(file.fileno(), 8) as counted:
+            seen = bytes(8)
+            for _ in range(100):
+                await until(lambda known=seen: counted[:] != known, "it does not go on")
+                await freeze(busy.pid)
+                seen = counted[:]
+                assert all(counted[:] == seen for _ in range(1000))
+                busy.send_signal(signal.SIGCONT)
+    finally:
+        busy.kill()
+        await busy.wait()
 
 
 class TestPatientHttp:

@@ -2,8 +2,12 @@
 
 import asyncio
 import inspect
+import os
+import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -38,6 +42,23 @@ async def until(
             return
         assert not is_last, f"in vain for {within_s:.0f} s: {description or _text(fact)}"
         await asyncio.sleep(0.01)
+
+
+async def freeze(pid: int) -> None:
+    """Stop a process (SIGSTOP) and wait until it does nothing any more.
+
+    The signal returns at once, while a thread that runs on another core still goes on.
+    """
+    os.kill(pid, signal.SIGSTOP)
+
+    def stands_still() -> bool:
+        states: set[str] = set()
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):  # it ended while it was looked at
+                states.add((thread / "stat").read_text().rpartition(")")[2].split()[0])
+        return states == {"T"}
+
+    await until(stands_still, f"process {pid} does not stop")
 
 
 class PatientHttp(httpx.AsyncClient, HttpClient):

@@ -23,7 +23,7 @@ from evpower.foundation.db import Connection
 from evpower.identity import CLIENT_CHANGED
 from tests.cli.patient import PATIENT
 from tests.foundation.nats_nodes import Node, serving
-from tests.waiting import COMMAND_S, WAIT_LIMIT_S
+from tests.waiting import COMMAND_S, WAIT_LIMIT_S, freeze
 
 _LATER = "a few seconds later"
 
@@ -91,7 +91,7 @@ async def test_a_nats_that_is_down_fails_no_command(
 async def test_a_nats_that_hangs_holds_no_command_up(
     nats: LocalNats, dsn: str, client_id: UUID, tmp_path: Path
 ) -> None:
-    os.kill(nats.pid, signal.SIGSTOP)
+    await freeze(nats.pid)
     try:
         assert "no answer in time" in await take_cash(dsn, nats.url, client_id, tmp_path)
     finally:

@@ -13,7 +13,7 @@ from evpower.devstack import children
 from evpower.devstack.errors import DevstackError
 from evpower.devstack.postgres.accounts import unprivileged
 from evpower.devstack.postgres.server import EmbeddedPostgres
-from tests.waiting import until
+from tests.waiting import freeze, until
 
 
 async def _value(cluster: EmbeddedPostgres, sql: str) -> object:
@@ -59,7 +59,7 @@ async def test_a_backend_that_outlives_its_postmaster_is_waited_for(folder: Path
     await cluster.start()
     connection = await asyncpg.connect(cluster.dsn("postgres"))
     late = connection.get_server_pid()
-    os.kill(late, signal.SIGSTOP)
+    await freeze(late)
     os.kill(cluster.pid, signal.SIGKILL)  # from outside: its backends go on
     try:
         await until(lambda: not cluster.running)

@@ -11,7 +11,7 @@ import httpx
 from evpower.devstack.local import LocalEvPower
 from tests.conftest import as_owner
 from tests.faults.driver import Driver
-from tests.waiting import until
+from tests.waiting import freeze, until
 
 
 async def set_webhook(evpower: LocalEvPower, http: httpx.AsyncClient) -> None:
@@ -79,7 +79,7 @@ async def worker_away(evpower: LocalEvPower) -> AsyncGenerator[None]:
     assert worker is not None
 
     async def hangs_at_rest() -> bool:
-        os.kill(worker.pid, signal.SIGSTOP)
+        await freeze(worker.pid)
         if await _no_one_is_in_a_transaction(evpower):
             return True
         os.kill(worker.pid, signal.SIGCONT)

@@ -3,15 +3,15 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
 from evpower.devstack.local import LocalEvPower
 from tests.faults.driver import Driver, Money
-from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
+from tests.waiting import COMMAND_S, WAIT_LIMIT_S, freeze, until
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(900)]
 READS = ("/api/v1/balance/{}", "/api/v1/balance/history/{}", "/api/v1/charging/history/{}")
@@ -26,10 +26,10 @@ async def driver(evpower: LocalEvPower) -> AsyncIterator[Driver]:
         yield driver
 
 
-@contextmanager
-def hanging(pid: int) -> Iterator[None]:
+@asynccontextmanager
+async def hanging(pid: int) -> AsyncIterator[None]:
     """Its sockets stay open and nothing answers: the worst kind of slow."""
-    os.kill(pid, signal.SIGSTOP)
+    await freeze(pid)
     try:
         yield
     finally:
@@ -40,7 +40,7 @@ async def test_a_hanging_supabase_is_noticed_by_no_driver(
     evpower: LocalEvPower, driver: Driver
 ) -> None:
     before = await driver.here()
-    with hanging(evpower.stack.supabase.pid):
+    async with hanging(evpower.stack.supabase.pid):
         await _pay_and_read(driver, before)
     await _meet(driver, before)
 

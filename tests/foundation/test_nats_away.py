@@ -20,7 +20,7 @@ from evpower.foundation.bus.nats_bus import reach
 from evpower.foundation.bus.nats_link import NatsLink, NatsServer
 from evpower.identity import CLIENT_CHANGED
 from tests.foundation.nats_nodes import Node, counted, nodes, serving
-from tests.waiting import WAIT_LIMIT_S, until
+from tests.waiting import WAIT_LIMIT_S, freeze, until
 
 
 class TestAwayAndBack:
@@ -72,7 +72,7 @@ class TestAwayAndBack:
         self, tmp_path: Path
     ) -> None:
         async with serving(LocalNats(tmp_path)) as server, nodes(server.url) as (here,):
-            os.kill(server.pid, signal.SIGSTOP)
+            await freeze(server.pid)
             try:
                 for _ in range(5):
                     for _ in range(10_000):  # nothing here could let a server answer
@@ -89,7 +89,7 @@ class TestAwayAndBack:
         self, tmp_path: Path
     ) -> None:
         async with serving(LocalNats(tmp_path)) as server, nodes(server.url) as (here,):
-            os.kill(server.pid, signal.SIGSTOP)
+            await freeze(server.pid)
             try:
 
                 async def noticed() -> bool:
@@ -115,7 +115,7 @@ class TestAwayAndBack:
         async with serving(LocalNats(tmp_path)) as server, nodes(server.url, server.url) as pair:
             here, there = pair
             monkeypatch.setattr(NatsLink, "open", gated)
-            os.kill(server.pid, signal.SIGSTOP)
+            await freeze(server.pid)
             here.bus.publish(CLIENT_CHANGED, key := uuid4())
             await until(lambda: not here.bus._waiting, "it was never handed over")
             os.kill(server.pid, signal.SIGKILL)
@@ -139,7 +139,7 @@ class TestAwayAndBack:
 
     async def test_closing_while_the_server_hangs_is_bounded(self, tmp_path: Path) -> None:
         async with serving(LocalNats(tmp_path)) as server, nodes(server.url) as (here,):
-            os.kill(server.pid, signal.SIGSTOP)
+            await freeze(server.pid)
             try:
                 here.bus.publish(CLIENT_CHANGED, uuid4())
                 await asyncio.wait_for(here.bus.close(), WAIT_LIMIT_S)

@@ -26,7 +26,7 @@ from evpower.foundation.bus.nats_bus import announce, reach
 from evpower.foundation.bus.nats_keys import NatsFiles, NatsKey
 from evpower.identity import CLIENT_CHANGED
 from tests.foundation.nats_nodes import Node, serving
-from tests.waiting import WAIT_LIMIT_S, until
+from tests.waiting import WAIT_LIMIT_S, freeze, until
 
 _PREFIX = {"operator": 14 << 3, "account": 0, "user": 20 << 3}
 
@@ -232,7 +232,7 @@ async def test_an_unresponsive_server_delays_no_command(tmp_path: Path) -> None:
     ):
         node = Node(ok.url)
         await node.bus.start()
-        os.kill(unresponsive.pid, signal.SIGSTOP)
+        await freeze(unresponsive.pid)
         try:
             assert await node.bus.wait_connected(WAIT_LIMIT_S)
             key = uuid4()

@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from evpower.devstack.nats import LocalNats
 from evpower.identity import CLIENT_CHANGED
 from tests.foundation.nats_nodes import nodes, serving
-from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
+from tests.waiting import COMMAND_S, WAIT_LIMIT_S, freeze, until
 
 SUBJECT = "evpower.changes"
 FLOOD = 1_500  # messages of 17 KB: more than the kernel takes for a peer that does not read
@@ -85,7 +85,7 @@ class TestLibraryAlone:
             serving(LocalNats(tmp_path / "b")) as second,
             client(first.url, second.url) as made,
         ):
-            os.kill(first.pid, signal.SIGSTOP)
+            await freeze(first.pid)
             try:
                 await flood(made)
                 await until(lambda: made.is_reconnecting, "the hang was not noticed")
@@ -98,7 +98,7 @@ class TestLibraryAlone:
 
     async def test_its_close_never_ends_on_a_server_that_hangs(self, tmp_path: Path) -> None:
         async with serving(LocalNats(tmp_path)) as server, client(server.url) as made:
-            os.kill(server.pid, signal.SIGSTOP)
+            await freeze(server.pid)
             try:
                 await flood(made)
                 with pytest.raises(TimeoutError):
@@ -146,7 +146,7 @@ class TestLibraryAlone:
 
     async def test_it_forgets_what_the_server_did_not_read(self, tmp_path: Path) -> None:
         async with serving(LocalNats(tmp_path)) as server, client(server.url) as made:
-            os.kill(server.pid, signal.SIGSTOP)
+            await freeze(server.pid)
             try:
                 await made.publish(SUBJECT, b"a change")
                 await until(lambda: made.pending_data_size == 0, "it was not handed over")
@@ -199,7 +199,7 @@ async def test_the_bus_leaves_a_server_that_hangs_with_unread_data(tmp_path: Pat
         nodes(f"{first.url},{second.url}") as (here,),
     ):
         looks = here.looks
-        os.kill(first.pid, signal.SIGSTOP)
+        await freeze(first.pid)
         try:
 
             async def is_left() -> bool:
