@@ -1,9 +1,12 @@
-"""EvPower as `evpower serve` runs it, plus one bench-only route in the same app.
+"""EvPower as `evpower serve` runs it, plus two bench-only routes in the same app.
 
 `GET /api/v1/bench/{name}/{client_id}` answers the bytes of the file `$BENCH_BYTES/{name}`: what the
 same answer costs when it needs no data, behind the same middlewares.
+`GET /api/v1/bench-insert/{call_id}` answers when one row is in `bench_calls`: what the way to
+PostgreSQL and back costs.
 """
 
+import asyncio
 import cProfile
 import os
 import signal
@@ -11,16 +14,22 @@ import sys
 from functools import cache, partial
 from pathlib import Path
 from types import FrameType
-from typing import cast
+from typing import Final, cast
+from uuid import UUID
 
 from fastapi import FastAPI, Response
 
 from evpower.bootstrap import server
 from evpower.config import Settings
+from evpower.foundation.db import Database
 from evpower.foundation.roles import Role
 
 _FOLDER = Path(os.environ["BENCH_BYTES"])
 _build = server.build
+_INSERT: Final = """
+with async_commit as materialized (select set_config('synchronous_commit', 'off', true))
+insert into bench_calls (id) select $1 from async_commit
+"""
 
 
 @cache
@@ -33,10 +42,24 @@ async def _same_bytes(name: str, client_id: str) -> Response:
     return Response(content=_bytes(name), media_type="application/json")
 
 
-def _build_with_bench_route(settings: Settings, role: Role = "all") -> FastAPI:
+def _build_with_bench_routes(settings: Settings, role: Role = "all") -> FastAPI:
     app = _build(settings, role)
+    dsn, size = settings.database_url.get_secret_value(), settings.database_pool
+    opening = asyncio.Lock()
+    opened: list[Database] = []
+
+    async def insert(call_id: UUID) -> Response:
+        async with opening:
+            if not opened:
+                opened.append(await Database.open(dsn, size=size))
+        async with opened[0].connection() as connection:
+            await connection.execute(_INSERT, call_id)
+        return Response(content=b'{"success":true}', media_type="application/json")
+
     app.add_api_route("/api/v1/bench/{name}/{client_id}", _same_bytes)
-    app.router.routes.insert(0, app.router.routes.pop())  # found first: a fair baseline
+    app.add_api_route("/api/v1/bench-insert/{call_id}", insert)
+    for _ in range(2):
+        app.router.routes.insert(0, app.router.routes.pop())  # found first: a fair baseline
     return app
 
 
@@ -46,7 +69,7 @@ def _outlive(_number: int, _frame: FrameType | None) -> None:
 
 def main() -> int:
     """Serve until a signal ends it; the role is the only argument."""
-    server.build = _build_with_bench_route
+    server.build = _build_with_bench_routes
     run = partial(server.serve, Settings(), cast("Role", sys.argv[1]))
     profile = os.environ.get("BENCH_PROFILE")  # where to leave what cProfile saw
     if not profile:
