@@ -1,6 +1,7 @@
 """What a running session is shown to cost: never more than its bill will be."""
 
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -12,7 +13,7 @@ from evpower.charging.running import begin_progress, write_register
 from evpower.foundation.db import Connection, Database
 from evpower.tariffs import Tally, write_tally
 from tests.api.charging_scenario import Ride
-from tests.api.scenario import Api
+from tests.api.scenario import Api, bearer
 from tests.api.stations_scenario import Site
 
 
@@ -43,3 +44,42 @@ async def test_beyond_the_amount_limit_what_will_be_billed(ride: Ride) -> None:
     stopped = (await ride.stop(session)).json()
     assert (stopped["final_cost"], stopped["final"]) == (100.0, False)
     assert stopped["cost_parts"] == shown["cost_parts"]
+
+
+async def newest(ride: Ride, query: str = "") -> dict[str, Any]:
+    path = f"/api/v1/charging/history/{ride.client}{query}"
+    response = await ride.api.get(path, bearer(ride.client))
+    assert response.status_code == 200, response.text
+    return response.json()[0]
+
+
+@pytest.mark.parametrize("query", ["", "?order=start_time"], ids=["by recording", "by start"])
+async def test_the_history_shows_what_the_status_shows(ride: Ride, query: str) -> None:
+    session = await ride.started(amount_som=100)
+    requested = await newest(ride, query)
+    assert (requested["energy_consumed"], requested["total_cost"]) == (0, 0)
+    assert requested["start_time"] == requested["created_at"]
+    transaction = await ride.begin(session)
+    for energy_wh, cost_minor in ((1234, 2166), (7900, 10_665)):
+        await ride.progress(session, energy_wh=energy_wh, cost_minor=cost_minor)
+        shown, active = await newest(ride, query), (await ride.active()).json()
+        assert (shown["energy_consumed"], shown["total_cost"]) == (
+            energy_wh / 1000,
+            min(cost_minor, 10_000) / 100,
+        )
+        for name, of_status in (("energy_consumed", "energy_consumed"), ("total_cost", "cost")):
+            assert shown[name] == active[of_status]
+        assert (shown["energy"], shown["amount"]) == (shown["energy_consumed"], shown["total_cost"])
+        assert shown["start_time"] == active["start_time"]
+    ride.forward(minutes=30)
+    await ride.end(transaction, 5000)
+    ended = await newest(ride, query)
+    assert (ended["energy_consumed"], ended["total_cost"]) == (4, 59)
+
+
+async def test_a_session_that_did_not_start_has_the_time_of_its_request(ride: Ride) -> None:
+    session = await ride.started()
+    assert (await ride.stop(session)).status_code == 200
+    shown, status = await newest(ride), (await ride.status(session)).json()
+    assert (shown["status"], shown["energy_consumed"], shown["total_cost"]) == ("error", 0, 0)
+    assert shown["start_time"] == shown["created_at"] == status["start_time"]

@@ -1,12 +1,16 @@
 """A client's charging history: who may read it, and pages without gaps."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from evpower.charging import store
+from evpower.charging.history import _FIRST
+from evpower.charging.model import Order
 from evpower.foundation.db import Connection
 from tests.api.scenario import Api, bearer
 
@@ -203,20 +207,30 @@ class TestOrder:
         assert (response.status_code, response.json()["error"]) == (422, "invalid_request")
         assert response.json()["errors"][0]["field"] == "order"
 
-    @pytest.mark.parametrize("by", ["created_at", "coalesce(started_at, created_at)"])
-    async def test_each_order_is_read_from_an_index(
-        self, owner: Connection, client_id: UUID, by: str
+    @pytest.mark.parametrize("order", ["created_at", "start_time"])
+    async def test_a_page_is_read_from_an_index_and_progress_only_of_what_runs(
+        self, owner: Connection, client_id: UUID, order: Order
     ) -> None:
-        await sessions_begun_at(owner, client_id, *[NOON] * 50)
+        await sessions(owner, client_id, 60, start=-120)
+        await sessions_begun_at(owner, client_id, NOON + timedelta(days=1))
         await owner.execute("set enable_seqscan = off; set enable_sort = off")
-        plan = await owner.fetch(
-            "explain select id from charging.sessions where client_id = $1"
-            f" and ({by}, id) < (now(), $1) order by {by} desc, id desc limit 7",
-            client_id,
+        raw = await owner.fetchval(
+            f"explain (analyze, format json) {store._PAGES[order]}", client_id, 50, *_FIRST
         )
-        text = "\n".join(row[0] for row in plan)
-        assert "sessions_by_" in text
-        assert "Sort" not in text
+        nodes = list(nodes_of(json.loads(raw)[0]["Plan"]))
+        assert not {"Sort", "Incremental Sort", "Seq Scan"} & {node["Node Type"] for node in nodes}
+        of_sessions = [node for node in nodes if node.get("Relation Name") == "sessions"]
+        index = {"created_at": "sessions_by_client", "start_time": "sessions_by_start"}[order]
+        assert {node["Index Name"] for node in of_sessions} == {index}
+        assert sum(node["Actual Rows"] for node in of_sessions) <= 51
+        of_progress = [node for node in nodes if node.get("Relation Name") == "progress"]
+        assert [node["Actual Loops"] for node in of_progress] == [1]
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes_of(part)
 
 
 class TestAccess:

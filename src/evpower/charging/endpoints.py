@@ -163,21 +163,26 @@ class SessionRecorded(BaseModel):
 
 
 class HistorySession(BaseModel):
-    """Keys as in Supabase `charging_sessions`; the older names beside the newer ones."""
+    """Keys as in Supabase `charging_sessions`; the older names beside the newer ones.
+
+    While a session charges, its energy and cost are those until now, as in its status.
+    """
 
     id: UUID
     client_id: UUID
     user_id: UUID
     station_id: str
     connector_id: int
-    start_time: datetime | None
+    start_time: Annotated[
+        datetime, Field(description="Of one that has not begun: when it was recorded")
+    ]
     end_time: datetime | None
     stop_time: datetime | None
     energy_consumed: Annotated[float, Field(description="kWh")]
     energy: Annotated[float, Field(description="kWh")]
     total_cost: Annotated[float, Field(description="som")]
     amount: Annotated[float, Field(description="som")]
-    cost_parts: list[CostPartRow] = []
+    cost_parts: Annotated[list[CostPartRow], Field(description="Of one with a bill")] = []
     vehicle_plate: _Plate
     status: SessionStatus
     created_at: datetime

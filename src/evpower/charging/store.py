@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from evpower.charging.model import STATE_OF, Bill, Order, ReportedSession, Session
+from evpower.charging.store_status import SHOWN_COST_MINOR, SHOWN_ENERGY_WH
 from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.foundation.rows import columns, read_row
 
@@ -87,7 +88,8 @@ def _z(column: str) -> str:
 
 # One page as JSON text, keys as in Supabase charging_sessions, older names beside the newer ones.
 # Built by concatenation: json_build_object costs twice as much. Aggregates read rows in the inner
-# select's order; only a full page checks for a next row, by one probe of the same index.
+# select's order; only a full page checks for a next row, by one probe of the same index. The
+# progress of a session that runs is reached by its key; for others it is not looked for.
 def _page(order_by: str) -> str:
     return f"""
 select convert_to('[' || coalesce(string_agg(
@@ -108,12 +110,17 @@ select convert_to('[' || coalesce(string_agg(
   from (
     select id, to_json(station_id)::text as station, connector_id, status, created_at,
            {order_by} as place,
-           {_z("started_at")} as started, {_z("ended_at")} as ended,
-           energy_kwh::text as energy, cost_som::text as cost,
+           {_z("start_time")} as started, {_z("ended_at")} as ended,
+           (({SHOWN_ENERGY_WH}) * 0.001)::text as energy,
+           (({SHOWN_COST_MINOR}) * 0.01)::text as cost,
            coalesce(',"vehicle_plate":' || to_json(vehicle_plate)::text, '') as plate,
            coalesce((select ',"cost_parts":' || d.parts::text from charging.cdrs d
                       where d.session_id = s.id order by d.settlement_id desc limit 1), '') as parts
       from charging.sessions_public s
+      left join lateral (
+        select p.session_id, p.energy_wh, p.cost_minor from charging.progress p
+         where p.session_id = s.id and s.state in ('charging', 'stopping') limit 1) p on true
+     cross join lateral (select p.session_id is not null as is_running) r
      where client_id = $1 and ({order_by}, id) < ($3, $4)
      order by {order_by} desc, id desc
      limit $2) page

@@ -11,14 +11,17 @@ from evpower.charging.session_view import SessionView
 from evpower.foundation.db import Connection, Record
 from evpower.foundation.rows import read_row
 
+# Of a session s with its progress p, where r.is_running says whether that counts.
+SHOWN_ENERGY_WH: Final = "case when r.is_running then p.energy_wh else s.energy_wh end"
+SHOWN_COST_MINOR: Final = (
+    "case when r.is_running then least(p.cost_minor, s.limit_amount_minor) else s.cost_minor end"
+)
 # Each joined row is reached by a key (lateral, limit 1), so that a plan made on empty tables stays
 # good later.
-_VIEW: Final = """
+_VIEW: Final = f"""
 select s.id, s.client_id, s.station_id, s.connector_id, s.state, s.status, s.started_by,
        s.created_at, s.started_at, s.ended_at, s.updated_at,
-       case when r.is_running then p.energy_wh else s.energy_wh end as energy_wh,
-       case when r.is_running then least(p.cost_minor, s.limit_amount_minor) else s.cost_minor end
-         as cost_minor,
+       {SHOWN_ENERGY_WH} as energy_wh, {SHOWN_COST_MINOR} as cost_minor,
        case when r.is_running then s.revision + p.revision else s.revision end as revision,
        s.details, s.limit_energy_wh, s.limit_amount_minor, s.limit_soc_percent, s.start_failure,
        s.start_window_ends_at, s.end_reason, s.is_estimated, s.station_lost_notified_at,
@@ -29,7 +32,7 @@ select s.id, s.client_id, s.station_id, s.connector_id, s.state, s.status, s.sta
        p.last_value_at, c.last_frame_at, f.snapshot::text as snapshot,
        case when r.is_running then p.parked_since end as parked_since,
        case when r.is_running then p.tally::text end as tally, d.parts::text as parts
-  from {source} s
+  from {{source}} s
   left join lateral (select * from wallet.holds_public h
                       where h.session_id = s.id order by h.attempt desc limit 1) h on true
   left join lateral (select * from charging.transactions t
