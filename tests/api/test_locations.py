@@ -142,17 +142,18 @@ async def test_without_a_tariff_no_one_may_charge(api: Api, site: Site) -> None:
 
 
 async def test_connectors_may_have_prices_of_their_own(api: Api, site: Site) -> None:
-    """A station shows the lowest of them; one without a price starts nothing."""
+    """A station shows the highest of each price; a connector without one starts nothing."""
     await site.ready("EVP-1", connectors=3)
-    await site.assign("EVP-1/1", {"energy_per_kwh": "17", "flat": "5"})
-    await site.assign("EVP-1/2", {"energy_per_kwh": "13.5"})
+    await site.assign("EVP-1/1", {"energy_per_kwh": "13.5", "flat": "5"})
+    await site.assign("EVP-1/2", {"energy_per_kwh": "17"})
     page = (await api.get("/api/v1/station/status/EVP-1")).json()
     prices = [(shown["price_per_kwh"], shown["session_fee"]) for shown in page["connectors"]]
-    assert prices == [(17.0, 5.0), (13.5, 0.0), (0.0, 0.0)]
-    assert (page["tariff_rub_kwh"], page["session_fee"]) == (13.5, 0.0)
+    assert prices == [(13.5, 5.0), (17.0, 0.0), (0.0, 0.0)]
+    assert (page["tariff_rub_kwh"], page["session_fee"]) == (17.0, 5.0)
     [location] = (await api.get(LIST)).json()["locations"]
-    assert location["stations"][0]["price_per_kwh"] == 13.5
-    assert location["stations"][0]["tariff"]["price_per_kwh"] == 13.5
+    [station] = location["stations"]
+    assert (station["price_per_kwh"], station["session_fee"]) == (17.0, 5.0)
+    assert station["tariff"] == {"price_per_kwh": 17.0, "session_fee": 5.0, "currency": "KGS"}
 
 
 async def test_only_a_free_connector_with_a_price_may_charge(api: Api, site: Site) -> None:

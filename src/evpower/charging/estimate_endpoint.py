@@ -168,7 +168,7 @@ def estimate_router(access: Access, db: Database, *, clock: Clock = utc_now) -> 
 def _answer(estimate: Estimate) -> dict[str, Any]:
     snapshot, cost = estimate.snapshot, estimate.priced.session.cost
     tariff = snapshot.tariff
-    rates = RateCard(tariff).at(estimate.starts_at)
+    rates = RateCard(tariff).at(estimate.starts_at, power_w=estimate.power_w)
     # What is due at once may be more than the amount, which caps the bill.
     unbilled_minor = cost.total_minor - estimate.priced.cost_minor
     parts = parts_as_billed(tariffs.cost_parts(tariff, cost), unbilled_minor)

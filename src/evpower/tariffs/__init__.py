@@ -50,7 +50,7 @@ from evpower.tariffs.quote import (
     quote_samples,
     read_energy_wh,
 )
-from evpower.tariffs.rates import RateCard, Rates, frozen_terms
+from evpower.tariffs.rates import RateCard, Rates, frozen_terms, highest
 from evpower.tariffs.reader import read_tariff
 from evpower.tariffs.save import SavedTariff, activate, save
 from evpower.tariffs.snapshot import read_snapshot, read_tally, write_snapshot, write_tally
@@ -91,6 +91,7 @@ __all__ = [
     "frozen_terms",
     "get_client_tariff",
     "get_plan",
+    "highest",
     "list_assignments",
     "list_client_tariffs",
     "list_plans",

@@ -6,13 +6,13 @@ first element applies to all that is left of the moments, or no element is left:
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final
 
 from evpower.tariffs.document import MICRO_DIGITS, decimal_text
-from evpower.tariffs.matching import Candidate
-from evpower.tariffs.model import Bounds, Conditions
+from evpower.tariffs.matching import Candidate, Moment, applies
+from evpower.tariffs.model import OPEN, Bounds, Conditions
 
 _MAX_STEPS: Final = 20_000
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -99,6 +99,44 @@ def cover(candidates: Sequence[Candidate]) -> Coverage:
     coverage = Coverage()
     _visit(list(candidates), frozenset(), (), coverage, [_MAX_STEPS])
     return coverage
+
+
+def possible(candidates: Sequence[Candidate], moment: Moment) -> frozenset[int]:
+    """Returns which elements of one dimension may be the first that applies at a moment.
+
+    What is None in the moment may be anything.
+    """
+    may_apply: list[Candidate] = []
+    for candidate in candidates:
+        matches = applies(candidate.conditions, moment)
+        if matches is False:
+            continue
+        may_apply.append(candidate)
+        if matches:
+            break
+    indexes = frozenset(candidate.index for candidate in may_apply)
+    if len(may_apply) < 2:  # noqa: PLR2004 - one has none before it
+        return indexes
+    undecided = [
+        replace(candidate, conditions=_undecided(candidate.conditions, moment))
+        for candidate in may_apply
+    ]
+    try:
+        return frozenset(cover(undecided).reached)
+    except TooComplex:
+        return indexes
+
+
+def _undecided(conditions: Conditions, moment: Moment) -> Conditions:
+    """Returns conditions that hold as far as the moment is known, without those that do."""
+    if moment.local is not None:
+        conditions = replace(conditions, clock=None, days=frozenset(), dates=OPEN)
+    known = {
+        name: OPEN
+        for name in ("elapsed_s", "energy_mwh", "power_w", "current_ma")
+        if getattr(moment, name) is not None
+    }
+    return replace(conditions, **known)
 
 
 def _visit(

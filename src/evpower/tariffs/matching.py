@@ -32,7 +32,7 @@ class Moment(NamedTuple):
 
     local: LocalTime | None
     elapsed_s: int | None
-    energy_mwh: int
+    energy_mwh: int | None
     power_w: int | None
     current_ma: int | None
 
@@ -110,6 +110,12 @@ class Matcher:
         )
         moment = Moment(local, elapsed_s, energy_mwh, power_w, current_ma)
         return Match(self._elements(key, moment), until_s, until_mwh)
+
+    def local_time(self, at_s: int) -> tuple[LocalTime, int]:
+        """Returns the local time, and until when no condition on time of day or date changes."""
+        if self._has_local and not self._local_from_s <= at_s < self._local_until_s:
+            self._read_clock(at_s)
+        return self._local, self._local_until_s
 
     def _elements(self, key: tuple[object, ...], moment: Moment) -> Elements:
         known = self._known.get(key)

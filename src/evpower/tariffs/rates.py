@@ -1,14 +1,15 @@
 """Returns the prices that apply at a moment, to be shown; a bill is made by the price function."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from evpower.foundation.money import EXPONENTS
+from evpower.tariffs.coverage import possible
 from evpower.tariffs.document import scale
-from evpower.tariffs.matching import FOREVER, Matcher
-from evpower.tariffs.model import PPM, Conditions, Dimension, Tariff
+from evpower.tariffs.matching import FOREVER, Matcher, Moment, candidates_of
+from evpower.tariffs.model import MWH_PER_WH, PPM, Conditions, Dimension, Tariff
 
 _MICRO: Final = 1_000_000
 _MINUTES: Final = 60  # of an hour
@@ -43,61 +44,120 @@ def frozen_terms(tariff: Tariff) -> dict[str, float | int]:
     return terms
 
 
+def highest(prices: Iterable[Rates]) -> Rates | None:
+    """Returns the highest of each price, whichever of them it is from; None: there are none.
+
+    A driver who may pay one or the other is never shown less than what is billed.
+    """
+    listed = list(prices)
+    if not listed:
+        return None
+    changes = [rates.next_change_at for rates in listed if rates.next_change_at is not None]
+    return Rates(
+        per_kwh=max(rates.per_kwh for rates in listed),
+        per_minute=max(rates.per_minute for rates in listed),
+        parking_per_minute=max(rates.parking_per_minute for rates in listed),
+        session_fee=max(rates.session_fee for rates in listed),
+        currency=listed[0].currency,
+        next_change_at=min(changes, default=None),
+    )
+
+
 class RateCard:
-    """The shown prices of one tariff."""
+    """The shown prices of one tariff. Where several may apply, the highest is shown."""
 
     def __init__(self, tariff: Tariff) -> None:
-        self._tariff = tariff
+        self.tariff: Final = tariff
         self._matcher = Matcher(tariff)
+        self._candidates = candidates_of(tariff)
         self._prices = {
             (dimension, index): self._shown(index, dimension)
             for index, element in enumerate(tariff.elements)
             for dimension, _ in element.prices
         }
         is_constant = all(element.conditions == Conditions() for element in tariff.elements)
-        self._constant = self._at(0, 0, 0) if is_constant else None
+        unknown = Moment(None, None, None, None, None)
+        self._constant = self._rates(self._highest(unknown), None) if is_constant else None
+        self._ahead: tuple[int, int, Rates] | None = None  # of times from the first to the second
 
-    def at(self, at: datetime, *, started_at: datetime | None = None, energy_wh: int = 0) -> Rates:
+    def at(
+        self,
+        at: datetime,
+        *,
+        started_at: datetime | None = None,
+        energy_wh: int = 0,
+        power_w: int | None = None,
+    ) -> Rates:
         """Returns the prices at a moment, of a session that began then or at `started_at`.
 
-        Where a price depends on the power, which is unknown, the lowest one is shown, as billed.
+        Where a price depends on a power that is unknown, the highest one is shown.
         """
         if self._constant is not None:
             return self._constant
         at_s = int(at.timestamp())
         started_s = at_s if started_at is None else min(int(started_at.timestamp()), at_s)
-        return self._at(at_s, started_s, energy_wh)
+        energy_mwh = energy_wh * MWH_PER_WH
+        match = self._matcher.match(at_s, started_s, energy_mwh, power_w, None, is_timed=True)
+        local, _ = self._matcher.local_time(at_s)
+        moment = Moment(local, at_s - started_s, energy_mwh, power_w, None)
+        return self._rates(self._highest(moment), match.until_s)
 
-    def _at(self, at_s: int, started_s: int, energy_wh: int) -> Rates:
-        match = self._matcher.match(at_s, started_s, energy_wh * 1000, None, None, is_timed=True)
-        price = {dimension: self._prices[dimension, index] for dimension, index in match.elements}
-        changes = match.until_s < FOREVER
-        return self._rates(price, datetime.fromtimestamp(match.until_s, UTC) if changes else None)
+    def ahead(self, at: datetime) -> Rates:
+        """Returns the highest prices that any moment of a session may have, by the clock at `at`.
+
+        Its time so far, energy, power and current are those with the highest price.
+        """
+        if self._constant is not None:
+            return self._constant
+        at_s = int(at.timestamp())
+        if self._ahead is None or not self._ahead[0] <= at_s < self._ahead[1]:
+            local, until_s = self._matcher.local_time(at_s)
+            rates = self._rates(self._highest(Moment(local, None, None, None, None)), until_s)
+            self._ahead = (at_s, until_s, rates)
+        return self._ahead[2]
+
+    def ahead_until(self, at: datetime, until: datetime) -> Rates:
+        """Returns the highest prices that a session may have at any time until another."""
+        rates = first = self.ahead(at)
+        change_at = first.next_change_at
+        while change_at is not None and change_at < until:
+            later = self.ahead(change_at)
+            rates = highest((rates, later)) or rates
+            change_at = later.next_change_at
+        return replace(rates, next_change_at=first.next_change_at)
 
     def of_element(self, index: int) -> Rates:
         """Returns the prices of one element, whether or not it applies now."""
-        price = {
+        price: dict[Dimension, float] = {
             dimension: self._prices[dimension, index]
-            for dimension, _ in self._tariff.elements[index].prices
+            for dimension, _ in self.tariff.elements[index].prices
         }
         return self._rates(price, None)
 
-    def _rates(self, price: Mapping[str, float], next_change_at: datetime | None) -> Rates:
+    def _highest(self, moment: Moment) -> dict[Dimension, float]:
+        return {
+            dimension: max(self._prices[dimension, index] for index in indexes)
+            for dimension, candidates in self._candidates.items()
+            if (indexes := possible(candidates, moment))
+        }
+
+    def _rates(self, price: Mapping[Dimension, float], until_s: int | None) -> Rates:
+        change_s = None if until_s is None or until_s >= FOREVER else until_s
         return Rates(
             per_kwh=price.get("energy", 0.0),
             per_minute=round(price.get("time", 0.0) / _MINUTES, _DECIMALS),
             parking_per_minute=round(price.get("parking", 0.0) / _MINUTES, _DECIMALS),
             session_fee=price.get("flat", 0.0),
-            currency=self._tariff.currency,
-            next_change_at=next_change_at,
+            currency=self.tariff.currency,
+            next_change_at=None if change_s is None else datetime.fromtimestamp(change_s, UTC),
         )
 
     def _shown(self, index: int, dimension: Dimension) -> float:
-        if dimension == "parking" and not self._tariff.bills_parking:
+        if dimension == "parking" and not self.tariff.bills_parking:
             return 0.0
-        component = dict(self._tariff.elements[index].prices)[dimension]
-        tax_ppm = 0 if self._tariff.prices_include_tax else self._tariff.tax_ppm(component)
-        discount = self._tariff.discount
+        component = dict(self.tariff.elements[index].prices)[dimension]
+        tax_ppm = 0 if self.tariff.prices_include_tax else self.tariff.tax_ppm(component)
+        discount = self.tariff.discount
         off_ppm = discount.rate_ppm if discount and dimension in discount.dimensions else 0
         exact = component.price_micro * (PPM + tax_ppm) * (PPM - off_ppm)
         return round(exact / (PPM * PPM * _MICRO), _DECIMALS)

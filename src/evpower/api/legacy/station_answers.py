@@ -12,7 +12,7 @@ from evpower.stations import (
     connector_label,
     shown_serial,
 )
-from evpower.tariffs import Rates
+from evpower.tariffs import Rates, highest
 
 StationWord = Literal["available", "occupied", "offline", "maintenance"]
 ConnectorWord = Literal["available", "occupied", "faulted", "unknown"]
@@ -51,9 +51,8 @@ class ShownStation(NamedTuple):
 
     @property
     def rates(self) -> Rates | None:
-        """The lowest price of its connectors; None: none has one."""
-        known = [rates for rates in self.prices if rates is not None]
-        return min(known, key=lambda rates: (rates.per_kwh, rates.session_fee), default=None)
+        """The highest prices of its connectors; None: none has one."""
+        return highest(rates for rates in self.prices if rates is not None)
 
     @property
     def word(self) -> StationWord:

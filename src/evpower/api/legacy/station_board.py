@@ -175,4 +175,4 @@ class StationBoard:
         card = self._cards.get(key)
         if card is None:
             card = self._cards[key] = RateCard(snapshot.tariff)
-        return card.at(now)
+        return card.ahead(now)

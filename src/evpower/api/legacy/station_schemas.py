@@ -46,7 +46,7 @@ class StationPage(BaseModel):
     faulted_connectors: _Count
     tariff_rub_kwh: Annotated[
         _Money,
-        Field(description="som for 1 kWh now, the lowest of its connectors; the name is old"),
+        Field(description="som for 1 kWh now, the highest of its connectors; the name is old"),
     ]
     session_fee: _Money
     currency: str
@@ -81,7 +81,7 @@ class ConnectorsSummary(BaseModel):
 
 
 class ListedTariff(BaseModel):
-    """The price now: the lowest of the station's connectors."""
+    """The prices now: the highest of the station's connectors."""
 
     price_per_kwh: _Money
     session_fee: _Money
