@@ -128,7 +128,7 @@ async def test_a_new_station_is_shown_with_its_location_connectors_and_price(
     )  # fmt: skip
 
 
-async def test_a_tariff_is_a_plan_with_a_rule_for_each_element(
+async def test_a_tariff_is_a_plan_with_a_rule_for_each_set_of_conditions(
     db: Database, operator: Operator, relay: Relay, there: Connection, station_id: str
 ) -> None:
     await operator.add(station_id)
@@ -142,14 +142,26 @@ async def test_a_tariff_is_a_plan_with_a_rule_for_each_element(
         str(plan_key(plan)),
     )
     assert [
-        (str(rule["tariff_type"]), float(rule["price"]), str(rule["time_start"]),
-         str(rule["time_end"]), rule["days_of_week"])
+        (str(rule["tariff_type"]), float(rule["price"]), float(rule["price_per_minute"] or 0),
+         float(rule["session_fee"] or 0), str(rule["time_start"]), str(rule["time_end"]),
+         rule["days_of_week"])
         for rule in rules
     ] == [
-        ("per_kwh", 9.5, "23:00:00", "06:59:59", None),
-        ("per_kwh", 13.5, "None", "None", [1, 2, 3, 4, 5]),
-        ("per_kwh", 12.0, "None", "None", None),
+        ("per_kwh", 13.5, 1, 5, "07:00:00", "22:59:59", [1, 2, 3, 4, 5]),
+        ("per_kwh", 12, 0, 0, "07:00:00", "22:59:59", [6, 7]),
+        ("per_kwh", 9.5, 1, 5, "00:00:00", "06:59:59", [1, 2, 3, 4, 5]),
+        ("per_kwh", 9.5, 1, 5, "23:00:00", "23:59:59", [1, 2, 3, 4, 5]),
+        ("per_kwh", 9.5, 0, 0, "00:00:00", "06:59:59", [6, 7]),
+        ("per_kwh", 9.5, 0, 0, "23:00:00", "23:59:59", [6, 7]),
+        ("per_kwh", 13.5, 1, 5, "None", "None", None),
+        ("per_minute", 1, 0, 0, "None", "None", [1, 2, 3, 4, 5]),
+        ("per_minute", 0, 0, 0, "None", "None", [6, 7]),
+        ("per_minute", 1, 0, 0, "None", "None", None),
+        ("session_fee", 5, 0, 0, "None", "None", [1, 2, 3, 4, 5]),
+        ("session_fee", 0, 0, 0, "None", "None", [6, 7]),
+        ("session_fee", 5, 0, 0, "None", "None", None),
     ]  # fmt: skip
+    assert {rule["is_weekend"] for rule in rules} == {None}
     await price(
         db, station_id, {"name": "Flat", "elements": [{"prices": {"energy_per_kwh": "11"}}]}
     )
@@ -160,6 +172,31 @@ async def test_a_tariff_is_a_plan_with_a_rule_for_each_element(
     )
     assert float(rule["price"]) == 11
     assert (await row(there, "stations", id=station_id))["price_per_kwh"] == 11
+
+
+async def test_a_station_shows_the_highest_price_of_its_connectors_until_it_is_sent_again(
+    operator: Operator, db: Database, relay: Relay, there: Connection, station_id: str
+) -> None:
+    await operator.add(station_id)
+    dear = {"prices": {"energy_per_kwh": "20"}, "if": {"from": "18:09", "to": "19:00"}}
+    far = {"prices": {"energy_per_kwh": "30"}, "if": {"from": "18:10", "to": "19:00"}}
+    for number, elements in enumerate(
+        ([{"prices": {"energy_per_kwh": "14", "flat": "5"}}], [dear, far, CONSTANT]), 1
+    ):
+        plan, begins = f"{station_id}-{number}".lower(), NOW - timedelta(days=9)
+        async with db.transaction() as connection:
+            await tariffs.save(
+                connection, plan=plan, document={"name": plan, "elements": elements},
+                valid_from=begins, now=begins, actor="aida",
+            )  # fmt: skip
+            await tariffs.assign(
+                connection, scope="connector", scope_id=f"{station_id}/{number}", plan=plan,
+                valid_from=begins, now=begins, actor="aida",
+            )  # fmt: skip
+    await relay.drain()
+    station = await row(there, "stations", id=station_id)  # it is 18:00 in Bishkek
+    assert (station["price_per_kwh"], station["session_fee"]) == (20, 5)
+    assert station["tariff_plan_id"] == str(plan_key(f"{station_id}-2".lower()))
 
 
 async def test_a_station_that_was_there_keeps_what_describes_it(
@@ -604,7 +641,8 @@ async def test_the_apps_queries_are_answered_before_the_switch_and_after_it(
     [priced] = await ask(f"{PRICE}&serial_number=eq.{station_id}")
     rules = await ask(f"{RULES}&tariff_plan_id=eq.{priced['tariff_plan_id']}")
     assert priced["tariff_plan_id"] == str(plan_key(plan))
-    assert [rule["price"] for rule in rules] == [9.5, 13.5, 12]
+    energy = [rule["price"] for rule in rules if rule["tariff_type"] == "per_kwh"]
+    assert energy == [13.5, 12, 9.5, 9.5, 9.5, 9.5, 13.5]
     after = await ask(f"{HISTORY}&user_id=eq.{client}", as_service=True)
     assert {entry["stations"]["locations"]["name"] for entry in after} == {
         "Old Mall", location.name,

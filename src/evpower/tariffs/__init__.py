@@ -29,6 +29,7 @@ from evpower.tariffs.forecast import forecast
 from evpower.tariffs.model import (
     Assignment,
     ClientTariff,
+    Conditions,
     Dimension,
     Flaw,
     Place,
@@ -54,10 +55,12 @@ from evpower.tariffs.rates import RateCard, Rates, frozen_terms, highest
 from evpower.tariffs.reader import read_tariff
 from evpower.tariffs.save import SavedTariff, activate, save
 from evpower.tariffs.snapshot import read_snapshot, read_tally, write_snapshot, write_tally
+from evpower.tariffs.timetable import timetable
 
 __all__ = [
     "Assignment",
     "ClientTariff",
+    "Conditions",
     "Dimension",
     "Flaw",
     "InvalidTariff",
@@ -109,6 +112,7 @@ __all__ = [
     "read_tariff",
     "save",
     "snapshot_of",
+    "timetable",
     "without_parking",
     "write_snapshot",
     "write_tally",

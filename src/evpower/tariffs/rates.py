@@ -8,7 +8,7 @@ from typing import Final
 from evpower.foundation.money import EXPONENTS
 from evpower.tariffs.coverage import possible
 from evpower.tariffs.document import scale
-from evpower.tariffs.matching import FOREVER, Matcher, Moment, candidates_of
+from evpower.tariffs.matching import FOREVER, LocalTime, Matcher, Moment, candidates_of
 from evpower.tariffs.model import MWH_PER_WH, PPM, Conditions, Dimension, Tariff
 
 _MICRO: Final = 1_000_000
@@ -78,6 +78,7 @@ class RateCard:
         is_constant = all(element.conditions == Conditions() for element in tariff.elements)
         unknown = Moment(None, None, None, None, None)
         self._constant = self._rates(self._highest(unknown), None) if is_constant else None
+        self._by_local_time: dict[LocalTime, Rates] = {}  # of a timetable's times alone
         self._ahead: tuple[int, int, Rates] | None = None  # of times from the first to the second
 
     def at(
@@ -126,13 +127,13 @@ class RateCard:
             change_at = later.next_change_at
         return replace(rates, next_change_at=first.next_change_at)
 
-    def of_element(self, index: int) -> Rates:
-        """Returns the prices of one element, whether or not it applies now."""
-        price: dict[Dimension, float] = {
-            dimension: self._prices[dimension, index]
-            for dimension, _ in self.tariff.elements[index].prices
-        }
-        return self._rates(price, None)
+    def by_local_time(self, local: LocalTime) -> Rates:
+        """Returns the highest prices that a session may have at a local time."""
+        rates = self._by_local_time.get(local)
+        if rates is None:
+            moment = Moment(local, None, None, None, None)
+            rates = self._by_local_time[local] = self._rates(self._highest(moment), None)
+        return rates
 
     def _highest(self, moment: Moment) -> dict[Dimension, float]:
         return {

@@ -6,9 +6,9 @@ status of a connector. Which columns a project has is found out in Supabase (evp
 
 import hashlib
 from collections.abc import Sequence
-from datetime import date, datetime
-from typing import Any, Final
-from uuid import UUID, uuid5
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from evpower import stations, tariffs
 from evpower.foundation.clock import to_z
@@ -16,12 +16,12 @@ from evpower.foundation.db import Connection
 from evpower.foundation.errors import NotFound
 from evpower.stations import Connector, StationView
 from evpower.sync.outbound.old_row import OldRow, Write
+from evpower.sync.outbound.old_rules import rules
+from evpower.sync.outbound.presence import REFRESHED_WITHIN
 from evpower.sync.outbound.store_rows import RowIds
 from evpower.tariffs import Place, RateCard, Rates, Snapshot
 
 _W_PER_KW: Final = 1000
-_DAY_S: Final = 86_400
-_HIGHEST_PRIORITY: Final = 1000
 _ORDER: Final = {"location": 0, "tariff": 1, "station": 2, "client_tariff": 3}
 _OCCUPIED: Final = frozenset(
     {"preparing", "occupied", "charging", "suspended_ev", "suspended_evse", "finishing", "reserved"}
@@ -35,11 +35,9 @@ async def read_rows(connection: Connection, ids: RowIds, now: datetime) -> list[
     views = await stations.list_stations(connection, with_retired=True)
     wanted = {id_ for topic, id_ in ids.values() if topic == "station"}
     chosen = [view for view in views if view.station.id in wanted]
-    places = [_place(view) for view in chosen]
-    snapshots = await tariffs.find_tariffs(connection, places, now) if places else []
+    priced = await _find_prices(connection, chosen, now)
     by_station = {
-        view.station.id: _station(view, snapshot, now)
-        for view, snapshot in zip(chosen, snapshots, strict=True)
+        view.station.id: _station(view, priced.get(view.station.id), now) for view in chosen
     }
     by_location: dict[str, list[StationView]] = {}
     for view in views:
@@ -68,11 +66,43 @@ def plan_key(code: str) -> UUID:
     return UUID(hashlib.md5(f"tariff:{code}".encode(), usedforsecurity=False).hexdigest())
 
 
-def _place(view: StationView) -> Place:
-    """Returns where the shown price is looked up: at the station's first connector."""
-    station_id, connectors = view.station.id, view.connectors
-    connector = f"{station_id}/{connectors[0].number}" if connectors else None
-    return Place(connector, station_id, view.location.id)
+class _Priced(NamedTuple):
+    """What a station shows of its tariffs."""
+
+    snapshot: Snapshot  # of the connector with the highest price
+    rates: Rates
+    volatile: Sequence[str]  # columns that change with time alone
+
+
+async def _find_prices(
+    connection: Connection, views: Sequence[StationView], now: datetime
+) -> dict[str, _Priced]:
+    """Returns by station the highest prices of its connectors, until its row is sent again."""
+    places = [place for view in views for place in _places(view)]
+    found: dict[str, list[tuple[Snapshot, Rates]]] = {}
+    snapshots = await tariffs.find_tariffs(connection, places, now) if places else []
+    for place, snapshot in zip(places, snapshots, strict=True):
+        if snapshot is not None:
+            rates = RateCard(snapshot.tariff).ahead_until(now, now + REFRESHED_WITHIN)
+            found.setdefault(place.station or "", []).append((snapshot, rates))
+    return {station_id: _highest(prices) for station_id, prices in found.items()}
+
+
+def _places(view: StationView) -> list[Place]:
+    station_id, location_id = view.station.id, view.location.id
+    numbers = [f"{station_id}/{connector.number}" for connector in view.connectors]
+    return [Place(number, station_id, location_id) for number in numbers or [None]]
+
+
+def _highest(prices: Sequence[tuple[Snapshot, Rates]]) -> _Priced:
+    snapshot, _ = max(prices, key=lambda entry: (entry[1].per_kwh, entry[1].session_fee))
+    rates = tariffs.highest(rates for _, rates in prices) or prices[0][1]
+    volatile: tuple[str, ...] = ()
+    if rates.next_change_at is not None:  # by the hour: it follows within minutes
+        volatile = ("price_per_kwh", "session_fee")
+        if len({snapshot.plan for snapshot, _ in prices}) > 1:
+            volatile += ("tariff_plan_id",)
+    return _Priced(snapshot, rates, volatile)
 
 
 def _location(location: stations.Location, views: Sequence[StationView]) -> Write:
@@ -92,7 +122,7 @@ def _location(location: stations.Location, views: Sequence[StationView]) -> Writ
     }
 
 
-def _station(view: StationView, snapshot: Snapshot | None, now: datetime) -> list[Write]:
+def _station(view: StationView, priced: _Priced | None, now: datetime) -> list[Write]:
     station, connectors = view.station, view.connectors
     status = "active"
     if station.retired_at is not None:
@@ -111,12 +141,13 @@ def _station(view: StationView, snapshot: Snapshot | None, now: datetime) -> lis
         always["firmware_version"] = station.firmware
     writes = [_present("locations", _location(view.location, ()))]
     volatile: Sequence[str] = ()
-    if snapshot is not None:
-        rates = RateCard(snapshot.tariff).at(now)
-        if rates.next_change_at is not None:  # by the hour: it follows within minutes
-            volatile = ("price_per_kwh", "session_fee")
-        always |= _prices(snapshot, rates)
-        plan = {"match": {"id": always["tariff_plan_id"]}, "at_first": {"name": _name(snapshot)}}
+    if priced is not None:
+        volatile = priced.volatile
+        always |= _prices(priced.snapshot, priced.rates)
+        plan = {
+            "match": {"id": always["tariff_plan_id"]},
+            "at_first": {"name": _name(priced.snapshot)},
+        }
         writes.append({"table": "tariff_plans", "always": {}, **plan})
     row: Write = {
         "table": "stations",
@@ -181,7 +212,7 @@ def _status(view: StationView, connector: Connector) -> str:
 
 
 async def _tariff(connection: Connection, key: UUID, code: str, now: datetime) -> list[Write]:
-    """Returns the plan and a rule for each element of the version in force."""
+    """Returns the plan and the rules of the version in force."""
     try:
         snapshot = await tariffs.get_plan(connection, code, at=now)
     except NotFound:  # only drafts and later versions: nothing is priced by it yet
@@ -191,18 +222,14 @@ async def _tariff(connection: Connection, key: UUID, code: str, now: datetime) -
         "match": {"id": str(key)},
         "always": {"name": _name(snapshot), "is_active": True},
     }
-    rules = [
-        _rule(snapshot, str(key), index)
-        for index, element in enumerate(snapshot.tariff.elements)
-        if dict(element.prices).keys() & {"energy", "time", "flat", "parking"}
-    ]
+    written = rules(snapshot, str(key))
     others = {
         "table": "tariff_rules",
         "match": {"tariff_plan_id": str(key)},
-        "keep": [rule["match"]["id"] for rule in rules],
+        "keep": [rule["match"]["id"] for rule in written],
         "always": {"is_active": False},
     }
-    return [plan, *rules, others]
+    return [plan, *written, others]
 
 
 async def _client_tariff(
@@ -235,60 +262,5 @@ async def _client_tariff(
     return [*writes, row]
 
 
-def _rule(snapshot: Snapshot, plan: str, index: int) -> Write:
-    """Returns an element as the older backend's rule: one price, the others beside it."""
-    element = snapshot.tariff.elements[index]
-    card = RateCard(snapshot.tariff)
-    prices = card.of_element(index)
-    kind, price = next(
-        (name, getattr(prices, field))
-        for name, field in _KINDS
-        if getattr(prices, field) or name == "per_kwh"
-    )
-    conditions = element.conditions
-    clock = conditions.clock
-    always: dict[str, Any] = {
-        "tariff_plan_id": plan,
-        "name": f"{_name(snapshot)} {index + 1}",
-        "tariff_type": kind,
-        "connector_type": "ALL",
-        "price": price,
-        "price_per_minute": prices.per_minute,
-        "session_fee": prices.session_fee,
-        "parking_fee_per_minute": prices.parking_per_minute,
-        "currency": prices.currency,
-        "time_start": None if clock is None else _clock(clock.lower),
-        # The last second that belongs to it: the older backend's end is part of the time.
-        "time_end": None if clock is None else _clock((clock.upper - 1) % _DAY_S),
-        "days_of_week": sorted(conditions.days) or None,
-        "valid_from": _day(conditions.dates.lower),
-        "valid_until": _day(conditions.dates.upper, -1),
-        "priority": _HIGHEST_PRIORITY - index,
-        "is_active": True,
-    }
-    if conditions.power_w.lower is not None:
-        always["power_range_min"] = conditions.power_w.lower / _W_PER_KW
-    if conditions.power_w.upper is not None:
-        always["power_range_max"] = conditions.power_w.upper / _W_PER_KW
-    rule = uuid5(UUID(plan), f"{snapshot.version}/{index}")
-    return {"table": "tariff_rules", "match": {"id": str(rule)}, "always": always, "at_first": {}}
-
-
-_KINDS: Final[Sequence[tuple[str, str]]] = (
-    ("per_kwh", "per_kwh"),
-    ("per_minute", "per_minute"),
-    ("session_fee", "session_fee"),
-    ("parking_fee", "parking_per_minute"),
-)
-
-
 def _name(snapshot: Snapshot) -> str:
     return snapshot.tariff.name or snapshot.plan
-
-
-def _clock(second: int) -> str:
-    return f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
-
-
-def _day(ordinal: int | None, add: int = 0) -> str | None:
-    return None if ordinal is None else date.fromordinal(ordinal + add).isoformat()

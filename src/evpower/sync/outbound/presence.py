@@ -12,7 +12,9 @@ from evpower.sync.outbound import store_rows
 
 # Phones take a station for offline 5 minutes after its last heartbeat.
 PERIOD_S: Final = 120.0
-_ROUNDS: Final = 5  # a price by the hour of a station that is offline follows within 10 minutes
+_ROUNDS: Final = 5  # in each fifth every row is sent
+# How old the price in a station's row may be, and how far ahead it is the highest one.
+REFRESHED_WITHIN: Final = timedelta(seconds=PERIOD_S * _ROUNDS)
 
 
 class Presence:
