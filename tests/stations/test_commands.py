@@ -87,6 +87,24 @@ async def test_commands_are_sent_in_their_order_one_at_a_time(
     assert sent.id == second.id
 
 
+async def test_the_oldest_is_sent_first_wherever_it_is_stored(
+    operator: Operator, socket: Opened, owner: Connection
+) -> None:
+    await owner.execute(
+        "insert into stations.commands (id, station_id, action, actor, expires_at)"
+        " overriding system value"
+        " select id, 'A', 'clear_cache', 'aida', $1 from unnest($2::bigint[]) id",
+        NOW + S,
+        [90, 70, 80],
+    )
+    async with operator.db.transaction() as connection:
+        for kind, is_on in (("indexscan", "off"), ("bitmapscan", "off"), ("seqscan", "on")):
+            await connection.execute(f"set local enable_{kind} = {is_on}")
+        sent = await scenario.claim(connection, "A", socket.epoch, NOW)
+    assert sent is not None
+    assert sent.id == 70
+
+
 async def test_of_nodes_at_one_moment_one_sends_it(operator: Operator, socket: Opened) -> None:
     await queue(operator)
     claims = await asyncio.gather(*(claim(operator, socket.epoch) for _ in range(5)))
