@@ -294,6 +294,22 @@ async def test_a_station_that_sends_nothing_is_not_dropped_for_commands(node: No
     assert socket.drops == []
 
 
+async def test_a_frame_of_the_moment_of_the_first_command_came_after_none(node: Node) -> None:
+    """It says nothing of a station that hears no more: only a later frame does."""
+    socket = await node.connect()
+    first_at = socket.last_frame_at = node.now
+    for count in (1, 2, 3):
+        number = await node.queue()
+        await node.send(socket, count)
+        await node.time_out(count)
+        await node.state(number, "timed_out")
+        await until(lambda: not node.dispatcher._sending)
+        node.now += timedelta(seconds=31)
+        assert socket.drops == ["unresponsive"] * (count > 2)
+        if count == 2:
+            socket.last_frame_at = first_at + timedelta(microseconds=1)
+
+
 async def test_a_reply_after_the_time_out_still_counts(node: Node) -> None:
     """Quirk Q66, edge case 17."""
     socket = await node.connect()
