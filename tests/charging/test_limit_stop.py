@@ -2,15 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from evpower import stations
 from evpower.charging import watch
 from evpower.charging.due import find_due
-from evpower.charging.limit_stop import OutdatedDraft, StopDraft, draft_stop, write_draft
+from evpower.charging.limit_stop import (
+    OutdatedDraft,
+    StopDraft,
+    draft_stop,
+    rehearse,
+    write_draft,
+)
 from evpower.charging.store_ends import Due
 from evpower.charging.watch import Watch, watch_loop
 from evpower.foundation.bus import LocalBus
@@ -19,6 +27,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import Round
 from tests.charging.money import top_up
 from tests.charging.place import ChargingPlace
+from tests.conftest import patient_database
 from tests.waiting import until
 
 ENERGY_WH = 10_000
@@ -136,7 +145,7 @@ async def be_called_otherwise(place: ChargingPlace, transaction: int, _: UUID) -
 
 async def fall_silent(place: ChargingPlace, _: int, __: UUID) -> None:
     await place.owner.execute(
-        "update stations.sockets set last_frame_at = $1", place.now - timedelta(seconds=91)
+        "update stations.sockets set last_frame_at = $1", place.now - timedelta(seconds=90)
     )
 
 
@@ -167,6 +176,85 @@ async def test_a_draft_of_what_has_changed_writes_nothing(
     assert before == (
         await place.session(session), await place.steps(transaction), await place.commands(),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("table", ["transactions", "progress", "sessions"])
+async def test_a_draft_is_outdated_by_any_one_row_that_was_written_since(
+    place: ChargingPlace, table: str
+) -> None:
+    """Whatever was written there, also what a stop is not computed from by now."""
+    session, transaction, due = await at_its_limit(place)
+    draft = await drafted(place, due)
+    assert draft is not None
+    column = "session_id" if table != "sessions" else "client_id"
+    await place.owner.execute(f"update charging.{table} set {column} = {column}")
+    with pytest.raises(OutdatedDraft):
+        await written(place, draft)
+    assert await place.value("state", session) == "charging"
+    assert await place.steps(transaction) == []
+
+
+async def called(place: ChargingPlace, transaction: int, alias: str, minutes: float) -> None:
+    await place.owner.execute(
+        "insert into charging.transaction_aliases values ('S1', $1, $2, $3, $3)",
+        alias,
+        transaction,
+        place.now + timedelta(minutes=minutes),
+    )
+
+
+async def test_a_draft_is_outdated_where_the_station_uses_another_of_its_ids_again(
+    place: ChargingPlace,
+) -> None:
+    """The one seen last is the one that the stop is sent by."""
+    session, transaction, due = await at_its_limit(place)
+    await called(place, transaction, "77", -2)
+    await called(place, transaction, "88", -1)
+    draft = await drafted(place, due)
+    assert draft is not None
+    assert draft.versions.aliases == ("88", "77")
+    await place.owner.execute(
+        "update charging.transaction_aliases set last_seen_at = $1 where alias = '77'", place.now
+    )
+    with pytest.raises(OutdatedDraft):
+        await written(place, draft)
+    assert await place.value("state", session) == "charging"
+
+
+async def test_a_draft_is_outdated_where_another_charge_has_its_id_too(
+    place: ChargingPlace,
+) -> None:
+    """A stop by it could end the other one."""
+    session, transaction, due = await at_its_limit(place)
+    await called(place, transaction, "77", -1)
+    draft = await drafted(place, due)
+    assert draft is not None
+    assert draft.versions.aliases == ("77",)
+    other = await place.start(await place.driver(), 2)
+    await called(place, await place.begin(other, connector=2), "77", 0)
+    with pytest.raises(OutdatedDraft):
+        await written(place, draft)
+    assert await place.value("state", session) == "charging"
+
+
+async def test_a_draft_waits_for_what_a_frame_writes_and_is_outdated(place: ChargingPlace) -> None:
+    """The frame has the station's lock; what is read before it is released is old."""
+    session, _, due = await at_its_limit(place)
+    draft = await drafted(place, due)
+    assert draft is not None
+    async with place.db.transaction() as frame:
+        await stations.lock_station(frame, "S1")
+        writing = asyncio.create_task(written(place, draft))
+
+        async def waits() -> bool:
+            return writing.done() or await place.money.is_lock_awaited()
+
+        await until(waits)
+        assert not writing.done(), "it waited for no frame"
+        await frame.execute("update charging.progress set energy_wh = energy_wh + 1")
+    with pytest.raises(OutdatedDraft):
+        await writing
+    assert await place.value("state", session) == "charging"
 
 
 async def test_money_that_comes_before_the_moment_outdates_a_draft(place: ChargingPlace) -> None:
@@ -251,6 +339,74 @@ async def test_a_draft_that_fails_leaves_the_stop_to_the_watch(
     assert await place.value("stop_requested_at", session) == due.at
     assert await place.steps(transaction) == [("remote_stop", None)]
     assert current.error == ""
+
+
+class TestRehearsal:
+    """A draft is written and taken back once on each connection, so that it has its plans."""
+
+    async def test_it_writes_nothing_and_checks_all_that_the_commit_would(
+        self, place: ChargingPlace
+    ) -> None:
+        session, transaction, due = await at_its_limit(place)
+        draft = await drafted(place, due)
+        assert draft is not None
+        before = await rows(place.owner, session, transaction)
+        sent: list[str] = []
+        async with place.db.connection() as connection:
+            with connection.query_logger(lambda query: sent.append(query.query)):
+                await rehearse(connection, draft, now=due.at, rules=place.rules)
+            assert not connection.is_in_transaction()
+        assert "set constraints all immediate" in sent
+        assert await rows(place.owner, session, transaction) == before
+        assert (await place.steps(transaction), await place.commands()) == ([], [])
+        await written(place, draft)
+        assert await place.value("state", session) == "stopping"
+
+    async def test_it_is_once_on_each_connection_and_before_the_moment(
+        self, place: ChargingPlace, dsn: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rehearsed: list[datetime] = []
+
+        async def count(*draft: Any, now: datetime, **how: Any) -> None:
+            rehearsed.append(now)
+            await rehearse(*draft, now=now, **how)
+
+        monkeypatch.setattr(watch, "rehearse", count)
+        db = patient_database(dsn, size=1)
+        await db.start()
+        watched = Watch(db, LocalBus(), lambda: place.now, place.rules)
+        late = Watch(db, LocalBus(), lambda: place.now, place.rules)
+        first_at: datetime | None = None
+        for watching, ahead_ms in ((watched, 20), (watched, 20), (late, 0)):
+            session, transaction, due = await at_its_limit(place)
+            first_at = first_at or due.at
+            place.now -= timedelta(milliseconds=ahead_ms)
+            await watching.run_once(Round())
+            assert await place.value("stop_requested_at", session) == due.at
+            assert await place.steps(transaction) == [("remote_stop", None)]
+            assert rehearsed == [first_at]
+            place.now = due.at
+            await place.answer()
+            await place.stop(transaction, ENERGY_WH)
+        await db.close()
+
+    async def test_an_outdated_draft_is_no_failure_and_few_connections_are_remembered(
+        self, place: ChargingPlace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rehearsed: list[int] = []
+
+        async def outdated(connection: Any, *_: object, **__: object) -> None:
+            rehearsed.append(connection.get_server_pid())
+            raise OutdatedDraft
+
+        monkeypatch.setattr(watch, "rehearse", outdated)
+        monkeypatch.setattr(watch, "_MOST_REHEARSED", 2)
+        watched: Any = Watch(place.db, LocalBus(), lambda: place.now, place.rules)
+        due = Due(1, "S1", "stop", place.now)
+        for pid in (1, 2, 1, 2, 3, 1, 3):
+            connection = SimpleNamespace(get_server_pid=lambda pid=pid: pid)
+            await watched._rehearse(connection, None, due)
+        assert rehearsed == [1, 2, 3, 1]
 
 
 async def _due_in(place: ChargingPlace, transaction: int, ms: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from evpower import charging, stations
+from evpower import charging, stations, wallet
 from evpower.charging import StartedSession, StartRequest, store_start
 from evpower.charging.store_start import BegunStart
 from evpower.charging.unstarted import expire_start
@@ -133,6 +133,23 @@ async def test_a_client_who_may_not_spend_does_not_start(
     assert await refusal(site, client) == code
 
 
+async def test_a_client_who_is_blocked_after_the_look_does_not_start(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hold is refused then, and the driver learns why."""
+    client, read = await site.driver(), store_start.lock_and_read
+
+    async def block_after(*arguments: Any) -> store_start.StartView | None:
+        view = await read(*arguments)
+        await site.sql.execute("update identity.clients set status = 'blocked'")
+        return view
+
+    monkeypatch.setattr(store_start, "lock_and_read", block_after)
+    assert await refusal(site, client) == "client_blocked"
+    assert await site.scenario.money(client) == (100_000, 0, 0)
+    assert await site.commands() == []
+
+
 @pytest.mark.parametrize(
     ("status", "code"),
     [
@@ -186,6 +203,15 @@ async def test_a_station_that_is_away_refuses_and_holds_nothing(site: Site) -> N
     assert await site.scenario.money(client) == (100_000, 0, 0)
 
 
+async def test_a_station_that_was_heard_90_s_ago_is_away(site: Site) -> None:
+    client, heard_at = await site.driver(), site.now
+    await site.sql.execute("update stations.sockets set last_frame_at = $1", heard_at)
+    site.now = heard_at + timedelta(seconds=90)
+    assert await refusal(site, client) == "station_offline"
+    site.now -= timedelta(microseconds=1)
+    assert (await site.start(client)).is_online
+
+
 async def test_a_socket_that_closed_a_moment_ago_refuses_no_start(site: Site) -> None:
     """Mobile data drops and comes back: for 90 s the start waits for the next connection."""
     epoch = await site.sql.fetchval("select epoch from stations.sockets_public")
@@ -232,6 +258,17 @@ class TestRepeats:
         assert (again.session_id, again.is_repeated) == (first.session_id, True)
         assert again.held_minor == first.held_minor
         assert await site.commands() == [("remote_start", "queued")]
+
+    async def test_the_same_start_shows_no_money_that_is_not_on_hold_any_more(
+        self, site: Site
+    ) -> None:
+        client = await site.driver()
+        first = await site.start(client)
+        async with site.db.transaction() as connection:
+            await wallet.release_hold(connection, first.session_id)
+        again = await site.start(client)
+        assert (again.session_id, again.is_repeated) == (first.session_id, True)
+        assert (again.held_minor, again.available_minor) == (0, 100_000)
 
     @pytest.mark.parametrize(
         ("seconds", "connector", "limits"),
@@ -459,6 +496,34 @@ class TestCommands:
         await site.deliver()
         ends_at = (await site.session(started.session_id))["start_window_ends_at"]
         assert ends_at == site.now + timedelta(seconds=seconds)
+
+    @pytest.mark.parametrize(
+        ("action", "reply"),
+        [
+            ("change_configuration", "refused"),
+            ("change_configuration", "accepted"),
+            ("get_configuration", "refused"),
+            ("get_configuration", "timed_out"),
+        ],
+    )
+    async def test_only_an_accepted_read_says_what_a_setting_is(
+        self, site: Site, action: Any, reply: str
+    ) -> None:
+        """Whatever else the station answers, with or without keys."""
+        await self._answer(site, "get_configuration", "accepted", "300")
+        await self._answer(site, action, reply, "600")
+        started = await site.start(await site.driver())
+        ends_at = (await site.session(started.session_id))["start_window_ends_at"]
+        assert ends_at == site.now + timedelta(seconds=330)
+
+    async def _answer(self, site: Site, action: Any, reply: str, value: str) -> None:
+        key = {"key": "ConnectionTimeOut", "value": value}
+        async with site.db.transaction() as connection:
+            await stations.queue_command(
+                connection, STATION, action, key, actor="aida",
+                expires_in=timedelta(seconds=60), now=site.now,
+            )  # fmt: skip
+        await site.reply(await site.deliver(None), reply, {"configurationKey": [key]})
 
 
 class TestStop:
