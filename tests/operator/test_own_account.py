@@ -1,16 +1,27 @@
 """An operator who is a driver too moves no money of the own account: another operator does."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evpower.identity import add_operator
+from evpower.foundation.db import Connection
+from evpower.identity import RIGHTS, add_operator
 from evpower.identity.sign_in.store_accounts import lock_open_review, put_review
 from tests.api.operator_scenario import OPERATOR, OperatorApi
 from tests.api.scenario import bearer
 from tests.charging.place import ChargingPlace
 
+OPENAPI = Path(__file__).parents[2] / "docs" / "openapi.json"
 WHY = {"reason": "read on the meter"}
+# Acts of those who move money that name no account: prices for all, what is compared.
+OF_NO_ACCOUNT = {
+    ("post", f"{OPERATOR}/reconciliations"),
+    ("post", f"{OPERATOR}/tariff-assignments"),
+    ("post", f"{OPERATOR}/tariffs/{{plan}}/versions"),
+    ("post", f"{OPERATOR}/tariffs/{{plan}}/versions/{{version}}/activate"),
+}
 
 
 class OwnAccount:
@@ -56,6 +67,19 @@ async def own(operators: OperatorApi, place: ChargingPlace) -> OwnAccount:
     own = OwnAccount(operators, place)
     await own.build()
     return own
+
+
+def test_each_act_of_those_who_move_money_refuses_the_own_account() -> None:
+    money = {right for right, grant in RIGHTS.items() if grant.roles == {"finance"}}
+    paths = json.loads(OPENAPI.read_text("utf-8"))["paths"]
+    without = {
+        (method, path)
+        for path, calls in paths.items()
+        for method, call in calls.items()
+        if call.get("x-evpower-right") in money
+        and "own_account" not in call["responses"].get("409", {}).get("description", "")
+    }
+    assert without == OF_NO_ACCOUNT
 
 
 async def test_each_act_on_the_own_money_is_refused_and_in_the_audit(own: OwnAccount) -> None:
@@ -116,6 +140,76 @@ async def test_the_own_account_is_neither_blocked_nor_unblocked_nor_closed(
         )
     assert stored == status
     await own.operators.call("POST", f"/clients/{own.client}/unblock", "support", json=WHY)
+
+
+PAYMENT = """
+with payment as (
+  insert into payments.payments (invoice_id, order_id, client_id, provider, provider_ref, method,
+    amount_minor, expires_at)
+  values ('evp-i-0001', 'qr_topup_I', $1, 'odengi', 'bill', 'qr', 5000, now())
+  returning id
+), second as (
+  insert into payments.events (provider, event_id, body_sha256, payment_id, order_id, provider_ref,
+    status, paid_minor, outcome, review)
+  select 'odengi', 'e', sha256('e'), id, 'qr_topup_I', 'second', 'approved', 5000, 'review',
+    'paid_twice' from payment
+) select id from payment
+"""
+CREDITED = """
+update payments.payments set status = 'approved', paid_minor = amount_minor, confirmed_at = now(),
+  closed_at = now(), credited_ref = 'credited' where id = $1
+"""
+DIFFERENCE = """
+with run as (
+  insert into payments.reconciliations (provider, kind, source, since, until, actor, started_at,
+    finished_at, ours_count, ours_minor, ours_returned_minor, theirs_count, theirs_minor,
+    theirs_returned_minor, difference_count)
+  values ('odengi', 'daily', 'list', now() - interval '1 day', now(), 'test', now(), now(), 0, 0, 0,
+    1, 5000, 0, 1) returning id
+)
+insert into payments.differences (provider, subject, kind, payment_id, order_id, reference,
+  currency, theirs_currency, theirs_status, ours_minor, theirs_minor, ours_returned_minor,
+  theirs_returned_minor, at, found_at, first_run, last_run)
+select 'odengi', 'd', 'missing_at_ours', $1, $2, $3, 'KGS', 'KGS', 'approved', 0, 5000, 0, 0,
+  now(), now(), id, id from run returning id
+"""
+
+
+@pytest.mark.parametrize(
+    ("is_known", "order_id", "reference"),
+    [
+        (True, None, "elsewhere"),
+        (False, "qr_topup_I", "elsewhere"),
+        (False, None, "bill"),
+        (False, None, "credited"),
+        (False, None, "second"),
+    ],
+    ids=["its payment", "its order", "its bill", "its credit", "a second payment in review"],
+)
+async def test_a_difference_about_the_own_payment_is_decided_by_another(
+    own: OwnAccount,
+    owner: Connection,
+    is_known: bool,  # noqa: FBT001
+    order_id: str | None,
+    reference: str,
+) -> None:
+    async with owner.transaction():
+        payment = await owner.fetchval(PAYMENT, own.client)
+        await owner.execute(CREDITED, payment)
+        await owner.execute("select wallet.credit($1)", payment)
+    difference = await owner.fetchval(
+        DIFFERENCE, payment if is_known else None, order_id, reference
+    )
+    path = f"/payment-differences/{difference}/decide"
+    for decision in ("ask", "review", "explained"):
+        body = {"decision": decision, **WHY}
+        assert await own.refusal("POST", f"{OPERATOR}{path}", body) == "own_account", decision
+    assert await own.refused_rights() == ["payment.decide"] * 3
+    assert await own.operators.acts(f"difference:{difference}") == []
+    decided = await own.operators.call(
+        "POST", path, "finance", json={"decision": "explained", **WHY}
+    )
+    assert decided["difference"]["decision"] == "explained"
 
 
 async def test_what_another_operator_does_for_it_is_done(own: OwnAccount) -> None:

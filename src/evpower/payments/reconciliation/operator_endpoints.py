@@ -22,6 +22,7 @@ from evpower.identity import (
     RowLimit,
     actor_of,
     operator_call,
+    refuse_own_account,
 )
 from evpower.payments.confirm import Confirmer
 from evpower.payments.errors import ProviderError
@@ -249,7 +250,8 @@ def _add_acts(
         responses={
             **_FAILS,
             409: problem(
-                "`difference_decided`, `difference_closed`, `order_unknown`, `nothing_to_review`"
+                "`difference_decided`, `difference_closed`, `order_unknown`, `nothing_to_review`, "
+                "`own_account`"
             ),
         },
         openapi_extra=operator_call("payment.decide"),
@@ -260,6 +262,10 @@ def _add_acts(
         body: NewDecision,
     ) -> DecidedDifference:
         """Money moves only by what the provider says when asked, or by a payment's review."""
+        async with calls.db.connection() as connection:
+            clients = await store.clients_of_difference(connection, difference_id)
+        own = caller.user_id if caller.user_id in clients else None
+        await refuse_own_account(calls.db, caller, own, "payment.decide")
         try:
             decided = await decide(
                 calls.db,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 import orjson
 
@@ -308,6 +309,32 @@ async def find_difference(connection: Connection, difference_id: int) -> Differe
         f"select {_DIFFERENCE} from {_FROM_DIFFERENCES} where d.id = $1", difference_id
     )
     return None if row is None else read_row(Difference, row)
+
+
+async def clients_of_difference(connection: Connection, difference_id: int) -> frozenset[UUID]:
+    """Returns the clients of all payments that a difference names, by their ids or references."""
+    rows: list[Record] = await connection.fetch(
+        """
+        with d as materialized (select * from payments.differences where id = $1)
+        select p.client_id from d join payments.payments p on p.id = d.payment_id
+        union
+        select p.client_id from d join payments.payments p
+            on p.order_id = d.order_id and p.provider = d.provider
+        union
+        select p.client_id from d join payments.payments p
+            on p.provider_ref = d.reference and p.provider = d.provider
+        union
+        select p.client_id from d join payments.payments p
+            on p.credited_ref = d.reference and p.credited_ref is not null
+               and p.provider = d.provider
+        union
+        select p.client_id from d join payments.events e
+            on e.provider_ref = d.reference and e.provider = d.provider and e.review is not null
+          join payments.payments p on p.id = e.payment_id
+        """,
+        difference_id,
+    )
+    return frozenset(row["client_id"] for row in rows)
 
 
 async def lock_difference(connection: Connection, difference_id: int) -> Difference | None:
