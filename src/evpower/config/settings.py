@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     sign_in_secret: SecretStr = SecretStr("")  # 32 bytes or more: codes and signing keys rest on it
     sign_in_countries: str = "996"  # comma-separated calling codes of the phones that get codes
     sign_in_codes_per_hour: int = Field(default=1000, ge=1)  # to all phones of a country
+    sign_in_codes_per_address: int = Field(default=40, ge=1)  # an hour; five times that a day
     sms_url: str = "https://smspro.nikita.kg/api/message"
     sms_login: str = ""
     sms_password: SecretStr = SecretStr("")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import count
 from uuid import UUID
 
@@ -28,6 +28,7 @@ from tests.identity.conftest import Clock
 SECRET = "a sign-in secret of the tests, 32 bytes and more"
 OLD_SECRET = "the secret of the old backend, long enough for each HMAC"
 HOME = "192.0.2.1"
+ADDRESS_CODES = 12  # in an hour
 _PHONES = count(1)
 
 
@@ -108,6 +109,12 @@ async def refusal_of(awaitable: object) -> EvPowerError:
 
 
 @pytest.fixture
+def clock() -> Clock:
+    """Begins with a full hour: no test passes the end of an hour's limits by chance."""
+    return Clock(datetime.now(UTC).replace(minute=0, second=0, microsecond=0))
+
+
+@pytest.fixture
 def phones(db: Database, admin: SupabaseAdmin, clock: Clock, http: httpx.AsyncClient) -> Phones:
     inbox = Inbox()
     rich: dict[UUID, datetime | None] = {}
@@ -123,7 +130,7 @@ def phones(db: Database, admin: SupabaseAdmin, clock: Clock, http: httpx.AsyncCl
         own=OwnKeys(db, clock),
         old_secret=SecretStr(OLD_SECRET),
     )
-    rules = CodeRules(inbox, CodeHasher(SECRET), ["996"], 1000)
+    rules = CodeRules(inbox, CodeHasher(SECRET), ["996"], 1000, ADDRESS_CODES)
     accounts = Accounts(db, admin, with_money, clock)
     return Phones(
         SignInCalls(db, rules, accounts, issuer, clock),

@@ -77,12 +77,24 @@ def test_comparing_uses_all_bytes(hasher: CodeHasher, monkeypatch: pytest.Monkey
 
 
 def wanted(*, known: bool = False, phone: str = PHONE) -> list[limits.Budget]:
-    return limits.budgets(phone, ["a", "b"], known=known, now=NOW, codes_per_hour=1000)
+    return limits.budgets(
+        phone, ["a", "b"], known=known, now=NOW, codes_per_hour=1000, codes_per_address=40
+    )
 
 
 def test_known_addresses_take_from_budgets_of_their_own() -> None:
     new, known = ({budget.name for budget in wanted(known=known)} for known in (False, True))
     assert not new & known
+
+
+def test_an_address_may_use_up_its_hour_five_times_a_day_and_wider_networks_more() -> None:
+    most = {budget.name: budget.most for budget in wanted() if budget.name.startswith("address")}
+    assert most == {
+        "address a new hour": 40,
+        "address a new day": 200,
+        "address b new hour": 160,
+        "address b new day": 800,
+    }
 
 
 def test_windows_are_whole_hours_and_days() -> None:

@@ -10,7 +10,7 @@ from evpower.identity.sign_in import limits
 from evpower.identity.sign_in.codes import ATTEMPTS
 from evpower.identity.sign_in.send import SentCode
 from evpower.identity.sign_in.senders.protocol import NotSent, SentPerhaps
-from tests.identity.sign_in.conftest import HOME, Phones, new_phone, refusal_of
+from tests.identity.sign_in.conftest import ADDRESS_CODES, HOME, Phones, new_phone, refusal_of
 
 AWAY = "198.51.100.7"
 
@@ -245,11 +245,11 @@ async def test_a_block_of_numbers_gets_few_codes_and_its_known_phones_still_do(
 
 
 async def test_an_address_gets_few_codes_and_so_does_its_ipv6_network(phones: Phones) -> None:
-    for n in range(limits.ADDRESS_PER_HOUR):
+    for n in range(ADDRESS_CODES):
         await phones.ask(f"+9967{n:02}000001", "2001:db8:0:1::/64")
     assert (await refusal_of(phones.ask(new_phone(), "2001:db8:0:1::/64"))).http_status == 429
     await phones.ask(new_phone(), "2001:db8:0:2::/64")
-    for n in range(3 * limits.ADDRESS_PER_HOUR - 1):
+    for n in range(3 * ADDRESS_CODES - 1):
         await phones.ask(f"+99655{n:03}0001", f"2001:db8:0:{n + 10:x}::/64")
     assert (await refusal_of(phones.ask(new_phone(), "2001:db8:0:3::/64"))).http_status == 429
 

@@ -58,7 +58,13 @@ def configured_sign_in(
     if sender is None:
         return PhoneSignIn(refreshes=refreshes)
     countries = [code.strip() for code in settings.sign_in_countries.split(",")]
-    rules = CodeRules(sender, hasher, countries, settings.sign_in_codes_per_hour)
+    rules = CodeRules(
+        sender,
+        hasher,
+        countries,
+        settings.sign_in_codes_per_hour,
+        settings.sign_in_codes_per_address,
+    )
     accounts = Accounts(db, admin, with_money, clock)
     return PhoneSignIn(SignInCalls(db, rules, accounts, issuer, clock), refreshes)
 

@@ -19,9 +19,7 @@ _DAY: Final = timedelta(days=1)
 # Codes of one phone, for known addresses and again for all others.
 PHONE_PER_HOUR: Final = 5
 PHONE_PER_DAY: Final = 15
-# Codes asked for from one address; a carrier's network address translation is one address.
-ADDRESS_PER_HOUR: Final = 40
-ADDRESS_PER_DAY: Final = 200
+_ADDRESS_HOURS_PER_DAY: Final = 5  # an address may use up its hour's codes so often in a day
 # Of the address itself (for IPv6 its /64), and of its /48 and /32, which one party may own.
 _ADDRESS_FACTORS: Final = (1, 4, 16)
 # Codes for a block of 10,000 consecutive numbers: pumping buys such blocks.
@@ -51,11 +49,13 @@ def budgets(
     known: bool,
     now: datetime,
     codes_per_hour: int,
+    codes_per_address: int,
 ) -> list[Budget]:
     """Returns what sending one code takes from, by name.
 
     `address_keys`: what is stored of the caller's address, then of its wider IPv6 networks;
-    `codes_per_hour`: for all phones of a country.
+    `codes_per_hour`: for all phones of a country; `codes_per_address`: in an hour, asked for from
+    one address, which a carrier's network address translation is, too.
     """
     group = "known" if known else "new"
     block = phone[:-_BLOCK_DIGITS]
@@ -68,8 +68,10 @@ def budgets(
         (f"country {country} {group}", _HOUR, codes_per_hour),
     ]
     for key, factor in zip(address_keys, _ADDRESS_FACTORS, strict=False):
-        counted.append((f"address {key} {group}", _HOUR, ADDRESS_PER_HOUR * factor))
-        counted.append((f"address {key} {group}", _DAY, ADDRESS_PER_DAY * factor))
+        counted.append((f"address {key} {group}", _HOUR, codes_per_address * factor))
+        counted.append(
+            (f"address {key} {group}", _DAY, codes_per_address * _ADDRESS_HOURS_PER_DAY * factor)
+        )
     return sorted(
         (_budget(name, window, most, now) for name, window, most in counted),
         key=lambda budget: (budget.name, budget.starts_at),

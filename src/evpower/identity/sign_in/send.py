@@ -44,7 +44,8 @@ class CodeRules:
     sender: Sender
     hasher: CodeHasher
     countries: Sequence[str]
-    codes_per_hour: int
+    codes_per_hour: int  # to all phones of a country
+    codes_per_address: int  # in an hour
     make_code: Callable[[], str] = field(default=new_code)
 
 
@@ -112,7 +113,14 @@ async def _store(
         metrics.CODES.labels(rules.sender.name, "too_soon").inc()
         raise too_many(last_at + RESEND_AFTER - now)
     keys = [rules.hasher.hash_address(place).hex() for place in (address, *wider_networks(address))]
-    wanted = budgets(phone, keys, known=known, now=now, codes_per_hour=rules.codes_per_hour)
+    wanted = budgets(
+        phone,
+        keys,
+        known=known,
+        now=now,
+        codes_per_hour=rules.codes_per_hour,
+        codes_per_address=rules.codes_per_address,
+    )
     used = await store_codes.take_budgets(connection, wanted)
     over = [budget.name.split(" ", 1)[0] for budget in wanted if used[budget.name] > budget.most]
     for limit in sorted(set(over)):
