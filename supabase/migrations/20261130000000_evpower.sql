@@ -471,13 +471,20 @@ comment on trigger evpower_id_stays on public.clients is
 
 -- 0250_refuse_others.sql
 -- Stations, tariffs and payments are EvPower's: another writer is refused with a hint, before any row is changed. What a
--- foreign key does to payments when a client is deleted is no writer: deleting a user goes on working.
+-- foreign key does to payments when a client is deleted is no writer: deleting a user goes on working. Nor is what only
+-- takes the client from a payment: the project's own functions for a closed account (anonymize_client) do that.
 create or replace function evpower.refuse_others() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if tg_table_name in ('balance_topups', 'payment_transactions_odengi') and tg_op in ('UPDATE', 'DELETE')
      and pg_trigger_depth() > 1 then
-    return null;
+    return new; -- null in a trigger for a statement, which ignores it
+  end if;
+  if tg_level = 'ROW' and to_jsonb(new) ->> 'client_id' is null and not exists (
+      select from jsonb_each(to_jsonb(new)) n
+       where n.value is distinct from to_jsonb(old) -> n.key
+         and n.key <> 'updated_at' and not (n.key in ('client_id', 'user_id') and n.value = 'null')) then
+    return new;
   end if;
   raise exception '%.% is written by EvPower alone', tg_table_schema, tg_table_name
     using errcode = 'insufficient_privilege',
@@ -498,16 +505,26 @@ create or replace function evpower.guard_tables() returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   table_name text;
+  has_clients boolean; -- payments: of an update each row is looked at, because it may only take the client away
 begin
   foreach table_name in array evpower.old_tables() loop
+    has_clients := table_name in ('balance_topups', 'payment_transactions_odengi');
     begin
       execute format(
         'create or replace trigger evpower_others_are_refused'
-        ' before insert or update or delete or truncate on public.%I for each statement'
+        ' before insert or delete or truncate %s on public.%I for each statement'
         ' when (current_setting(''evpower.applying'', true) is distinct from ''on'' and evpower.is_guarded())'
-        ' execute function evpower.refuse_others()', table_name);
+        ' execute function evpower.refuse_others()', case when not has_clients then 'or update' end, table_name);
       execute format('comment on trigger evpower_others_are_refused on public.%I is %L', table_name,
                      'evpower ' || evpower.edition() || ': only evpower_apply writes it while the guard is enabled');
+      if has_clients then
+        execute format(
+          'create or replace trigger evpower_others_only_unlink before update on public.%I for each row'
+          ' when (current_setting(''evpower.applying'', true) is distinct from ''on'' and evpower.is_guarded())'
+          ' execute function evpower.refuse_others()', table_name);
+        execute format('comment on trigger evpower_others_only_unlink on public.%I is %L', table_name,
+                       'evpower ' || evpower.edition() || ': another writer may only take the client away');
+      end if;
     exception
       when insufficient_privilege then
         raise warning 'evpower: the guard is not on public.%: %', table_name, sqlerrm
@@ -1699,7 +1716,8 @@ begin
   if write ->> 'table' <> all (evpower.old_tables()) or not evpower.fits(relation, write -> 'match') then
     return null;
   end if;
-  select string_agg(format('t.%1$I = (jsonb_populate_record(null::%2$s, $1)).%1$I', m.key, relation), ' and ')
+  select string_agg(format('(t.%1$I = (jsonb_populate_record(null::%2$s, $1)).%1$I)%3$s', m.key, relation,
+                           case m.key when write ->> 'unlinkable' then ' is not false' end), ' and ')
     into same_row from jsonb_object_keys(write -> 'match') m (key);
   execute format('select t.id::text from %s t where %s limit 1', relation, same_row) into found_id using write -> 'match';
   return found_id;
@@ -1731,7 +1749,7 @@ declare
     'amount', 'balance_before', 'balance_after', 'invoice_id', 'session_id', 'event_at', 'created_at']);
   sessions text := evpower.record_of('public.charging_sessions', array['id', 'user_id', 'client_id', 'station_id',
     'connector_id', 'start_time', 'stop_time', 'end_time', 'energy', 'energy_consumed', 'amount', 'total_cost',
-    'status', 'revision', 'created_at', 'updated_at']) || ', force boolean, details jsonb';
+    'status', 'revision', 'created_at', 'updated_at']) || ', force boolean, details jsonb, unlinkable boolean';
   detail text;
   key_type text := evpower.column_type('public.clients', 'id');
   contact text;
@@ -1761,6 +1779,7 @@ declare
   applied_clients <key>[];
   applied_sessions text[];
   busy_sessions text[] := '{}';
+  unlinkable_sessions <session>[] := '{}';
   orphans text[];
   answers jsonb;
   sent bigint;
@@ -1872,19 +1891,22 @@ begin
   if jsonb_array_length(payload -> 'sessions') > 0 then
     -- The session's own row, and its client's: the check of a foreign key would wait for that.
     with sent as materialized (
-      select r.id, r.user_id from jsonb_to_recordset(payload -> 'sessions') as r (id <session>, user_id <key>)
+      select r.id, r.user_id, r.unlinkable
+        from jsonb_to_recordset(payload -> 'sessions') as r (id <session>, user_id <key>, unlinkable boolean)
     ), locked as materialized (
       select s.id from public.charging_sessions s where s.id in (select k.id from sent k)
        order by s.id for no key update skip locked
     ), shared as materialized (
       select c.id from public.clients c where c.id in (select k.user_id from sent k)
        order by c.id for key share skip locked
-    ) select coalesce(array_agg(k.id::text), '{}') into busy_sessions
-        from sent k
-       where k.id not in (select l.id from locked l)
-             and exists (select from public.charging_sessions s where s.id = k.id)
-          or k.user_id not in (select c.id from shared c)
-             and exists (select from public.clients c where c.id = k.user_id);
+    ) select coalesce(array_agg(k.id::text) filter (
+               where k.id not in (select l.id from locked l)
+                     and exists (select from public.charging_sessions s where s.id = k.id)
+                  or k.user_id not in (select c.id from shared c)
+                     and exists (select from public.clients c where c.id = k.user_id)), '{}'),
+             coalesce(array_agg(k.id) filter (where k.unlinkable), '{}')
+        into busy_sessions, unlinkable_sessions
+        from sent k;
   end if;
 
   -- A row of a client is whole or not there: a session never makes one.
@@ -1903,7 +1925,10 @@ begin
      where r.id::text <> all (orphans) and r.id::text <> all (busy_sessions)
      order by r.id
     on conflict (id) do update
-      set user_id = excluded.user_id, client_id = excluded.client_id, station_id = excluded.station_id,
+      set user_id = case when s.user_id is null and s.id = any (unlinkable_sessions) then null
+                         else excluded.user_id end,
+          client_id = case when s.client_id is null and s.id = any (unlinkable_sessions) then null
+                           else excluded.client_id end, station_id = excluded.station_id,
           connector_id = excluded.connector_id, start_time = excluded.start_time, stop_time = excluded.stop_time,
           end_time = excluded.end_time, energy = excluded.energy, energy_consumed = excluded.energy_consumed,
           amount = excluded.amount, total_cost = excluded.total_cost, status = excluded.status,
@@ -1996,6 +2021,8 @@ comment on function evpower.apply_set(jsonb) is
 --   Besides "named": [topic, key] of a row without a name of its own: its id is stored in evpower.applied_rows.
 --   "refers": {column: write}: the column is the id of the row that the other write would find. Raises
 --   foreign_key_violation where that row is missing, except that it can't be there because its name is too long.
+--   "unlinkable": a column with the client, which the project may have emptied: then it is found all the same, and stays
+--   empty.
 --   A row whose "match" has a text that is too long for its column is not written.
 -- Values are read by the columns' own types: an enum that lacks a word refuses it.
 drop function if exists evpower.write_row(jsonb, boolean); -- an unreleased edition returned a boolean
@@ -2038,10 +2065,19 @@ begin
   end if;
   select coalesce(jsonb_object_agg(v.key, v.value), '{}') into always
     from jsonb_each(wanted -> 'always') v where evpower.column_type(relation, v.key) is not null;
-  select string_agg(format('t.%1$I = (jsonb_populate_record(null::%2$s, $1)).%1$I', m.key, relation), ' and ')
+  select string_agg(format('(t.%1$I = (jsonb_populate_record(null::%2$s, $1)).%1$I)%3$s', m.key, relation,
+                           case m.key when wanted ->> 'unlinkable' then ' is not false' end), ' and ')
     into same_row from jsonb_object_keys(wanted -> 'match') m (key);
-  select string_agg(format('%I', n.key), ', ' order by n.key) into names from jsonb_object_keys(always) n (key);
   execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', relation) into typed using always;
+
+  if not wanted ? 'keep' then
+    execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
+      into present using wanted -> 'match';
+    if present -> (wanted ->> 'unlinkable') = 'null' then
+      always := always - (wanted ->> 'unlinkable');
+    end if;
+  end if;
+  select string_agg(format('%I', n.key), ', ' order by n.key) into names from jsonb_object_keys(always) n (key);
 
   if wanted ? 'keep' then
     if names is null then
@@ -2062,8 +2098,6 @@ begin
     return case when present is not null then difference end;
   end if;
 
-  execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
-    into present using wanted -> 'match';
   select jsonb_build_object('table', table_name, 'match', wanted -> 'match', 'here', jsonb_object_agg(k, typed -> k),
                             'there', case when present is not null then jsonb_object_agg(k, present -> k) end)
     into difference from jsonb_object_keys(always) k where present is null or present -> k is distinct from typed -> k;
@@ -2236,6 +2270,8 @@ comment on function evpower.apply_each(jsonb) is
 --   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
 --   EvPower that was imported), deletion_requested and closed (their contacts go).
 --   A session may carry limit_type and limit_value (text): only then they are written, where the project has the columns.
+--   It may carry unlinkable (its client is closed or asked for deletion): where this project emptied its client, it stays
+--   empty.
 -- Raises object_not_in_prerequisite_state while the guard is disabled: nothing is written then.
 -- returns: {"keys": [["client" | "session" | the topic of a row, id, outcome, reason], ...],
 --   "tables": those of an older backend that are here}
@@ -2289,7 +2325,8 @@ notify pgrst, 'reload schema';
 --     EvPower never wrote), history (a hash of every transaction with its id). Money in som.
 --     sessions: id, client_id, revision (null: not EvPower's), status, energy, cost, details (the optional facts that are
 --     known), same (both vocabularies). "limited": one boolean for each id: whether EvPower knows what limits the
---     session; the details then have it, where this project has the columns, which "limits" tells.
+--     session; the details then have it, where this project has the columns, which "limits" tells. "unlinkable": for
+--     each id the client that an emptied one counts as; null where the client must be here.
 --   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
 --     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
 --     its id; its time where the project numbers its own; none. "deletion_requested" lists clients whose status is
@@ -2351,12 +2388,15 @@ begin
   elsif topic = 'sessions' and chunk is not null then
     select jsonb_agg(h.hash order by h.part) into rows from (
       select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
-               s.id::text, s.user_id::text, s.revision::text, s.status::text,
+               s.id::text, coalesce(s.user_id::text, k.client), s.revision::text, s.status::text,
                trim_scale(s.energy::numeric * 1000)::text, trim_scale(s.amount::numeric * 100)::text,
                (<details>)::text, (<same>)::text], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
-        from (select i.value::<session> as id, i.limited::boolean and limits as limited, i.nr, (i.nr - 1) / chunk as part
+        from (select i.value::<session> as id, i.limited::boolean and limits as limited, i.client, i.nr,
+                     (i.nr - 1) / chunk as part
                 from rows from (jsonb_array_elements_text(payload -> 'ids'),
-                                jsonb_array_elements_text(payload -> 'limited')) with ordinality i (value, limited, nr)
+                                jsonb_array_elements_text(payload -> 'limited'),
+                                jsonb_array_elements_text(payload -> 'unlinkable'))
+                     with ordinality i (value, limited, client, nr)
                where i.value is not null) k
         left join public.charging_sessions s on s.id = k.id
        group by k.part) h;
@@ -2460,13 +2500,14 @@ begin
       return jsonb_build_object('ids', coalesce(rows, '[]'), 'foreign', strange, 'next', last);
     end if;
     select jsonb_agg(jsonb_build_object(
-             'id', s.id, 'client_id', s.user_id, 'revision', s.revision, 'status', s.status,
+             'id', s.id, 'client_id', coalesce(s.user_id::text, k.client), 'revision', s.revision, 'status', s.status,
              'energy', s.energy::numeric::text, 'cost', s.amount::numeric::text, 'details', <details>,
              'same', <same>))
       into rows
-      from (select i.id, i.limited::boolean and limits as limited
+      from (select i.id, i.limited::boolean and limits as limited, i.client
               from rows from (unnest(session_ids),
-                              jsonb_array_elements_text(payload -> 'limited')) as i (id, limited)
+                              jsonb_array_elements_text(payload -> 'limited'),
+                              jsonb_array_elements_text(payload -> 'unlinkable')) as i (id, limited, client)
              where i.id is not null) k
       join public.charging_sessions s on s.id = k.id;
   else
@@ -2499,7 +2540,7 @@ begin
     || $sql$ || case when k.limited then jsonb_build_object('limit_type', coalesce(to_jsonb(s) ->> 'limit_type', ''),
          'limit_value', trim_scale(round(coalesce(to_jsonb(s) ->> 'limit_value', '0')::numeric, 2))::text)
        else '{}' end$sql$);
-  body := replace(body, '<same>', $sql$s.client_id::text = s.user_id::text
+  body := replace(body, '<same>', $sql$coalesce(s.client_id::text, k.client) = coalesce(s.user_id::text, k.client)
             and s.energy_consumed::numeric = s.energy::numeric and s.total_cost::numeric = s.amount::numeric
             and s.end_time is not distinct from s.stop_time$sql$);
   body := replace(body, '<on the way out>', $sql$c.status::text in ('inactive', 'pending_deletion')$sql$
@@ -2900,6 +2941,10 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   union all
   select '0260_guard_tables', 'trigger', 'evpower_others_are_refused on public.' || t.name, ''
     from unnest(evpower.old_tables()) t (name)
+  union all
+  select '0260_guard_tables', 'trigger', 'evpower_others_only_unlink on public.' || t.name, ''
+    from unnest(evpower.old_tables()) t (name)
+   where t.name in ('balance_topups', 'payment_transactions_odengi')
   union all
   select '0270_protect_tables', 'policy', p.name || ' on public.' || t.name, ''
     from unnest(evpower.old_tables()) t (name)

@@ -19,7 +19,7 @@ declare
     'amount', 'balance_before', 'balance_after', 'invoice_id', 'session_id', 'event_at', 'created_at']);
   sessions text := evpower.record_of('public.charging_sessions', array['id', 'user_id', 'client_id', 'station_id',
     'connector_id', 'start_time', 'stop_time', 'end_time', 'energy', 'energy_consumed', 'amount', 'total_cost',
-    'status', 'revision', 'created_at', 'updated_at']) || ', force boolean, details jsonb';
+    'status', 'revision', 'created_at', 'updated_at']) || ', force boolean, details jsonb, unlinkable boolean';
   detail text;
   key_type text := evpower.column_type('public.clients', 'id');
   contact text;
@@ -49,6 +49,7 @@ declare
   applied_clients <key>[];
   applied_sessions text[];
   busy_sessions text[] := '{}';
+  unlinkable_sessions <session>[] := '{}';
   orphans text[];
   answers jsonb;
   sent bigint;
@@ -160,19 +161,22 @@ begin
   if jsonb_array_length(payload -> 'sessions') > 0 then
     -- The session's own row, and its client's: the check of a foreign key would wait for that.
     with sent as materialized (
-      select r.id, r.user_id from jsonb_to_recordset(payload -> 'sessions') as r (id <session>, user_id <key>)
+      select r.id, r.user_id, r.unlinkable
+        from jsonb_to_recordset(payload -> 'sessions') as r (id <session>, user_id <key>, unlinkable boolean)
     ), locked as materialized (
       select s.id from public.charging_sessions s where s.id in (select k.id from sent k)
        order by s.id for no key update skip locked
     ), shared as materialized (
       select c.id from public.clients c where c.id in (select k.user_id from sent k)
        order by c.id for key share skip locked
-    ) select coalesce(array_agg(k.id::text), '{}') into busy_sessions
-        from sent k
-       where k.id not in (select l.id from locked l)
-             and exists (select from public.charging_sessions s where s.id = k.id)
-          or k.user_id not in (select c.id from shared c)
-             and exists (select from public.clients c where c.id = k.user_id);
+    ) select coalesce(array_agg(k.id::text) filter (
+               where k.id not in (select l.id from locked l)
+                     and exists (select from public.charging_sessions s where s.id = k.id)
+                  or k.user_id not in (select c.id from shared c)
+                     and exists (select from public.clients c where c.id = k.user_id)), '{}'),
+             coalesce(array_agg(k.id) filter (where k.unlinkable), '{}')
+        into busy_sessions, unlinkable_sessions
+        from sent k;
   end if;
 
   -- A row of a client is whole or not there: a session never makes one.
@@ -191,7 +195,10 @@ begin
      where r.id::text <> all (orphans) and r.id::text <> all (busy_sessions)
      order by r.id
     on conflict (id) do update
-      set user_id = excluded.user_id, client_id = excluded.client_id, station_id = excluded.station_id,
+      set user_id = case when s.user_id is null and s.id = any (unlinkable_sessions) then null
+                         else excluded.user_id end,
+          client_id = case when s.client_id is null and s.id = any (unlinkable_sessions) then null
+                           else excluded.client_id end, station_id = excluded.station_id,
           connector_id = excluded.connector_id, start_time = excluded.start_time, stop_time = excluded.stop_time,
           end_time = excluded.end_time, energy = excluded.energy, energy_consumed = excluded.energy_consumed,
           amount = excluded.amount, total_cost = excluded.total_cost, status = excluded.status,

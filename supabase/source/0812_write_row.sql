@@ -8,6 +8,8 @@
 --   Besides "named": [topic, key] of a row without a name of its own: its id is stored in evpower.applied_rows.
 --   "refers": {column: write}: the column is the id of the row that the other write would find. Raises
 --   foreign_key_violation where that row is missing, except that it can't be there because its name is too long.
+--   "unlinkable": a column with the client, which the project may have emptied: then it is found all the same, and stays
+--   empty.
 --   A row whose "match" has a text that is too long for its column is not written.
 -- Values are read by the columns' own types: an enum that lacks a word refuses it.
 drop function if exists evpower.write_row(jsonb, boolean); -- an unreleased edition returned a boolean
@@ -50,10 +52,19 @@ begin
   end if;
   select coalesce(jsonb_object_agg(v.key, v.value), '{}') into always
     from jsonb_each(wanted -> 'always') v where evpower.column_type(relation, v.key) is not null;
-  select string_agg(format('t.%1$I = (jsonb_populate_record(null::%2$s, $1)).%1$I', m.key, relation), ' and ')
+  select string_agg(format('(t.%1$I = (jsonb_populate_record(null::%2$s, $1)).%1$I)%3$s', m.key, relation,
+                           case m.key when wanted ->> 'unlinkable' then ' is not false' end), ' and ')
     into same_row from jsonb_object_keys(wanted -> 'match') m (key);
-  select string_agg(format('%I', n.key), ', ' order by n.key) into names from jsonb_object_keys(always) n (key);
   execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', relation) into typed using always;
+
+  if not wanted ? 'keep' then
+    execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
+      into present using wanted -> 'match';
+    if present -> (wanted ->> 'unlinkable') = 'null' then
+      always := always - (wanted ->> 'unlinkable');
+    end if;
+  end if;
+  select string_agg(format('%I', n.key), ', ' order by n.key) into names from jsonb_object_keys(always) n (key);
 
   if wanted ? 'keep' then
     if names is null then
@@ -74,8 +85,6 @@ begin
     return case when present is not null then difference end;
   end if;
 
-  execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
-    into present using wanted -> 'match';
   select jsonb_build_object('table', table_name, 'match', wanted -> 'match', 'here', jsonb_object_agg(k, typed -> k),
                             'there', case when present is not null then jsonb_object_agg(k, present -> k) end)
     into difference from jsonb_object_keys(always) k where present is null or present -> k is distinct from typed -> k;

@@ -7,6 +7,8 @@
 --   force (write whatever is here), partial (more of its transactions follow), adopted (the balance from before
 --   EvPower that was imported), deletion_requested and closed (their contacts go).
 --   A session may carry limit_type and limit_value (text): only then they are written, where the project has the columns.
+--   It may carry unlinkable (its client is closed or asked for deletion): where this project emptied its client, it stays
+--   empty.
 -- Raises object_not_in_prerequisite_state while the guard is disabled: nothing is written then.
 -- returns: {"keys": [["client" | "session" | the topic of a row, id, outcome, reason], ...],
 --   "tables": those of an older backend that are here}

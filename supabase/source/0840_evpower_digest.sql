@@ -7,7 +7,8 @@
 --     EvPower never wrote), history (a hash of every transaction with its id). Money in som.
 --     sessions: id, client_id, revision (null: not EvPower's), status, energy, cost, details (the optional facts that are
 --     known), same (both vocabularies). "limited": one boolean for each id: whether EvPower knows what limits the
---     session; the details then have it, where this project has the columns, which "limits" tells.
+--     session; the details then have it, where this project has the columns, which "limits" tells. "unlinkable": for
+--     each id the client that an emptied one counts as; null where the client must be here.
 --   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
 --     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
 --     its id; its time where the project numbers its own; none. "deletion_requested" lists clients whose status is
@@ -69,12 +70,15 @@ begin
   elsif topic = 'sessions' and chunk is not null then
     select jsonb_agg(h.hash order by h.part) into rows from (
       select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
-               s.id::text, s.user_id::text, s.revision::text, s.status::text,
+               s.id::text, coalesce(s.user_id::text, k.client), s.revision::text, s.status::text,
                trim_scale(s.energy::numeric * 1000)::text, trim_scale(s.amount::numeric * 100)::text,
                (<details>)::text, (<same>)::text], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
-        from (select i.value::<session> as id, i.limited::boolean and limits as limited, i.nr, (i.nr - 1) / chunk as part
+        from (select i.value::<session> as id, i.limited::boolean and limits as limited, i.client, i.nr,
+                     (i.nr - 1) / chunk as part
                 from rows from (jsonb_array_elements_text(payload -> 'ids'),
-                                jsonb_array_elements_text(payload -> 'limited')) with ordinality i (value, limited, nr)
+                                jsonb_array_elements_text(payload -> 'limited'),
+                                jsonb_array_elements_text(payload -> 'unlinkable'))
+                     with ordinality i (value, limited, client, nr)
                where i.value is not null) k
         left join public.charging_sessions s on s.id = k.id
        group by k.part) h;
@@ -178,13 +182,14 @@ begin
       return jsonb_build_object('ids', coalesce(rows, '[]'), 'foreign', strange, 'next', last);
     end if;
     select jsonb_agg(jsonb_build_object(
-             'id', s.id, 'client_id', s.user_id, 'revision', s.revision, 'status', s.status,
+             'id', s.id, 'client_id', coalesce(s.user_id::text, k.client), 'revision', s.revision, 'status', s.status,
              'energy', s.energy::numeric::text, 'cost', s.amount::numeric::text, 'details', <details>,
              'same', <same>))
       into rows
-      from (select i.id, i.limited::boolean and limits as limited
+      from (select i.id, i.limited::boolean and limits as limited, i.client
               from rows from (unnest(session_ids),
-                              jsonb_array_elements_text(payload -> 'limited')) as i (id, limited)
+                              jsonb_array_elements_text(payload -> 'limited'),
+                              jsonb_array_elements_text(payload -> 'unlinkable')) as i (id, limited, client)
              where i.id is not null) k
       join public.charging_sessions s on s.id = k.id;
   else
@@ -217,7 +222,7 @@ begin
     || $sql$ || case when k.limited then jsonb_build_object('limit_type', coalesce(to_jsonb(s) ->> 'limit_type', ''),
          'limit_value', trim_scale(round(coalesce(to_jsonb(s) ->> 'limit_value', '0')::numeric, 2))::text)
        else '{}' end$sql$);
-  body := replace(body, '<same>', $sql$s.client_id::text = s.user_id::text
+  body := replace(body, '<same>', $sql$coalesce(s.client_id::text, k.client) = coalesce(s.user_id::text, k.client)
             and s.energy_consumed::numeric = s.energy::numeric and s.total_cost::numeric = s.amount::numeric
             and s.end_time is not distinct from s.stop_time$sql$);
   body := replace(body, '<on the way out>', $sql$c.status::text in ('inactive', 'pending_deletion')$sql$

@@ -106,6 +106,10 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   select '0260_guard_tables', 'trigger', 'evpower_others_are_refused on public.' || t.name, ''
     from unnest(evpower.old_tables()) t (name)
   union all
+  select '0260_guard_tables', 'trigger', 'evpower_others_only_unlink on public.' || t.name, ''
+    from unnest(evpower.old_tables()) t (name)
+   where t.name in ('balance_topups', 'payment_transactions_odengi')
+  union all
   select '0270_protect_tables', 'policy', p.name || ' on public.' || t.name, ''
     from unnest(evpower.old_tables()) t (name)
    cross join unnest(array['evpower_own_select', 'evpower_none_of_anon']) p (name)

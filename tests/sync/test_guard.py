@@ -144,7 +144,7 @@ async def test_a_driver_writes_no_money_however_the_guard_stands(
         "update public.tariff_rules set price = 1",
         "update public.client_tariffs set discount_percent = 100",
         "update public.stations set price_per_kwh = 1 where false",
-        "update public.balance_topups set status = 'approved'",
+        "delete from public.balance_topups",
         "truncate public.payment_transactions_odengi",
     ],
 )
@@ -161,6 +161,41 @@ async def test_stations_and_tariffs_are_evpowers_while_it_is_enabled(
         else:
             await there.execute(statement)
         await transaction.rollback()
+
+
+@pytest.mark.parametrize(
+    ("statement", "refused"),
+    [
+        ("client_id = null", False),
+        ("client_id = null, amount = amount + 0", False),
+        ("client_id = null, amount = 0", True),
+        ("client_id = 'c2'", True),
+        ("amount = 0", True),
+        ("description = 'x'", True),
+    ],
+)
+async def test_another_writer_only_takes_the_client_from_a_payment(
+    there: Connection,
+    old: OldBackend,
+    statement: str,
+    refused: bool,  # noqa: FBT001
+) -> None:
+    for client in ("c1", "c2"):
+        await old.sign_up(client)
+    await there.execute(
+        "insert into public.payment_transactions_odengi (client_id, transaction_type, amount,"
+        " balance_before, balance_after) values ('c1', 'balance_topup', 5, 0, 5)"
+    )
+    await switch(there, enable=True)
+    update = f"update public.payment_transactions_odengi set {statement}"
+    if refused:
+        with pytest.raises(REFUSED) as error:
+            await there.execute(update)
+        assert "evpower payments" in str(error.value.hint)
+    else:
+        assert await there.execute(update) == "UPDATE 1"
+    await switch(there, enable=False)
+    await there.execute("delete from public.payment_transactions_odengi")
 
 
 async def test_enabling_waits_for_a_writer_that_has_begun(

@@ -19,6 +19,8 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.payments import OPENING
 from evpower.sync import Relay, backfill, check, guard_status, not_mirrored, set_guard
+from evpower.sync.reconciliation.digests import Digests
+from evpower.sync.reconciliation.store_runs import page_of_ours
 from tests.conftest import Server
 from tests.sync.conftest import rpc_to
 from tests.sync.old_backend import old_backend_project, switch
@@ -541,3 +543,98 @@ async def test_no_policy_of_the_project_lets_anon_read(
             assert (answer.status_code, answer.json()) == (200, [])
         finally:
             await there.execute(f"drop policy open_to_all on public.{table}")
+
+
+async def send_again(owner: Connection, client: UUID, session: UUID, *, force: bool) -> None:
+    """Enqueues what a client has; with `force` it is written whatever Supabase has."""
+    await owner.execute("select sync.enqueue_ids('transaction', array[$1])", f"{client}:1")
+    await owner.execute("insert into sync.pending (topic, key) values ('session', $1)", session)
+    await owner.execute("update sync.pending set force = $1", force)
+
+
+async def drifting(db: Database, http: httpx.AsyncClient, project: Target) -> dict[str, set[str]]:
+    """The fields that differ, by what they are of."""
+    result = await check(db, rpc_to(http, project))
+    return {drift.topic: set(drift.fields) for drift in result.drift}
+
+
+@pytest.mark.parametrize("change", ["deletion_requested_at = now()", "status = 'closed'"])
+async def test_what_the_project_takes_from_a_client_who_leaves_stays_taken(
+    change: str, db: Database, http: httpx.AsyncClient, project: Target, relay: Relay,
+    scenario: Scenario, owner: Connection, there: Connection,
+) -> None:  # fmt: skip
+    client = await scenario.client()
+    invoice = await begin(owner, client)
+    await pay(owner, invoice)
+    session = await scenario.session(client, station="CHR-BGK-001", cost_minor=12_345)
+    assert (await relay.drain()).refused == 0
+    # As the app's anonymize_client does, with the secret key.
+    async with there.transaction():
+        await there.execute("set local role service_role")
+        await there.execute(
+            "update public.charging_sessions set user_id = null where user_id = $1", str(client)
+        )
+        await there.execute(
+            f"update public.{LEDGER} set client_id = null where client_id = $1", str(client)
+        )
+    assert await drifting(db, http, project) == {
+        "session": {"client_id", "same"}, "row": {"client_id"},
+    }  # fmt: skip
+
+    await owner.execute(f"update identity.clients set {change} where id = $1", client)
+    await there.execute("update public.clients set status = 'inactive'")
+    await relay.drain()
+    assert await drifting(db, http, project) == {}
+    async with db.connection() as connection:
+        keys = await page_of_ours(connection, "session", None, 10, None)
+    assert len(keys) == 1
+    assert await Digests(db, rpc_to(http, project)).differing("session", keys) == []
+    for force in (True, False):
+        await there.execute("update public.charging_sessions set revision = 0, energy = 99")
+        await send_again(owner, client, session, force=force)
+        assert (await relay.drain()).refused == 0
+        [shown] = await there.fetch("select user_id, energy from public.charging_sessions")
+        assert tuple(shown) == (None, 10.001)
+    assert await rows(there, LEDGER, client) == []
+    assert await there.fetchval(f"select count(*) from public.{LEDGER}") == 2
+    assert await drifting(db, http, project) == {}
+    await there.execute("update public.charging_sessions set energy = 99")
+    assert await drifting(db, http, project) == {"session": {"energy_wh", "same"}}
+
+    await owner.execute(  # withdrawn
+        "update identity.clients set deletion_requested_at = null, status = 'active'"
+    )
+    await there.execute("update public.clients set status = 'active'")
+    assert (await check(db, rpc_to(http, project), repair=True, deliver=relay.drain)).equal
+    assert len(await rows(there, LEDGER, client)) == 2
+
+
+async def test_a_bill_whose_client_the_project_took_is_written_as_before(
+    db: Database, relay: Relay, scenario: Scenario, owner: Connection, there: Connection
+) -> None:
+    client = await scenario.client()
+    invoice = await begin(owner, client)
+    await pay(owner, invoice)
+    await relay.drain()
+    await owner.execute("update identity.clients set status = 'closed' where id = $1", client)
+    await there.execute("alter table public.balance_topups alter client_id drop not null")
+    try:
+        await there.execute("update public.balance_topups set client_id = null")
+        async with db.transaction() as connection:
+            await payments.refund_payment(
+                connection, invoice_id=invoice, amount_minor=10_000, operator="aida",
+                reason="sorry", reference="r1",
+            )  # fmt: skip
+        await owner.execute("select sync.enqueue_ids('transaction', array[$1])", f"{client}:1")
+        assert (await relay.drain()).refused == 0
+        [bill] = await there.fetch(
+            "select id, client_id, status::text as status from public.balance_topups"
+        )
+        assert (bill["client_id"], bill["status"]) == (None, "partial_refund")
+        assert [row["balance_topup_id"] for row in await rows(there, LEDGER, client)] == [
+            bill["id"], None,
+        ]  # fmt: skip
+    finally:
+        await switch(there, enable=False)
+        await there.execute("delete from public.balance_topups")
+        await there.execute("alter table public.balance_topups alter client_id set not null")

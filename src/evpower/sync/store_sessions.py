@@ -8,6 +8,10 @@ limits energy is the one that is named; a limit of the state of charge is none.
 
 from typing import Final
 
+# A client `c` whom the project may have taken from its sessions and payments: it has an account to
+# close, or closed it.
+MAY_BE_UNLINKED: Final = "(c.status = 'closed' or c.deletion_requested_at is not null)"
+
 # Reached by key through both views: a subquery without a limit is planned as part of its caller.
 SHOWN_SESSIONS: Final = """
 (select s.id, s.client_id, s.station_id, s.connector_id, s.status, s.start_time, s.ended_at,

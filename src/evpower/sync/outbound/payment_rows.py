@@ -73,6 +73,7 @@ def _top_up(row: Record, now: datetime) -> Write:
     return {
         "table": "balance_topups",
         "match": _bill(row),
+        **_unlinkable(row),
         "always": always,
         # While it is open its status changes with time alone.
         "volatile": ("status", "odengi_status") if is_open else (),
@@ -97,6 +98,7 @@ def _ledger(row: Record, key: UUID) -> Write:
         "table": "payment_transactions_odengi",
         "named": ["transaction", str(key)],
         "match": {},
+        **_unlinkable(row),
         "always": {
             "client_id": str(row["client_id"]),
             "transaction_type": kind,
@@ -109,7 +111,9 @@ def _ledger(row: Record, key: UUID) -> Write:
         "at_first": {"description": text, "created_at": to_z(row["created_at"])},
     }
     if row["kind"] == "topup":  # one row of the ledger for a bill: apps show the first
-        write["refers"] = {"balance_topup_id": {"table": "balance_topups", "match": _bill(row)}}
+        write["refers"] = {
+            "balance_topup_id": {"table": "balance_topups", "match": _bill(row), **_unlinkable(row)}
+        }
     return write
 
 
@@ -121,6 +125,11 @@ def _kind(row: Record) -> tuple[str, str]:
     if row["kind"] == "refund" and row["invoice_id"] is not None:
         return "balance_topup", _RETURNED
     return kind, _TEXTS[kind]
+
+
+def _unlinkable(row: Record) -> Write:
+    """Returns which column the project may have emptied: nothing is to find it different."""
+    return {"unlinkable": "client_id"} if row["is_unlinkable"] else {}
 
 
 def _bill(row: Record) -> dict[str, str]:

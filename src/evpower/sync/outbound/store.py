@@ -19,7 +19,7 @@ from evpower.sync.model import (
     Outgoing,
 )
 from evpower.sync.outbound.claimed_rows import read_claimed
-from evpower.sync.store_sessions import SHOWN_SESSIONS
+from evpower.sync.store_sessions import MAY_BE_UNLINKED, SHOWN_SESSIONS
 
 # Supabase is right about a client's request for deletion; a row that is created again must state
 # it.
@@ -155,8 +155,9 @@ with requested as (
          s.energy_kwh::text as energy, s.energy_kwh::text as energy_consumed,
          s.cost_som::text as amount, s.cost_som::text as total_cost,
          s.status, s.revision, s.created_at, s.updated_at, s.details, a.force,
-         s.limit_type, s.limit_value::text as limit_value
+         s.limit_type, s.limit_value::text as limit_value, {MAY_BE_UNLINKED} as unlinkable
     from requested a join {SHOWN_SESSIONS} s on s.id = a.key
+    join identity.clients_public c on c.id = s.client_id
 )
 select coalesce(json_agg(l), '[]')::text from lines l
 """

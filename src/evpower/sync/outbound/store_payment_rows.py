@@ -6,13 +6,15 @@ from uuid import UUID
 
 from evpower.foundation.db import Connection, Record
 from evpower.payments import OPENING
+from evpower.sync.store_sessions import MAY_BE_UNLINKED
 
 _IS_OPENING: Final = f"p.provider = 'manual' and starts_with(p.provider_ref, '{OPENING}')"
 _TOP_UPS: Final = f"""
 select p.invoice_id, p.order_id, p.client_id, p.provider, p.status, p.currency,
        p.amount_som::text as amount_som, p.paid_som::text as paid_som, p.description,
        p.qr_code_url, p.app_link, p.created_at, p.confirmed_at, p.closed_at, p.expires_at,
-       c.status = 'closed' as is_closed, {_IS_OPENING} as is_opening
+       c.status = 'closed' as is_closed, {MAY_BE_UNLINKED} as is_unlinkable,
+       {_IS_OPENING} as is_opening
   from payments.top_ups_public p
   join identity.clients_public c on c.id = p.client_id
  where p.invoice_id = any ($1::text[])
@@ -23,6 +25,7 @@ select t.client_id, t.version, t.kind::text as kind, t.amount_som::text as amoun
        t.balance_before_som::text as balance_before_som,
        t.balance_after_som::text as balance_after_som,
        w.currency, p.invoice_id, s.session_id, t.created_at, c.status = 'closed' as is_closed,
+       {MAY_BE_UNLINKED} as is_unlinkable,
        t.kind = 'topup' and {_IS_OPENING} as is_opening
   from unnest($1::uuid[], $2::bigint[]) as k (client_id, version)
   join wallet.transactions_public t on t.client_id = k.client_id and t.version = k.version

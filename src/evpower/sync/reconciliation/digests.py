@@ -37,10 +37,14 @@ _BATCH: Final = 100  # clients whose transactions are read in one call
 
 @dataclass(frozen=True, slots=True)
 class DigestKey:
-    """A key of ours; `deletion_requested`: of an active client whose driver requested it."""
+    """A key of ours; `deletion_requested`: of an active client whose driver requested it.
+
+    `client`: of a session from which the project may have taken its client, that client.
+    """
 
     id: UUID
     deletion_requested: bool
+    client: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class Digests:
     async def theirs(self, topic: ComparedTopic, ids: Sequence[str]) -> dict[str, Digest]:
         """Returns Supabase's digests of these keys."""
         request: dict[str, object] = {"topic": _TOPIC[topic], "ids": list(ids)}
+        if topic == "session":
+            request["unlinkable"] = await self._unlinkable(ids)
         response = await self._ask_of_keys(request)
         try:
             rows = cast("list[Mapping[str, object]]", response["rows"])
@@ -180,6 +186,8 @@ class Digests:
         }
         if part == "client":
             request["deletion_requested"] = [str(key.id) for key in keys if key.deletion_requested]
+        if part == "session" and any(key.client for key in keys):
+            request["unlinkable"] = [key.client and str(key.client) for key in keys]
         response = await self._ask_of_keys(request)
         if "hashes" not in response:
             raise TargetRefuses(f"{_FUNCTION} is an older version: apply supabase/migrations/")
@@ -211,6 +219,14 @@ class Digests:
             rows: list[Record] = await connection.fetch(store_digests.LIMITED, keys)
         limited = {row["id"] for row in rows}
         return {**request, "limited": [key in limited for key in ids]}
+
+    async def _unlinkable(self, ids: Sequence[str]) -> list[str | None]:
+        """Returns the client of each session from which the project may have taken it."""
+        keys = [key for key in map(parse_id, ids) if key is not None]
+        async with self._db.connection() as connection:
+            rows: list[Record] = await connection.fetch(store_digests.UNLINKABLE, keys)
+        clients = {row["id"]: row["client"] for row in rows}
+        return [clients.get(key) for key in ids]
 
     async def _ask(self, payload: Mapping[str, object]) -> Mapping[str, object]:
         response = await self._rpc.call(_FUNCTION, orjson.dumps({"payload": payload}))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from evpower.sync.store_sessions import SHOWN_SESSIONS
+from evpower.sync.store_sessions import MAY_BE_UNLINKED, SHOWN_SESSIONS
 
 # What identifies a transaction: its id; its time where Supabase assigns its own ids; nothing.
 _FINGERPRINTS: Final = {
@@ -102,6 +102,13 @@ select s.id::text as id, s.client_id::text as client_id, s.revision, s.status, s
 LIMITED: Final = """
 select s.id::text as id from charging.sessions_public s
  where s.id = any ($1::uuid[]) and s.started_by is not null
+"""
+
+# Of which of these sessions the project may have taken the client, and which it is.
+UNLINKABLE: Final = f"""
+select s.id::text as id, c.id::text as client
+  from charging.sessions_public s join identity.clients_public c on c.id = s.client_id
+ where s.id = any ($1::uuid[]) and {MAY_BE_UNLINKED}
 """
 
 # Of the transactions Supabase has, the first of each client that is a different one here.

@@ -10,6 +10,7 @@ from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.sync.model import OutboxTopic
 from evpower.sync.reconciliation.digests import DigestKey, Part
 from evpower.sync.reconciliation.drift import Drift, as_facts
+from evpower.sync.store_sessions import MAY_BE_UNLINKED
 
 RunKind = Literal["on_demand", "recent", "full"]
 ScheduledKind = Literal["recent", "full"]
@@ -70,9 +71,12 @@ _RECENT: Final[Mapping[Part, str]] = {
   union select s.client_id from charging.sessions_public s where s.updated_at > $3
 ) """,
     "session": """with recent as materialized (
-  select s.id from charging.sessions_public s where s.updated_at > $3
+  select s.id, s.client_id from charging.sessions_public s where s.updated_at > $3
 ) """,
 }
+# A subquery, so that the clients are looked up one by one, however many there are.
+_UNLINKABLE: Final = f"""
+(select c.id from identity.clients_public c where c.id = s.client_id and {MAY_BE_UNLINKED})"""
 
 
 def page_sql(topic: Part, *, recent: bool) -> str:
@@ -81,12 +85,14 @@ def page_sql(topic: Part, *, recent: bool) -> str:
         source_sql = _RECENT[topic] if recent else ""
         source = "recent" if recent else "charging.sessions_public"
         return f"""
-        {source_sql}select s.id, false as deletion_requested from {source} s
+        {source_sql}select s.id, false as deletion_requested, {_UNLINKABLE} as client
+        from {source} s
         where s.id > $1 order by s.id limit $2
         """
     if topic == "row":  # few, and all of them each time; payments are many
         return """
-        select r.key as id, false as deletion_requested from sync.row_keys r
+        select r.key as id, false as deletion_requested, null::uuid as client
+        from sync.row_keys r
         where r.key > $1
           and (r.topic not in ('payment', 'transaction')
                or r.added_at > coalesce($3, now() - interval '40 days'))
@@ -96,7 +102,7 @@ def page_sql(topic: Part, *, recent: bool) -> str:
     recent_only = " and c.id = any (array(select l.id from recent l))" if recent else ""
     open_only = _OPEN if topic == "profile" else ""
     return f"""
-    {source_sql}select c.id, {_DELETION_REQUESTED} as deletion_requested
+    {source_sql}select c.id, {_DELETION_REQUESTED} as deletion_requested, null::uuid as client
     from identity.clients_public c where c.id > $1{recent_only}{open_only} order by c.id limit $2
     """
 
@@ -108,7 +114,7 @@ async def page_of_ours(
     sql = page_sql(topic, recent=since is not None)
     more = () if since is None and topic != "row" else (since,)
     rows: list[Record] = await connection.fetch(sql, after or _NIL, limit, *more)
-    return [DigestKey(row["id"], row["deletion_requested"]) for row in rows]
+    return [DigestKey(row["id"], row["deletion_requested"], row["client"]) for row in rows]
 
 
 async def transactions(connection: Connection, clients: Sequence[UUID]) -> int:
