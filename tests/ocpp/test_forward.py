@@ -331,15 +331,46 @@ async def test_few_handshakes_of_a_station_connect_at_once(central: Central) -> 
                 writer.close()
 
 
-async def test_no_more_than_64_stations_connect_at_once(central: Central) -> None:
+async def test_a_csms_that_hangs_keeps_no_stations_of_another_out(
+    central: Central, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evpower.ocpp.forward._CONNECTING_TO_CSMS", 2)
+    async with hanging_csms() as (url, connections), other_csms() as csms:
+        for number, target in enumerate((url, url, f"{url}/2", csms.url), 1):
+            await central.add(f"EVP-{number}")
+            await switch(central, target, f"EVP-{number}")
+        async with asyncio.TaskGroup() as tasks:
+            for number in (1, 2):
+                tasks.create_task(refused(central, path=f"/ocpp/EVP-{number}"))
+            await until(lambda: len(connections) == 2)
+            assert await refused(central, path="/ocpp/EVP-3") == 503
+            assert len(connections) == 2
+            async with central.open("/ocpp/EVP-4") as station:
+                await station.send("in")
+                await until(lambda: csms.messages == ["in"])
+            for writer in connections:
+                writer.close()
     forwarder = central.parts.forwarder
+    assert (forwarder._connecting, forwarder._connecting_to) == ({}, {})
+
+
+async def test_each_csms_takes_half_of_the_places_that_are_left(central: Central) -> None:
+    forwarder = central.parts.forwarder
+
+    def fill(stack: contextlib.ExitStack, csms: int) -> None:
+        for number in range(300):
+            connecting = forwarder._connecting_one(f"S{csms}-{number}", f"ws://csms-{csms}/ocpp")
+            stack.enter_context(connecting)
+
     with contextlib.ExitStack() as stack:
-        for number in range(64):
-            stack.enter_context(forwarder._connecting_one(f"S{number}"))
-        with pytest.raises(Unavailable, match="too many connect"):
-            stack.enter_context(forwarder._connecting_one("S64"))
-    with forwarder._connecting_one("S64"):
-        assert forwarder._connecting == {"S64": 1}
+        for csms in range(8):
+            with pytest.raises(Unavailable, match="too many connect"):
+                fill(stack, csms)
+        places = [forwarder._connecting_to[f"csms-{csms}"] for csms in range(8)]
+        assert places[:2] == [64, 64]
+        assert sorted(places, reverse=True) == places
+        assert places[-1] >= 1
+    assert (forwarder._connecting, forwarder._connecting_to) == ({}, {})
 
 
 async def test_a_refusal_again_writes_no_alert_again(central: Central, csms: OtherCsms) -> None:

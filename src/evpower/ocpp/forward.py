@@ -38,7 +38,10 @@ _OPEN_S: Final = 10.0
 _CLOSE_S: Final = 1.0
 _UPSTREAM_PING_S: Final = 20.0
 _CHECK_S: Final = 5.0
-_CONNECTING: Final = 64  # to other CSMSs at once, in all
+# At once to other CSMSs: in all, to one of them, and of a station. One CSMS takes at most half of
+# the places that are left, so that one that hangs leaves places for others.
+_CONNECTING: Final = 256
+_CONNECTING_TO_CSMS: Final = 64
 _CONNECTING_OF_STATION: Final = 2
 _ALERT_EVERY_S: Final = 30.0  # of a station
 log: Final = structlog.get_logger()
@@ -67,6 +70,7 @@ class Forwarder:
         self._wakeup = Wakeup()
         self._now_s = now_s
         self._connecting: Counter[str] = Counter()  # by station
+        self._connecting_to: Counter[str] = Counter()  # by the other CSMS
         self._alerted: dict[str, tuple[str, float]] = {}  # of a station: for what target, and when
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -196,7 +200,7 @@ class Forwarder:
         """
         async with AsyncExitStack() as stack:
             try:
-                with self._connecting_one(handshake.station_id):
+                with self._connecting_one(handshake.station_id, handshake.target_url):
                     upstream = await stack.enter_async_context(_upstream(handshake))
             except Unavailable as error:
                 if error.code == UNREACHABLE:
@@ -207,18 +211,22 @@ class Forwarder:
             yield upstream
 
     @contextmanager
-    def _connecting_one(self, station_id: str) -> Generator[None]:
+    def _connecting_one(self, station_id: str, target_url: str) -> Generator[None]:
         """Counts a station that connects to its CSMS: anybody may come under its name."""
-        connecting = self._connecting
-        if connecting[station_id] >= _CONNECTING_OF_STATION or connecting.total() >= _CONNECTING:
+        by_station, by_csms = self._connecting, self._connecting_to
+        csms = target_url.partition("//")[2].partition("/")[0].lower()  # its host and port
+        most = min(_CONNECTING_TO_CSMS, -(-(_CONNECTING - by_csms.total()) // 2))
+        if by_station[station_id] >= _CONNECTING_OF_STATION or by_csms[csms] >= most:
             raise Unavailable("overloaded", "too many connect at the moment", retry_after_s=5)
-        connecting[station_id] += 1
+        by_station[station_id] += 1
+        by_csms[csms] += 1
         try:
             yield
         finally:
-            connecting[station_id] -= 1
-            if not connecting[station_id]:
-                del connecting[station_id]
+            for counted, key in ((by_station, station_id), (by_csms, csms)):
+                counted[key] -= 1
+                if not counted[key]:
+                    del counted[key]
 
     async def _alert(self, handshake: ForwardedHandshake, reason: str) -> None:
         """Opens the alert, seldom; a stranger's refusal says nothing of a station that is in."""
