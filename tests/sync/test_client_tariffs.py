@@ -8,6 +8,7 @@ import pytest
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, check
 from evpower.sync.outbound.old_rows import plan_key
+from evpower.tariffs import Dimension
 from tests.sync.conftest import rpc_to
 from tests.sync.old_backend import switch
 from tests.sync.scenario import Target
@@ -42,6 +43,21 @@ async def test_a_discount_is_shown_and_its_end(
     assert (await relay.drain()).refused == 0
     shown = await row(there, "client_tariffs", client_id=client)
     assert (shown["is_active"], shown["valid_until"] is not None) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("on", "shown_percent"),
+    [(["energy", "time", "flat"], 20), (["energy"], 0), (["time"], 0), (["parking"], 0)],
+)
+async def test_a_discount_is_shown_only_where_it_is_on_all_that_readers_take_it_off(
+    clients: Clients, owner: Connection, relay: Relay, there: Connection,  # noqa: F811
+    on: list[Dimension], shown_percent: int,
+) -> None:  # fmt: skip
+    client = await new_client(owner)
+    await clients.add(client, discount_ppm=200_000, discount_on=on)
+    assert (await relay.drain()).refused == 0
+    shown = await row(there, "client_tariffs", client_id=client)
+    assert shown["discount_percent"] == shown_percent
 
 
 async def test_a_plan_of_its_own_is_there_before_it(

@@ -19,9 +19,10 @@ from evpower.sync.outbound.old_row import OldRow, Write
 from evpower.sync.outbound.old_rules import rules
 from evpower.sync.outbound.presence import REFRESHED_WITHIN
 from evpower.sync.outbound.store_rows import RowIds
-from evpower.tariffs import Place, RateCard, Rates, Snapshot
+from evpower.tariffs import ClientTariff, Place, RateCard, Rates, Snapshot
 
 _W_PER_KW: Final = 1000
+_DISCOUNTED: Final = frozenset({"energy", "time"})
 _ORDER: Final = {"location": 0, "tariff": 1, "station": 2, "client_tariff": 3}
 _OCCUPIED: Final = frozenset(
     {"preparing", "occupied", "charging", "suspended_ev", "suspended_evse", "finishing", "reserved"}
@@ -251,7 +252,7 @@ async def _client_tariff(
         "always": {
             "client_id": str(own.client_id),
             "tariff_plan_id": plan,
-            "discount_percent": tariffs.discount_text(own.discount_ppm),
+            "discount_percent": _discount(own),
             "is_active": own.valid_until is None or own.valid_until > now,
             "valid_from": to_z(own.valid_from),
             "valid_until": None if own.valid_until is None else to_z(own.valid_until),
@@ -260,6 +261,13 @@ async def _client_tariff(
         "at_first": {"created_at": to_z(own.created_at)},
     }
     return [*writes, row]
+
+
+def _discount(own: ClientTariff) -> str | None:
+    """Returns the percentage that readers take off energy and time; 0: it is not on both."""
+    if own.discount_ppm is not None and not own.discount_on >= _DISCOUNTED:
+        return "0"
+    return tariffs.discount_text(own.discount_ppm)
 
 
 def _name(snapshot: Snapshot) -> str:
