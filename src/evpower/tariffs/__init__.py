@@ -55,7 +55,7 @@ from evpower.tariffs.rates import RateCard, Rates, frozen_terms, highest
 from evpower.tariffs.reader import read_tariff
 from evpower.tariffs.save import SavedTariff, activate, save
 from evpower.tariffs.snapshot import read_snapshot, read_tally, write_snapshot, write_tally
-from evpower.tariffs.timetable import timetable
+from evpower.tariffs.timetable import prices_by_time
 
 __all__ = [
     "Assignment",
@@ -103,6 +103,7 @@ __all__ = [
     "module",
     "next_period",
     "price",
+    "prices_by_time",
     "quote_even",
     "quote_samples",
     "read_discount",
@@ -112,7 +113,6 @@ __all__ = [
     "read_tariff",
     "save",
     "snapshot_of",
-    "timetable",
     "without_parking",
     "write_snapshot",
     "write_tally",

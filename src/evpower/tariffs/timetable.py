@@ -11,7 +11,9 @@ _DAYS: Final = range(1, 8)
 _Price = TypeVar("_Price")
 
 
-def timetable(card: RateCard, of: Callable[[Rates], _Price]) -> list[tuple[Conditions, _Price]]:
+def prices_by_time(
+    card: RateCard, of: Callable[[Rates], _Price]
+) -> list[tuple[Conditions, _Price]]:
     """Returns each price with the local times that have it, which are each in one entry alone.
 
     `of` chooses what is compared of the highest prices that a session may have at a time. Clocks

@@ -13,7 +13,15 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid5
 
 from evpower.sync.outbound.old_row import Write
-from evpower.tariffs import Conditions, Dimension, RateCard, Rates, Snapshot, highest, timetable
+from evpower.tariffs import (
+    Conditions,
+    Dimension,
+    RateCard,
+    Rates,
+    Snapshot,
+    highest,
+    prices_by_time,
+)
 
 _DAY_S: Final = 86_400
 _HIGHEST_PRIORITY: Final = 1000
@@ -44,7 +52,7 @@ def rules(snapshot: Snapshot, plan: str) -> list[Write]:
     kinds = [kind for kind in _KINDS if kind.dimension in priced]
     if not kinds:
         return []
-    whole = timetable(card, lambda rates: rates)
+    whole = prices_by_time(card, lambda rates: rates)
     charged = [kind for kind in kinds if any(_price(rates, kind) for _, rates in whole)]
     main, *others = charged or kinds[:1]
     written = [
@@ -52,7 +60,7 @@ def rules(snapshot: Snapshot, plan: str) -> list[Write]:
         for conditions, rates in _dearest_first(whole, main)
     ]
     for kind in others:
-        prices = timetable(card, lambda rates, kind=kind: _only(rates, kind))
+        prices = prices_by_time(card, lambda rates, kind=kind: _only(rates, kind))
         written += [
             _rule(kind, conditions, _price(rates, kind), {})
             for conditions, rates in _dearest_first(prices, kind)
