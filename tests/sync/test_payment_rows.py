@@ -305,6 +305,37 @@ async def test_it_waits_for_what_it_names(
     assert entry["balance_topup_id"] == bill["id"]
 
 
+@pytest.mark.parametrize("topic", ["payment", "session"])
+async def test_a_refused_client_is_parked_however_many_rows_name_it(
+    relay: Relay, scenario: Scenario, owner: Connection, there: Connection, topic: str
+) -> None:
+    """Else each call that its rows are in would send it from its beginning, without end."""
+    client = await scenario.client()
+    for _ in range(3):
+        await begin(owner, client)
+        await scenario.session(client, cost_minor=0)
+    await owner.execute("delete from sync.pending where topic not in ('client', $1)", topic)
+    await there.execute(
+        f"alter table public.clients add constraint refused check (id::text <> '{client}')"
+    )
+    parked: list[tuple[int, bool]] = []
+    try:
+        for _ in range(3):
+            await owner.execute("update sync.pending set next_at = now()")
+            await relay.run_once()
+            entry = await owner.fetchrow(
+                "select generation, parked_at is not null as is_parked from sync.pending"
+                " where topic = 'client'"
+            )
+            assert entry is not None
+            parked.append((entry["generation"], entry["is_parked"]))
+    finally:
+        await there.execute("alter table public.clients drop constraint refused")
+    enqueued = parked[0][0]
+    assert parked == [(enqueued, False), (enqueued, True), (enqueued, True)]
+    assert await owner.fetchval("select bool_and(parked_at is not null) from sync.pending")
+
+
 async def test_tables_that_are_new_are_filled_once(
     db: Database, http: httpx.AsyncClient, project: Target, settings: Settings, there: Connection,
     scenario: Scenario, owner: Connection,

@@ -1,4 +1,8 @@
-"""SQL of what must be sent to Supabase before a key that it refused."""
+"""SQL of what must be sent to Supabase before a key that it refused.
+
+What is to be sent already is not enqueued again: with hundreds of keys that name it, it would be a
+newer change in each call, so that it is sent from its beginning each time, and never parked.
+"""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,7 +13,7 @@ from evpower.sync.model import OutboxTopic
 from evpower.sync.outbound.store import enqueue
 
 _OF_ORPHANS: Final = """
-select s.id, s.client_id, p.parked_at is not null as parked
+select s.id, s.client_id, p.parked_at is not null as parked, coalesce(p.force, false) as is_forced
   from charging.sessions_public s
   left join sync.pending p on p.topic = 'client' and p.key = s.client_id
  where s.id = any ($1::uuid[])
@@ -19,7 +23,9 @@ select s.id, s.client_id, p.parked_at is not null as parked
 async def enqueue_clients_of(connection: Connection, sessions: Sequence[UUID]) -> set[UUID]:
     """Enqueues the clients of sessions, whole. Returns the sessions with a parked client."""
     rows: list[Record] = await connection.fetch(_OF_ORPHANS, sessions)
-    client_ids = sorted({row["client_id"] for row in rows if not row["parked"]})
+    client_ids = sorted(
+        {row["client_id"] for row in rows if not (row["parked"] or row["is_forced"])}
+    )
     if client_ids:
         await enqueue(connection, "client", client_ids, force=True)
     return {row["id"] for row in rows if row["parked"]}
@@ -38,9 +44,7 @@ select s.id, k.key as station, k.key is null or p.parked_at is not null as in_va
 async def enqueue_stations_of(connection: Connection, sessions: Sequence[UUID]) -> set[UUID]:
     """Enqueues the stations of sessions. Returns the sessions whose station is parked or unknown.
 
-    One that is pending is sent in any case: enqueued again with each of its sessions, it would be
-    a newer change each time, and never be parked. One that another call was writing at the same
-    moment is written once more, which is harmless.
+    One that another call was writing at the same moment is written once more, which is harmless.
     """
     rows: list[Record] = await connection.fetch(_STATIONS_OF_ORPHANS, sessions)
     stations = sorted({row["station"] for row in rows if not (row["in_vain"] or row["is_pending"])})
@@ -91,7 +95,8 @@ with rows as materialized (
     join payments.payments_public p on p.id = m.payment_id
     join sync.row_keys k on k.topic = 'payment' and k.id = p.invoice_id
 )
-select n.key, n.topic, n.need, p.parked_at is not null as parked
+select n.key, n.topic, n.need, p.parked_at is not null as parked,
+       coalesce(p.force, false) as is_forced
   from needs n left join sync.pending p on p.topic = n.topic and p.key = n.need
 """
 
@@ -104,7 +109,11 @@ async def enqueue_needs_of(connection: Connection, keys: Sequence[UUID]) -> set[
     rows: list[Record] = await connection.fetch(_NEEDS, keys)
     topics: Sequence[OutboxTopic] = ("client", "payment", "session")
     for topic in topics:
-        needed = {row["need"] for row in rows if row["topic"] == topic and not row["parked"]}
+        needed = {
+            row["need"]
+            for row in rows
+            if row["topic"] == topic and not (row["parked"] or row["is_forced"])
+        }
         if needed:
             await enqueue(connection, topic, sorted(needed), force=True)
     return {row["key"] for row in rows if row["parked"]}
