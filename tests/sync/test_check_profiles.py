@@ -7,6 +7,7 @@ import pytest
 
 from evpower.foundation.db import Connection, Database, Record
 from evpower.sync import Relay, SupabaseRpc, status
+from evpower.sync.inbound.remote_users import parse
 from tests.sync.changes_log import until_visible
 from tests.sync.checking import (
     Calls,
@@ -305,13 +306,75 @@ async def test_closed_client_has_no_profile_to_keep(
     await scenario.db.execute("update identity.clients set status = 'closed'")
     await relay.drain()
     async with past_every_guard(there):
-        await there.execute("update public.clients set name = 'anonymous', email = null")
         await there.execute("delete from auth.users")
     done = await compare(db, rpc)
-    assert (done.drift, done.notice_sample, done.users, done.clients) == ((), (), 0, 1)
+    assert (done.drift, done.notice_sample, done.users, done.clients) == ((), (), 1, 1)
     async with past_every_guard(there):
         await there.execute("delete from public.clients")  # gone with the user
     assert (await compare(db, rpc)).drift == ()
+    assert client
+
+
+@one_shape
+@pytest.mark.parametrize(
+    ("column", "value"), [("email", "again@example.kg"), ("phone", "no phone"), ("name", "Aida")]
+)
+async def test_a_closed_clients_contact_is_drift_until_it_is_emptied(
+    column: str, value: str, db: Database, rpc: SupabaseRpc, scenario: Scenario, there: Connection,
+    relay: Relay, client: UUID,
+) -> None:  # fmt: skip
+    await scenario.db.execute("update identity.clients set status = 'closed'")
+    await relay.drain()
+    async with past_every_guard(there):
+        await there.execute(f"update public.clients set {column} = $1", value)
+    result = await compare(db, rpc)
+    [drift] = result.drift
+    assert (drift.key, drift.kind, drift.fields) == (str(client), "closed_contact", (column,))
+    assert drift.right_side == "evpower"
+    assert value not in str(drift.theirs)
+    healed = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert (healed.differ, healed.closed) == (1, 1)
+    assert await there.fetchval(f"select {column} from public.clients") is None
+    assert await scenario.pending() == 0
+
+
+@one_shape
+async def test_a_project_that_fills_a_closed_clients_name_is_sent_to_once_a_run(
+    db: Database, rpc: SupabaseRpc, scenario: Scenario, there: Connection, relay: Relay,
+    target: Target, client: UUID,
+) -> None:  # fmt: skip
+    await scenario.db.execute("update identity.clients set status = 'closed'")
+    async with target.superuser() as superuser:
+        await superuser.execute(
+            """
+            create function public.fill() returns trigger language plpgsql as
+              $$ begin new.name := coalesce(new.name, 'Driver'); return new; end $$;
+            create trigger fill before update on public.clients
+              for each row execute function public.fill()
+            """
+        )
+        try:
+            await relay.drain()
+            for _ in range(2):
+                done = await compare(db, rpc, repair=True, deliver=relay.drain)
+                assert [(drift.kind, drift.fields) for drift in done.drift] == [
+                    ("closed_contact", ("name",))
+                ]
+                assert (done.closed, await scenario.pending()) == (0, 0)
+        finally:
+            await superuser.execute("drop function public.fill() cascade")
+    assert (await compare(db, rpc, repair=True, deliver=relay.drain)).closed == 1
+    assert await there.fetchval("select name from public.clients") is None
+    assert client
+
+
+@one_shape
+async def test_a_closed_clients_contact_that_waits_to_be_emptied_is_no_drift(
+    db: Database, rpc: SupabaseRpc, scenario: Scenario, client: UUID
+) -> None:
+    await scenario.db.execute("update identity.clients set status = 'closed'")
+    undecided = await compare(db, rpc)
+    assert (undecided.drift, undecided.in_flight) == ((), 2)  # the profile, the status
     assert client
 
 
@@ -336,3 +399,24 @@ async def test_ids_that_are_none_of_ours_are_left_alone(
     done = await compare(db, rpc, repair=True, batch=1)
     assert kinds(done) == ({"old_1": "opening"} if target.older else {})
     assert client
+
+
+@pytest.mark.parametrize(
+    ("email", "phone", "filled"),
+    [
+        (None, None, ()),
+        ("{}@closed.invalid", "{}", ()),
+        ("{:.10}", "{:.20}", ()),  # cut to the column's length
+        (" ", "", ()),
+        ("a@example.kg", "no phone", ("email", "phone")),
+    ],
+)
+def test_what_stands_for_nothing_is_no_contact_of_a_closed_client(
+    email: str | None, phone: str | None, filled: tuple[str, ...]
+) -> None:
+    client = uuid4()
+    row = {"email": email and email.format(client.hex), "phone": phone and phone.format(client.hex)}
+    remote = parse({"id": str(client), "client": {**row, "name": None, "status": "inactive"}})
+    assert remote is not None
+    assert remote.row is not None
+    assert remote.row.filled == filled

@@ -17,7 +17,8 @@ _NEVER_CLIENTS: Final = frozenset({UUID(int=0), DOCTOR_USER_ID})
 class Row:
     """The row of public.clients; `status` may be any text. `written`: EvPower wrote it before.
 
-    `status_under_block`: the last status Supabase had while EvPower blocked the client.
+    `status_under_block`: the last status Supabase had while EvPower blocked the client. `filled`:
+    what of email, phone and name is neither empty nor stands for nothing (contact_of_closed).
     """
 
     profile: Profile
@@ -27,6 +28,7 @@ class Row:
     written: bool
     status_under_block: str = ""
     unusable: tuple[Contact, ...] = ()
+    filled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def parse(raw: object) -> RemoteUser | None:
     if client_id is None:
         return None
     user = _user(fields.get("user"))
-    return RemoteUser(client_id, _row(fields.get("client"), user), user)
+    return RemoteUser(client_id, _row(fields.get("client"), user, client_id), user)
 
 
 def parse_id(raw: object) -> UUID | None:
@@ -136,7 +138,7 @@ def parse_time(raw: object) -> datetime | None:
         return None
 
 
-def _row(raw: object, user: User | None) -> Row | None:
+def _row(raw: object, user: User | None, client_id: UUID) -> Row | None:
     if not isinstance(raw, Mapping):
         return None
     fields = cast("Mapping[str, object]", raw)
@@ -155,6 +157,19 @@ def _row(raw: object, user: User | None) -> Row | None:
         written=fields.get("written") is not False,
         status_under_block=str(fields.get("status_under_block") or ""),
         unusable=_unusable(profile, [fields.get("email")], [phone]),
+        filled=_filled(fields, client_id),
+    )
+
+
+def _filled(fields: Mapping[str, object], client_id: UUID) -> tuple[str, ...]:
+    """Returns what the row has of a person; the id in a column that refuses null is nothing."""
+    nothing = f"{client_id.hex}@closed.invalid"  # cut to the column's length
+    return tuple(
+        name
+        for name in ("email", "phone", "name")
+        if isinstance(value := fields.get(name), str)
+        and value.strip()
+        and not nothing.startswith(value)
     )
 
 

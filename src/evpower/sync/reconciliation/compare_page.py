@@ -4,7 +4,7 @@ Changes still in flight get a short wait, and are then left to the next run.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, cast
@@ -142,7 +142,8 @@ class Comparison:
                 transactions = await store_runs.transactions(connection, [k.id for k in keys])
         suspects = [key.id for key in keys]
         if topic != "row":
-            suspects = await self._digests.differing(topic, keys)
+            suspects = await self._digests.differing(topic, [k for k in keys if not k.closed])
+            suspects += [key.id for key in keys if key.closed]
         settled = (
             await self._settle(topic, [str(key) for key in suspects]) if suspects else _Settled()
         )
@@ -193,12 +194,15 @@ class Comparison:
             if not agree(here.get(key), there.get(key))
         }
 
-    async def _in_flight(self, topic: Part, differing: Iterable[str]) -> set[str]:
+    async def _in_flight(self, topic: Part, differing: Mapping[str, Drift]) -> set[str]:
         keys = set(differing)
         if not keys:
             return keys
         if topic == "profile":
-            return keys & await profiles.unapplied(self.db, self.rpc)
+            closed = [key for key, drift in differing.items() if drift.kind == "closed_contact"]
+            async with self.db.connection() as connection:
+                to_empty = await store_runs.pending(connection, "client", closed)
+            return to_empty | keys & await profiles.unapplied(self.db, self.rpc)
         if topic == "row":
             return await rows.in_flight(self.db, list(keys))
         async with self.db.connection() as connection:

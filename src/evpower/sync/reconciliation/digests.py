@@ -40,11 +40,13 @@ class DigestKey:
     """A key of ours; `deletion_requested`: of an active client whose driver requested it.
 
     `client`: of a session from which the project may have taken its client, that client.
+    `closed`: of a profile of which Supabase may have nothing; it has no hash.
     """
 
     id: UUID
     deletion_requested: bool
     client: UUID | None = None
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ DriftKind = Literal[
     "status",
     "session",
     "row",
+    "closed_contact",
     # Supabase is right: it is applied.
     "unseen",
     "profile",
@@ -43,6 +44,7 @@ REPAIRS: Final[Mapping[DriftKind, Repair]] = MappingProxyType(
         "status": "send",
         "session": "send",
         "row": "send",
+        "closed_contact": "send",
         "unseen": "apply",
         "profile": "apply",
         "deletion": "apply",
@@ -66,6 +68,7 @@ _ACTIONS: Final[Mapping[DriftKind, str]] = MappingProxyType(
         "status": "status differs",
         "session": "differs",
         "row": "differs in an older backend's {where}",
+        "closed_contact": "a closed client has a contact or name",
         "unseen": "in Supabase, unknown here",
         "profile": "profile differs",
         "deletion": "deletion differs",

@@ -82,7 +82,7 @@ async def unapplied(db: Database, rpc: Rpc) -> set[str]:
 
 
 def judge(known: KnownClient | None, remote: RemoteUser) -> Drift | None:
-    """Returns what differs; None: nothing. A closed client has no profile to compare."""
+    """Returns what differs; None: nothing. Of a closed client Supabase has no contact or name."""
     key = str(remote.id)
     if known is None:
         # An anonymous user is no client; where the settings allow it, tokens and the puller create
@@ -90,7 +90,10 @@ def judge(known: KnownClient | None, remote: RemoteUser) -> Drift | None:
         is_new = (remote.row is not None or remote.alive) and not remote.anonymous
         return Drift("profile", key, "unseen", None, _theirs(remote)) if is_new else None
     if known.status == "closed":
-        return None
+        if remote.row is None or not remote.row.filled:
+            return None
+        ours = _side(Profile(), known.status, deletion_requested=False)
+        return Drift("profile", key, "closed_contact", ours, _theirs(remote), remote.row.filled)
     kind, fields = _compare(known, remote)
     if kind is None:
         return None

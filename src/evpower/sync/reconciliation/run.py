@@ -6,7 +6,7 @@ leaves them unchanged: drift.REPAIRS says which.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Final
 from uuid import UUID
@@ -17,7 +17,7 @@ from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.sync import metrics
 from evpower.sync.errors import SyncError, is_too_much
-from evpower.sync.model import ClientDigest, Side
+from evpower.sync.model import ClientDigest, OutboxTopic, Side
 from evpower.sync.outbound import store, store_rows
 from evpower.sync.reconciliation import profiles, store_runs
 from evpower.sync.reconciliation.compare_page import (
@@ -326,15 +326,17 @@ def summary(work: ReconciliationRun) -> RunResult:
 
 
 def _is_sent(drift: Drift) -> bool:
-    return drift.repaired and drift.topic != "profile"
+    return drift.repaired and REPAIRS[drift.kind] != "apply"
 
 
 async def _send_again(connection: Connection, drift: Sequence[Drift]) -> None:
-    for topic in ("client", "session"):
+    parts: Sequence[tuple[OutboxTopic, Collection[Part]]] = (
+        ("client", ("client", "profile")),
+        ("session", ("session",)),
+    )
+    for topic, of in parts:
         keys = [
-            UUID(difference.key)
-            for difference in drift
-            if difference.topic == topic and _is_sent(difference)
+            UUID(key) for key in sorted({d.key for d in drift if d.topic in of and _is_sent(d)})
         ]
         if keys:
             await store.enqueue(connection, topic, keys, force=True)

@@ -26,7 +26,6 @@ _TABLES: Final[Mapping[Part, str]] = {
     "row": "sync.row_keys",
 }
 _DELETION_REQUESTED: Final = "c.status = 'active' and c.deletion_requested_at is not null"
-_OPEN: Final = " and c.status <> 'closed'"  # a closed client has no profile to compare
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +84,14 @@ def page_sql(topic: Part, *, recent: bool) -> str:
         source_sql = _RECENT[topic] if recent else ""
         source = "recent" if recent else "charging.sessions_public"
         return f"""
-        {source_sql}select s.id, false as deletion_requested, {_UNLINKABLE} as client
+        {source_sql}select s.id, false as deletion_requested, {_UNLINKABLE} as client,
+               false as closed
         from {source} s
         where s.id > $1 order by s.id limit $2
         """
     if topic == "row":  # few, and all of them each time; payments are many
         return """
-        select r.key as id, false as deletion_requested, null::uuid as client
+        select r.key as id, false as deletion_requested, null::uuid as client, false as closed
         from sync.row_keys r
         where r.key > $1
           and (r.topic not in ('payment', 'transaction')
@@ -100,10 +100,11 @@ def page_sql(topic: Part, *, recent: bool) -> str:
         """
     source_sql = _RECENT["client"] if recent else ""
     recent_only = " and c.id = any (array(select l.id from recent l))" if recent else ""
-    open_only = _OPEN if topic == "profile" else ""
+    is_closed = "c.status = 'closed'" if topic == "profile" else "false"
     return f"""
-    {source_sql}select c.id, {_DELETION_REQUESTED} as deletion_requested, null::uuid as client
-    from identity.clients_public c where c.id > $1{recent_only}{open_only} order by c.id limit $2
+    {source_sql}select c.id, {_DELETION_REQUESTED} as deletion_requested, null::uuid as client,
+           {is_closed} as closed
+    from identity.clients_public c where c.id > $1{recent_only} order by c.id limit $2
     """
 
 
@@ -114,7 +115,10 @@ async def page_of_ours(
     sql = page_sql(topic, recent=since is not None)
     more = () if since is None and topic != "row" else (since,)
     rows: list[Record] = await connection.fetch(sql, after or _NIL, limit, *more)
-    return [DigestKey(row["id"], row["deletion_requested"], row["client"]) for row in rows]
+    return [
+        DigestKey(row["id"], row["deletion_requested"], row["client"], row["closed"])
+        for row in rows
+    ]
 
 
 async def transactions(connection: Connection, clients: Sequence[UUID]) -> int:
