@@ -67,7 +67,7 @@ def plan_key(code: str) -> UUID:
     return UUID(hashlib.md5(f"tariff:{code}".encode(), usedforsecurity=False).hexdigest())
 
 
-class _Priced(NamedTuple):
+class _StationPrice(NamedTuple):
     """What a station shows of its tariffs."""
 
     snapshot: Snapshot  # of the connector with the highest price
@@ -77,16 +77,16 @@ class _Priced(NamedTuple):
 
 async def _find_prices(
     connection: Connection, views: Sequence[StationView], now: datetime
-) -> dict[str, _Priced]:
+) -> dict[str, _StationPrice]:
     """Returns by station the highest prices of its connectors, until its row is sent again."""
     places = [place for view in views for place in _places(view)]
-    found: dict[str, list[tuple[Snapshot, Rates]]] = {}
+    by_station: dict[str, list[tuple[Snapshot, Rates]]] = {}
     snapshots = await tariffs.find_tariffs(connection, places, now) if places else []
     for place, snapshot in zip(places, snapshots, strict=True):
         if snapshot is not None:
             rates = RateCard(snapshot.tariff).ahead_until(now, now + REFRESHED_WITHIN)
-            found.setdefault(place.station or "", []).append((snapshot, rates))
-    return {station_id: _highest(prices) for station_id, prices in found.items()}
+            by_station.setdefault(place.station or "", []).append((snapshot, rates))
+    return {station_id: _highest(prices) for station_id, prices in by_station.items()}
 
 
 def _places(view: StationView) -> list[Place]:
@@ -95,7 +95,7 @@ def _places(view: StationView) -> list[Place]:
     return [Place(number, station_id, location_id) for number in numbers or [None]]
 
 
-def _highest(prices: Sequence[tuple[Snapshot, Rates]]) -> _Priced:
+def _highest(prices: Sequence[tuple[Snapshot, Rates]]) -> _StationPrice:
     snapshot, _ = max(prices, key=lambda entry: (entry[1].per_kwh, entry[1].session_fee))
     rates = tariffs.highest(rates for _, rates in prices) or prices[0][1]
     volatile: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ def _highest(prices: Sequence[tuple[Snapshot, Rates]]) -> _Priced:
         volatile = ("price_per_kwh", "session_fee")
         if len({snapshot.plan for snapshot, _ in prices}) > 1:
             volatile += ("tariff_plan_id",)
-    return _Priced(snapshot, rates, volatile)
+    return _StationPrice(snapshot, rates, volatile)
 
 
 def _location(location: stations.Location, views: Sequence[StationView]) -> Write:
@@ -123,7 +123,7 @@ def _location(location: stations.Location, views: Sequence[StationView]) -> Writ
     }
 
 
-def _station(view: StationView, priced: _Priced | None, now: datetime) -> list[Write]:
+def _station(view: StationView, priced: _StationPrice | None, now: datetime) -> list[Write]:
     station, connectors = view.station, view.connectors
     status = "active"
     if station.retired_at is not None:
