@@ -321,7 +321,8 @@ async def test_a_station_that_is_away_is_sent_no_draft(place: ChargingPlace) -> 
     await Watch(place.db, LocalBus(), lambda: place.now, place.rules).run_once(Round())
     assert await place.value("state", session) == "charging"
     assert await place.commands() == []
-    assert (await place.progress(transaction))["stop_due_at"] > place.now
+    due_at = (await place.progress(transaction))["stop_due_at"]
+    assert due_at == place.now + timedelta(minutes=2)
 
 
 @pytest.mark.parametrize("part", ["draft_stop", "rehearse", "write_draft"])

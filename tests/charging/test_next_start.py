@@ -26,7 +26,7 @@ async def values(site: Site, answer: StartAnswer, register_wh: int) -> None:
 async def stops(
     site: Site,
     transaction_id: int,
-    register_wh: int,
+    register_wh: int | None,
     tag: str | None = None,
     at: datetime | None = None,
     *,
@@ -35,8 +35,8 @@ async def stops(
     at = at or site.now
     time = StationTime(at, at.isoformat())
     event = StationStop(
-        STATION, transaction_id, None, tag, Decimal(register_wh), time, "Local", tuple(readings),
-        (), site.now,
+        STATION, transaction_id, None, tag, None if register_wh is None else Decimal(register_wh),
+        time, "Local", tuple(readings), (), site.now,
     )  # fmt: skip
     async with site.db.transaction() as connection:
         await charging.stop_transaction(connection, event, now=site.now)
@@ -279,6 +279,55 @@ async def test_a_stop_by_another_card_is_of_the_nearer_register(site: Site, tag:
     await stops(site, first.transaction_id, 4_000, tag)
     assert (await bill(site, first))[2:] == (2_000, 2_700)
     assert (await bill(site, second))[2:] == (1_000, 1_350)
+
+
+async def test_a_late_stop_by_an_id_of_the_station_s_own_is_of_the_one_with_its_tag(
+    site: Site,
+) -> None:
+    """The station calls what runs now by it, too."""
+    first = await site.started(await site.driver())
+    own = first._replace(transaction_id=1_758_670_080)
+    tag = await site.tag(await site.session_of(first.transaction_id))
+    await site.wait(600)
+    await values(site, own, 3_000)
+    await site.wait(300)
+    second = await begins(site, 3_000)
+    await site.wait(60)
+    await values(site, own, 3_100)
+    await stops(site, own.transaction_id, 3_060, tag)
+    assert (await bill(site, first))[2:] == (2_060, 2_781)
+    assert await site.state(await site.session_of(second.transaction_id)) == "charging"
+
+
+async def runs_by_the_number_before(site: Site) -> tuple[StartAnswer, StartAnswer, str, datetime]:
+    """One was stopped, the next runs by its number; returns both, the first one's tag and end."""
+    first = await site.started(await site.driver())
+    tag = await site.tag(await site.session_of(first.transaction_id))
+    await site.wait(600)
+    stopped_at = site.now
+    await stops(site, first.transaction_id, 3_000, tag)
+    await site.wait(60)
+    second = await begins(site, 3_000)
+    await site.wait(600)
+    await values(site, first, 3_990)  # under the old number
+    await site.wait(60)
+    return first, second, tag, stopped_at
+
+
+async def test_a_stop_that_is_sent_anew_ends_nothing_that_runs_by_its_number(site: Site) -> None:
+    first, second, tag, stopped_at = await runs_by_the_number_before(site)
+    await stops(site, first.transaction_id, 3_000, tag, stopped_at)
+    assert (await bill(site, first))[2:] == (2_000, 2_700)
+    assert await site.state(await site.session_of(second.transaction_id)) == "charging"
+
+
+async def test_a_later_stop_without_a_register_ends_what_runs_whatever_its_card(
+    site: Site,
+) -> None:
+    first, second, _, _ = await runs_by_the_number_before(site)
+    await stops(site, first.transaction_id, None, "DEADBEEF")
+    assert (await bill(site, first))[2:] == (2_000, 2_700)
+    assert (await bill(site, second))[2:] == (990, 1_337)
 
 
 async def test_a_late_stop_after_the_next_start_bills_nothing_that_it_repeats(site: Site) -> None:

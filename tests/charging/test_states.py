@@ -11,6 +11,7 @@ from evpower.charging.model import SessionState
 from evpower.charging.states import ENDED, IMPORTED_TRANSITIONS, RUNNING, TRANSITIONS, UNSTARTED
 from evpower.foundation.db import Connection
 from tests.charging.site import Site
+from tests.charging.test_next_start import stops
 
 STATES: tuple[SessionState, ...] = get_args(SessionState)
 # What a session of ours must have in a state, beside what all have.
@@ -82,6 +83,8 @@ async def test_what_a_session_began_with_stays(site: Site) -> None:
         "limit_soc_percent = 5",
         "station_id = 'OTHER'",
         "connector_id = 2",
+        "client_id = gen_random_uuid()",
+        "created_at = created_at - interval '1 s'",
         "started_by = null, id_tag = null",
         "source = 'import', started_by = null, id_tag = null",
     ):
@@ -172,17 +175,47 @@ class TestAtCommit:
 
 
 @pytest.mark.parametrize("state", ["charging", "stopping"])
-async def test_while_it_charges_a_session_keeps_its_start(site: Site, state: str) -> None:
+@pytest.mark.parametrize("change", ["started_at = started_at - interval '1 s'", "connector_id = 2"])
+async def test_while_it_charges_a_session_keeps_its_connector_and_start(
+    site: Site, change: str, state: str
+) -> None:
     client = await site.driver()
     session_id = await site.session_of((await site.started(client)).transaction_id)
     if state == "stopping":
         await site.stop(session_id, client)
     assert await site.state(session_id) == state
     with pytest.raises(asyncpg.CheckViolationError, match="keeps its connector and start"):
+        await site.sql.execute(f"update charging.sessions set {change} where id = $1", session_id)
+
+
+FACTS_OF_AN_END = ("ended_at = ended_at + interval '1 s'", "energy_wh = 5", "cost_minor = 5")
+OTHER_FACTS = (
+    "started_at = started_at - interval '1 s'", "billed_elsewhere = not billed_elsewhere",
+    "vehicle_plate = '01KG123ABC'",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("fact", [*FACTS_OF_AN_END, *OTHER_FACTS])
+async def test_a_finished_session_keeps_its_facts(site: Site, fact: str) -> None:
+    await site.started(await site.driver())
+    with pytest.raises(asyncpg.CheckViolationError, match="its facts stay"):
         await site.sql.execute(
-            "update charging.sessions set started_at = started_at - interval '1 s' where id = $1",
-            session_id,
+            f"""
+            update charging.transactions set ended_at = started_at, end_kind = 'stop';
+            {END};
+            update charging.sessions set {fact};
+            """
         )
+
+
+@pytest.mark.parametrize("fact", OTHER_FACTS)
+async def test_a_settled_session_keeps_what_no_bill_changes(site: Site, fact: str) -> None:
+    answer = await site.started(await site.driver())
+    await site.wait(60)
+    await stops(site, answer.transaction_id, 1_500)
+    assert await site.sql.fetchval("select state from charging.sessions") == "settled"
+    with pytest.raises(asyncpg.CheckViolationError, match="its facts stay"):
+        await site.sql.execute(f"update charging.sessions set {fact}")
 
 
 @pytest.mark.parametrize(

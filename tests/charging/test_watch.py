@@ -8,6 +8,8 @@ from uuid import UUID
 import pytest
 
 from evpower.charging import due
+from evpower.charging.due import find_due, watch_transaction
+from evpower.charging.events import Changes
 from evpower.charging.operate import OperatorBill, correct_session, get_session
 from evpower.charging.watch import Watch
 from evpower.foundation.bus import LocalBus
@@ -106,6 +108,32 @@ class TestAvailable:
         assert await place.bill(session) == ("settled", 7_500, 90)
         assert await place.held(client) == 0
 
+    @pytest.mark.parametrize(("seconds", "state"), [(299, "stopping"), (300, "settled")])
+    async def test_from_its_deadline_on_a_stop_is_not_answered(
+        self, place: ChargingPlace, seconds: int, state: str
+    ) -> None:
+        client, session, _ = await used(place)
+        await place.ask_to_stop(session, client)
+        await place.status("available")
+        place.later(seconds / 60)
+        assert await place.watch() == ["close"]
+        assert await place.value("state", session) == state
+
+    async def test_what_is_due_no_more_is_not_done(self, place: ChargingPlace) -> None:
+        """A status came between the look and its moment."""
+        _, session, _ = await used(place)
+        await place.status("available")
+        place.later(1.5)
+        await place.frame()
+        async with place.db.connection() as connection:
+            [found] = await find_due(connection, place.now, place.rules)
+        assert found.kind == "close"
+        await place.status("charging")
+        async with place.db.transaction() as connection:
+            changes = await watch_transaction(connection, found, now=place.now, rules=place.rules)
+        assert changes == Changes()
+        assert await place.value("state", session) == "charging"
+
     async def test_a_limit_s_stop_that_is_not_answered_waits_for_the_connection(
         self, place: ChargingPlace
     ) -> None:
@@ -170,6 +198,14 @@ class TestOtherEnds:
         assert await place.watch() == []
         place.later(0.1)
         await place.watch()
+        assert await place.value("end_reason", session) == "station_booted"
+
+    async def test_after_a_boot_no_connection_is_waited_for(self, place: ChargingPlace) -> None:
+        _, session, _ = await used(place)
+        await place.boot()
+        place.later(5)
+        await place.watch()
+        assert await place.bill(session) == ("settled", 7_500, 90)
         assert await place.value("end_reason", session) == "station_booted"
 
     @pytest.mark.parametrize("asked_by", ["driver", "operator"])
