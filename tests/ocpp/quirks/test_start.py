@@ -59,6 +59,24 @@ async def test_q24_a_tag_comes_back_as_the_station_writes_it(drive: Driving, ech
     assert ("text_too_long" in await drive.central.deviations()) == (len(echo(tag)) > 20)
 
 
+@pytest.mark.parametrize(
+    "echo",
+    [pytest.param(lambda tag: tag[:10], id="cut"), pytest.param(lambda tag: tag[:6], id="6")],
+)
+async def test_q24_a_cut_tag_is_of_its_start_also_at_the_other_connector(
+    drive: Driving, echo: Echo
+) -> None:
+    """The driver asked for connector 1, and plugged in at 2."""
+    async with drive.central.open() as station:
+        await station.boot()
+        await drive.request()
+        tag = (await accept(station, "RemoteStartTransaction"))["idTag"]
+        answer = await drive.begin(station, echo(tag), meter=1000, connectorId=2)
+        assert answer["idTagInfo"]["status"] == "Accepted"
+        await station.call("StopTransaction", drive.end(answer["transactionId"], 6000))
+    assert await drive.bills() == [(5000, 50_00)]
+
+
 async def test_q24_a_make_with_one_tag_is_asked_by_it(drive: Driving) -> None:
     """It takes no other in a remote start, and may ask for it first."""
     fixed = "uc_default_auth"
