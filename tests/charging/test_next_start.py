@@ -299,6 +299,29 @@ async def test_a_late_stop_by_an_id_of_the_station_s_own_is_of_the_one_with_its_
     assert await site.state(await site.session_of(second.transaction_id)) == "charging"
 
 
+@pytest.mark.parametrize("has_tag", [True, False])
+@pytest.mark.parametrize("lower_wh", [0, 1])
+async def test_a_late_stop_from_before_what_runs_is_not_of_that_though_its_register_is_nearer(
+    site: Site, lower_wh: int, *, has_tag: bool
+) -> None:
+    """The one that has ended did so at the register where the next one began, or just below."""
+    first = await site.started(await site.driver())
+    tag = await site.tag(await site.session_of(first.transaction_id))
+    await site.wait(600)
+    await values(site, first, 2_900)
+    await site.wait(60)
+    stopped_at = site.now
+    await lose_the_stop(site, first)
+    await site.wait(600)
+    second = await begins(site, 3_000)
+    await site.wait(60)
+    await values(site, first, 3_010)  # under the old number
+    sent_tag = tag if has_tag else None
+    await stops(site, first.transaction_id, 3_000 - lower_wh, sent_tag, stopped_at)
+    assert await site.state(await site.session_of(second.transaction_id)) == "charging"
+    assert (await bill(site, first))[2] == 2_000 - lower_wh
+
+
 async def runs_by_the_number_before(site: Site) -> tuple[StartAnswer, StartAnswer, str, datetime]:
     """One was stopped, the next runs by its number; returns both, the first one's tag and end."""
     first = await site.started(await site.driver())
@@ -315,8 +338,9 @@ async def runs_by_the_number_before(site: Site) -> tuple[StartAnswer, StartAnswe
 
 
 async def test_a_stop_that_is_sent_anew_ends_nothing_that_runs_by_its_number(site: Site) -> None:
+    """With another register, so it is not known as the same message."""
     first, second, tag, stopped_at = await runs_by_the_number_before(site)
-    await stops(site, first.transaction_id, 3_000, tag, stopped_at)
+    await stops(site, first.transaction_id, 3_001, tag, stopped_at)
     assert (await bill(site, first))[2:] == (2_000, 2_700)
     assert await site.state(await site.session_of(second.transaction_id)) == "charging"
 

@@ -151,20 +151,22 @@ async def _of_an_open_id(
 
     Our own id is one transaction's. A station's own may be that of several: then the tag and the
     register say which, also one whose values have not shown its id yet. A station may call what
-    runs by the id of an ended one: what fits nothing that runs is the late stop of that.
+    runs by the id of an ended one: what fits nothing that runs, or is from before it began though
+    at its register, is the late stop of that.
     """
     number = known_id(event.transaction_id)
     running = [transaction for transaction in named if transaction.ended_at is None]
     for transaction in running:
         if transaction.id == number:
             return transaction
-    fitting = await _that_may_end(connection, event, running)
+    begun = [transaction for transaction in running if _has_begun_by_time(event, transaction)]
+    is_of_ended = any(transaction.id == number for transaction in named)
+    fitting = await _that_may_end(connection, event, begun if is_of_ended else running)
     if not fitting and event.id_tag:
         fitting = await _that_may_end(connection, event, opened)
     if not fitting:
         fitting = await _that_ended(connection, event, named)
         if event.meter_wh is not None:  # whatever card stopped what runs: its register is nearer
-            begun = [transaction for transaction in running if _has_begun(event, transaction)]
             fitting = await _by_register(connection, event, [*begun, *fitting]) or fitting
     return fitting[0] if fitting else running[0]
 
@@ -233,15 +235,22 @@ def _may_end(event: StationStop, transaction: StationTransaction) -> bool:
 def _has_begun(event: StationStop, transaction: StationTransaction) -> bool:
     """Returns whether a transaction had begun when the stop was.
 
-    Its clock may be behind, by a day at most: then its start's stamp counts. A station may stop a
-    moment before it says it began, with an equal register.
+    A station may stop a moment before it says it began, with an equal register.
+    """
+    if _has_begun_by_time(event, transaction):
+        return True
+    return event.meter_wh is not None and event.meter_wh == transaction.meter_start_wh
+
+
+def _has_begun_by_time(event: StationStop, transaction: StationTransaction) -> bool:
+    """Returns whether a stop's time lets its transaction have begun; without a time it does.
+
+    Its clock may be behind, by a day at most: then its start's stamp counts.
     """
     begun_at, stamp = transaction.started_at, transaction.start_station_at
     if stamp is not None and stamp < begun_at and begun_at - stamp <= _MOST_BEHIND:
         begun_at = stamp
-    if event.time.at is None or begun_at - event.time.at <= SKEW_LIMIT:
-        return True
-    return event.meter_wh is not None and event.meter_wh == transaction.meter_start_wh
+    return event.time.at is None or begun_at - event.time.at <= SKEW_LIMIT
 
 
 async def _by_register(
