@@ -6,7 +6,8 @@
 --     transactions that have a version, moment (a weighted sum that sees swapped rows), foreign (transactions
 --     EvPower never wrote), history (a hash of every transaction with its id). Money in som.
 --     sessions: id, client_id, revision (null: not EvPower's), status, energy, cost, details (the optional facts that are
---     known), same (both vocabularies). "limited": one boolean for each id: whether EvPower knows what limits the
+--     known), same (both vocabularies), facts (station_id, connector_id, and in microseconds start_time, stop_time and
+--     created_at, where these are timestamps). "limited": one boolean for each id: whether EvPower knows what limits the
 --     session; the details then have it, where this project has the columns, which "limits" tells. "unlinkable": for
 --     each id the client that an emptied one counts as; null where the client must be here.
 --   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
@@ -72,6 +73,7 @@ begin
       select k.part, encode(sha256(convert_to(string_agg(array_to_string(array[
                s.id::text, coalesce(s.user_id::text, k.client), s.revision::text, s.status::text,
                trim_scale(s.energy::numeric * 1000)::text, trim_scale(s.amount::numeric * 100)::text,
+               s.station_id::text, s.connector_id::text, <instants>,
                (<details>)::text, (<same>)::text], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
         from (select i.value::<session> as id, i.limited::boolean and limits as limited, i.client, i.nr,
                      (i.nr - 1) / chunk as part
@@ -184,7 +186,7 @@ begin
     select jsonb_agg(jsonb_build_object(
              'id', s.id, 'client_id', coalesce(s.user_id::text, k.client), 'revision', s.revision, 'status', s.status,
              'energy', s.energy::numeric::text, 'cost', s.amount::numeric::text, 'details', <details>,
-             'same', <same>))
+             'same', <same>, 'facts', <facts>))
       into rows
       from (select i.id, i.limited::boolean and limits as limited, i.client
               from rows from (unnest(session_ids),
@@ -222,6 +224,18 @@ begin
     || $sql$ || case when k.limited then jsonb_build_object('limit_type', coalesce(to_jsonb(s) ->> 'limit_type', ''),
          'limit_value', trim_scale(round(coalesce(to_jsonb(s) ->> 'limit_value', '0')::numeric, 2))::text)
        else '{}' end$sql$);
+  -- A column that is no timestamp is not compared: its hash always differs, which only says where to look.
+  select replace(replace(body, '<instants>', string_agg(coalesce(i.value || '::text', 'null'), ', ' order by c.nr)),
+                 '<facts>', $sql$jsonb_build_object('station_id', s.station_id::text,
+             'connector_id', s.connector_id::text$sql$
+             || coalesce(string_agg(format(', %L, %s', c.name, i.value), '' order by c.nr)
+                         filter (where i.value is not null), '') || ')')
+    into body
+    from unnest(array['start_time', 'stop_time', 'created_at']) with ordinality c (name, nr)
+   cross join lateral (
+     select case when evpower.column_type('public.charging_sessions', c.name) like 'timestamp%'
+                 then format('case when isfinite(s.%1$I) then (extract(epoch from s.%1$I) * 1000000)::bigint end', c.name)
+            end) i (value);
   body := replace(body, '<same>', $sql$coalesce(s.client_id::text, k.client) = coalesce(s.user_id::text, k.client)
             and s.energy_consumed::numeric = s.energy::numeric and s.total_cost::numeric = s.amount::numeric
             and s.end_time is not distinct from s.stop_time$sql$);

@@ -73,6 +73,15 @@ BY_HAND = {
     "session cost": "update public.charging_sessions set amount = 1, total_cost = 1",
     "older columns apart": "update public.charging_sessions set energy = 3",
     "session status": "update public.charging_sessions set status = 'started'",
+    "session begin": "update public.charging_sessions set start_time = start_time - interval '1 h'",
+    "session end": "update public.charging_sessions"
+    " set stop_time = stop_time + interval '2 s', end_time = end_time + interval '2 s'",
+    "session recorded": "update public.charging_sessions set created_at = '2020-01-01'",
+    "session without a begin": "update public.charging_sessions set start_time = null",
+    "session never ends": "update public.charging_sessions"
+    " set stop_time = 'infinity', end_time = 'infinity'",
+    "session station": "update public.charging_sessions set station_id = null",
+    "session connector": "update public.charging_sessions set connector_id = 2",
     "session gone": "delete from public.charging_sessions",
     "everything gone": "delete from public.transactions; delete from public.charging_sessions;"
     " delete from public.clients",
@@ -101,6 +110,18 @@ async def test_drift_made_by_hand_is_found_and_repaired(
         assert (await status(connection)).drift == 0
         rows = await connection.fetch("select action, closed_at from sync.drift")
     assert all(row["closed_at"] for row in rows)
+
+
+async def test_a_column_that_rounds_its_times_is_no_drift(
+    db: Database, rpc: SupabaseRpc, there: Connection, client: UUID
+) -> None:
+    assert client
+    async with by_hand(there):
+        await there.execute(
+            "update public.charging_sessions set start_time = start_time + interval '0.9 s',"
+            " created_at = created_at - interval '0.9 s'"
+        )
+    assert (await compare(db, rpc)).drift == ()
 
 
 async def test_rows_only_supabase_has_are_reported_and_stay(

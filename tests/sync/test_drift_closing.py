@@ -9,6 +9,8 @@ import pytest
 from evpower.config import Settings
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, SupabaseRpc
+from evpower.sync.model import SessionDigest
+from evpower.sync.reconciliation.drift import agree
 from evpower.sync.reconciliation.scheduler import ReconciliationScheduler
 from tests.sync.checking import compare, drift_rows, empty, give_users, past_every_guard
 from tests.sync.conftest import rpc_to
@@ -86,3 +88,22 @@ async def test_a_run_of_recent_changes_leaves_the_drift_of_other_clients_open(
     assert leased.result is not None
     assert (leased.kind, leased.result.clients) == ("recent", 0)
     assert await drift_rows(db) == {("client", str(client)): "balance"}
+
+
+@pytest.mark.parametrize(
+    ("our_time", "their_time", "same"),
+    [
+        (None, "2026-11-01T12:00:00Z", True),  # what a project fills
+        ("2026-11-01T12:00:00Z", None, False),
+        ("2026-11-01T12:00:00Z", "2026-11-01T12:00:01Z", False),
+        ("2026-11-01T12:00:00Z", "9999999999999999999", False),
+    ],
+)
+def test_a_time_that_evpower_does_not_have_is_not_compared(
+    our_time: str | None, their_time: str | None, *, same: bool
+) -> None:
+    ours, theirs = (
+        SessionDigest("s", "c", 1, "started", 0, 0, {}, facts={"stop_time": stop_time})
+        for stop_time in (our_time, their_time)
+    )
+    assert agree(ours, theirs) is same

@@ -207,11 +207,16 @@ class ClientDigest:
     written: bool = field(default=True, compare=False)
 
 
+# Of the facts of a session those that are times.
+INSTANTS: Final = ("start_time", "stop_time", "created_at")
+
+
 @dataclass(frozen=True, slots=True)
 class SessionDigest:
     """A digest of a session, energy in Wh, cost in tyiyn; revision None: not written by EvPower.
 
-    `details` are the optional facts that are known, by their names.
+    `details` are the optional facts that are known, by their names; `facts` the station, the
+    connector and the times, of Supabase those that can be compared there.
     """
 
     id: str
@@ -222,3 +227,4 @@ class SessionDigest:
     cost_minor: int | float
     details: Mapping[str, str]
     same: bool = True
+    facts: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])

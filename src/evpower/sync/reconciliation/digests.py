@@ -7,16 +7,18 @@ a fingerprint of each transaction of a client.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Final, Literal, cast
 from uuid import UUID
 
 import orjson
 
+from evpower.foundation.clock import to_z
 from evpower.foundation.db import Database, Record
 from evpower.sync.errors import TargetRefuses, TargetUnavailable
 from evpower.sync.inbound.remote_users import parse_id
-from evpower.sync.model import ClientDigest, ComparedTopic, SessionDigest
+from evpower.sync.model import INSTANTS, ClientDigest, ComparedTopic, SessionDigest
 from evpower.sync.reconciliation import store_digests
 from evpower.sync.supabase_rpc import Rpc
 
@@ -25,6 +27,7 @@ Digest = ClientDigest | SessionDigest
 Part = Literal["profile", "client", "session", "row"]
 By = Literal["id", "time", "none"]  # what identifies a transaction in this project
 
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 CHUNK: Final = 50  # keys in one hash
 _FUNCTION: Final = "evpower_digest"
 _TOPIC: Final[Mapping[Part, str]] = {
@@ -265,6 +268,11 @@ def _our_session(row: Record) -> SessionDigest:
         row["energy_wh"],
         row["cost_minor"],
         row["details"],
+        facts={
+            "station_id": row["station_id"],
+            "connector_id": row["connector_id"],
+            **{name: row[name] and to_z(row[name]) for name in INSTANTS},
+        },
     )
 
 
@@ -296,7 +304,21 @@ def _their_session(row: Mapping[str, object]) -> SessionDigest:
         _scaled(row["cost"], 2),
         cast("Mapping[str, str]", row["details"]),
         bool(row["same"]),
+        {
+            name: _time(value) if name in INSTANTS else cast("str | None", value)
+            for name, value in cast("Mapping[str, object]", row.get("facts") or {}).items()
+        },
     )
+
+
+def _time(microseconds: object) -> str | None:
+    """Returns a time of Supabase as text; one beyond the calendar as its number."""
+    if microseconds is None:
+        return None
+    try:
+        return to_z(EPOCH + timedelta(microseconds=int(str(microseconds))))
+    except OverflowError:
+        return str(microseconds)
 
 
 def _scaled(value: object, places: int) -> int | float:

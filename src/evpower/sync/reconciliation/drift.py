@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 
-from evpower.sync.model import DELETION_STATUSES, ClientDigest, SessionDigest, Side
+from evpower.sync.inbound.remote_users import parse_time
+from evpower.sync.model import DELETION_STATUSES, INSTANTS, ClientDigest, SessionDigest, Side
 from evpower.sync.reconciliation.digests import Digest, Part
 
 DriftKind = Literal[
@@ -82,6 +84,9 @@ _ACTIONS: Final[Mapping[DriftKind, str]] = MappingProxyType(
         "email_apart": "reported: the row and the user have different emails",
     }
 )
+_FACTS: Final = frozenset({"details", "facts"})
+# A column that rounds its times, and whatever is written within it, is no difference.
+_SAME_TIME: Final = timedelta(seconds=1)
 _MONEY: Final = ("balance_minor", "held_minor", "version")
 
 
@@ -141,6 +146,8 @@ def agree(ours: Digest | None, theirs: Digest | None) -> bool:
         if theirs is None:  # the row was deleted with its user; the money stays here
             return ours.status == "inactive"
         return _same_status(ours, theirs) and replace(theirs, status=ours.status) == ours
+    if isinstance(ours, SessionDigest) and isinstance(theirs, SessionDigest):
+        return not _facts_apart(ours, theirs) and replace(theirs, facts=ours.facts) == ours
     return ours == theirs
 
 
@@ -204,6 +211,21 @@ def _same_status(ours: ClientDigest, theirs: ClientDigest) -> bool:
     return ours.status == "active" and theirs.status == "blocked" and not theirs.written
 
 
+def _facts_apart(ours: SessionDigest, theirs: SessionDigest) -> list[str]:
+    """Returns the facts that differ; the project may fill one that EvPower does not have."""
+    return [
+        name
+        for name, value in theirs.facts.items()
+        if (here := ours.facts.get(name)) not in {None, value}
+        and not (name in INSTANTS and _is_same_time(here, value))
+    ]
+
+
+def _is_same_time(ours: str | None, theirs: str | None) -> bool:
+    here, there = parse_time(ours), parse_time(theirs)
+    return here is not None and there is not None and abs(here - there) < _SAME_TIME
+
+
 def _differing(ours: Digest | None, theirs: Digest | None) -> tuple[str, ...]:
     if isinstance(ours, ClientDigest) and isinstance(theirs, ClientDigest):
         differing = [name for name in _MONEY if getattr(ours, name) != getattr(theirs, name)]
@@ -214,8 +236,9 @@ def _differing(ours: Digest | None, theirs: Digest | None) -> tuple[str, ...]:
             differing.append("status")
         return tuple(differing)
     if isinstance(ours, SessionDigest) and isinstance(theirs, SessionDigest):
-        names = [column.name for column in fields(SessionDigest) if column.name != "details"]
+        names = [column.name for column in fields(SessionDigest) if column.name not in _FACTS]
         differing = [name for name in names if getattr(ours, name) != getattr(theirs, name)]
         details = sorted(ours.details.items() ^ theirs.details.items())
+        differing += _facts_apart(ours, theirs)
         return (*differing, *dict.fromkeys(name for name, _ in details))
     return ()

@@ -32,7 +32,11 @@ _CLIENT_LINE: Final = """c.id::text, w.balance_minor::text, w.held_minor::text, 
          else c.public_status end,
     (select {history} from wallet.transactions_public t where t.client_id = c.id)"""
 _SESSION_LINE: Final = """s.id::text, s.client_id::text, s.revision::text, s.status,
-    s.energy_wh::text, s.cost_minor::text, coalesce({details}, '{}')::text, 'true'"""
+    s.energy_wh::text, s.cost_minor::text, s.station_id, s.connector_id::text,
+    (extract(epoch from s.start_time) * 1000000)::bigint::text,
+    (extract(epoch from s.ended_at) * 1000000)::bigint::text,
+    (extract(epoch from s.created_at) * 1000000)::bigint::text,
+    coalesce({details}, '{}')::text, 'true'"""
 # Where Supabase has columns for what limits a session, it is compared as two more details.
 _DETAILS: Final[Mapping[bool, str]] = {
     False: "s.details",
@@ -92,7 +96,8 @@ select c.id::text as id, w.balance_minor, w.held_minor, w.version, c.public_stat
 SESSIONS: Final[Mapping[bool, str]] = {
     limits: f"""
 select s.id::text as id, s.client_id::text as client_id, s.revision, s.status, s.energy_wh,
-       s.cost_minor, {details} as details
+       s.cost_minor, {details} as details, s.station_id, s.connector_id::text as connector_id,
+       s.start_time, s.ended_at as stop_time, s.created_at
   from {SHOWN_SESSIONS} s where s.id = any ($1::uuid[])
 """
     for limits, details in _DETAILS.items()
