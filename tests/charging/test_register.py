@@ -18,6 +18,7 @@ from evpower.charging.register import (
     for_progress,
     observe,
     point,
+    was_seen,
 )
 
 NOON = datetime(2026, 3, 8, 12, tzinfo=UTC)
@@ -286,3 +287,24 @@ def test_energy_never_falls_and_never_exceeds_the_power(
     longest = max(now, max(stamps) - min(stamps))
     steps = 100 * (len(values) + 1)
     assert 0 <= final.energy_wh <= longest * 1_100 + steps
+
+
+@pytest.mark.parametrize(
+    ("value", "is_seen"),
+    [
+        (at(9, 6_000, station=2), True),
+        (at(9, 5_500, station=1), True),
+        (at(9, 0, station=3), True),
+        (at(9, 6_500, station=2.1), False),
+        (at(9, 10, station=3), False),
+        (at(9, 0, station=3.1), False),
+        (at(9, 6_000).replace(station_at=None), False),
+    ],
+    ids=["the-last-one", "an-earlier", "a-suspect", "later", "another-register", "another-time",
+         "no-clock"],
+)  # fmt: skip
+def test_a_repeated_value_is_one_that_came_before(value: MeterPoint, is_seen: bool) -> None:  # noqa: FBT001
+    """By the station's clock: the last one that counts was at minute 2, a suspect of 0 at 3."""
+    register = after(at(0, 5_000), at(1, 5_500), at(2, 6_000), at(3, 0))
+    assert [suspect.wh for suspect in register.suspects] == [0]
+    assert was_seen(value, register) == is_seen

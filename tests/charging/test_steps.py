@@ -276,6 +276,25 @@ class TestUnresponsive:
             ("remote_stop_again", None),
         ]  # fmt: skip
 
+    async def test_what_was_repeated_once_is_not_repeated_on_the_next_connection(
+        self, place: ChargingPlace
+    ) -> None:
+        _, transaction = await place.charging(await place.driver(), energy_wh=1_000)
+        await place.answer()
+        place.later(2)
+        await place.values(transaction, 1_000)
+        await place.answer()
+        await goes_on(place, transaction, 1_100)
+        for wh in (1_200, 1_300):
+            assert await place.answer("timed_out") == ["remote_stop"]
+            async with place.db.transaction() as connection:
+                await place.connect(connection)
+            await goes_on(place, transaction, wh)
+        await goes_on(place, transaction, 1_400, 1_500)
+        assert [step for step, _ in await place.steps(transaction)] == [
+            "remote_stop", "remote_stop_again", "remote_stop_again", "zero_limit",
+        ]  # fmt: skip
+
 
 class TestAfterTheEnd:
     async def closed(self, place: ChargingPlace) -> tuple[UUID, int]:

@@ -482,3 +482,17 @@ async def test_one_value_that_is_too_low_counts_nothing_though_the_stop_repeats_
     place.later(60)
     await place.stop(transaction, 12_000, readings=repeated)
     assert await place.bill(session) == ("settled", 12_000, 144)
+
+
+async def test_a_stop_that_repeats_a_glitch_makes_no_register_of_it(place: ChargingPlace) -> None:
+    """A second 0 would begin a new segment, which the stop's register can't have come from."""
+    session, transaction = await place.charging(await place.driver())
+    place.later(10)
+    await place.values(transaction, 3_000)
+    place.later(1)
+    glitch = read(0, place.now)
+    await place.frames(transaction, [glitch])
+    place.later(1)
+    await place.stop(transaction, 3_050, readings=[glitch])
+    assert await place.bill(session) == ("settled", 3_050, 36)
+    assert await place.value("is_estimated", session) is False
