@@ -126,11 +126,11 @@ class TestAvailable:
         place.later(1.5)
         await place.frame()
         async with place.db.connection() as connection:
-            [found] = await find_due(connection, place.now, place.rules)
-        assert found.kind == "close"
+            [due] = await find_due(connection, place.now, place.rules)
+        assert due.kind == "close"
         await place.status("charging")
         async with place.db.transaction() as connection:
-            changes = await watch_transaction(connection, found, now=place.now, rules=place.rules)
+            changes = await watch_transaction(connection, due, now=place.now, rules=place.rules)
         assert changes == Changes()
         assert await place.value("state", session) == "charging"
 
