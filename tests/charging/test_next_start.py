@@ -322,6 +322,32 @@ async def test_a_late_stop_from_before_what_runs_is_not_of_that_though_its_regis
     assert (await bill(site, first))[2] == 2_000 - lower_wh
 
 
+@pytest.mark.parametrize("has_tag", [True, False])
+@pytest.mark.parametrize("named", ["the number before", "an own id", "no id"])
+async def test_a_late_stop_from_before_the_same_card_s_next_charge_is_not_of_that(
+    site: Site, named: str, *, has_tag: bool
+) -> None:
+    """Nothing but its time tells it apart: tag and register are the next one's, too."""
+    await site.open_to_cards()
+    await site.card(await site.driver(), "04A1B2C3D4E5F6")
+    first = await site.begin("04A1B2C3D4E5F6")
+    number = {"the number before": first.transaction_id, "an own id": 1_758_670_080, "no id": 0}
+    used = first._replace(transaction_id=number[named])
+    await site.wait(600)
+    await values(site, used, 2_900)
+    await site.wait(60)
+    stopped_at = site.now
+    await lose_the_stop(site, first)
+    await site.wait(600)
+    second = await site.begin("04A1B2C3D4E5F6", meter_wh=Decimal(3_000))
+    await site.wait(60)
+    await values(site, used, 3_010)
+    tag = "04A1B2C3D4E5F6" if has_tag else None
+    await stops(site, used.transaction_id, 3_000, tag, stopped_at)
+    assert await site.state(await site.session_of(second.transaction_id)) == "charging"
+    assert (await bill(site, first))[2] == 2_000
+
+
 async def runs_by_the_number_before(site: Site) -> tuple[StartAnswer, StartAnswer, str, datetime]:
     """One was stopped, the next runs by its number; returns both, the first one's tag and end."""
     first = await site.started(await site.driver())

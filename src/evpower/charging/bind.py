@@ -128,7 +128,7 @@ async def bind_stop(connection: Connection, event: StationStop) -> StationTransa
             return await _of_an_open_id(connection, event, named, opened)
         if named:
             return await _of_a_used_id(connection, event, named[0], opened)
-    fitting = await _that_may_end(connection, event, opened)
+    fitting = await _that_may_end(connection, event, _begun_by_time(event, opened))
     if fitting:
         return fitting[0]
     ended = await store.find_ended(connection, event.station_id, event.received_at - _LATE)
@@ -137,7 +137,9 @@ async def bind_stop(connection: Connection, event: StationStop) -> StationTransa
         for transaction in ended
         if transaction.meter_stop_wh is None and _may_end(event, transaction)
     ]
-    matched = await _by_register(connection, event, late)
+    matched = await _by_register(connection, event, late) or await _that_may_end(
+        connection, event, opened
+    )
     return matched[0] if matched else None
 
 
@@ -159,15 +161,18 @@ async def _of_an_open_id(
     for transaction in running:
         if transaction.id == number:
             return transaction
-    begun = [transaction for transaction in running if _has_begun_by_time(event, transaction)]
+    begun = _begun_by_time(event, running)
     is_of_ended = any(transaction.id == number for transaction in named)
-    fitting = await _that_may_end(connection, event, begun if is_of_ended else running)
-    if not fitting and event.id_tag:
-        fitting = await _that_may_end(connection, event, opened)
+    others = opened if event.id_tag else ()
+    fitting = await _that_may_end(connection, event, begun)
+    if not fitting:
+        fitting = await _that_may_end(connection, event, _begun_by_time(event, others))
     if not fitting:
         fitting = await _that_ended(connection, event, named)
         if event.meter_wh is not None:  # whatever card stopped what runs: its register is nearer
             fitting = await _by_register(connection, event, [*begun, *fitting]) or fitting
+    if not fitting and not is_of_ended:
+        fitting = await _that_may_end(connection, event, [*running, *others])
     return fitting[0] if fitting else running[0]
 
 
@@ -235,11 +240,19 @@ def _may_end(event: StationStop, transaction: StationTransaction) -> bool:
 def _has_begun(event: StationStop, transaction: StationTransaction) -> bool:
     """Returns whether a transaction had begun when the stop was.
 
-    A station may stop a moment before it says it began, with an equal register.
+    A station may stop a moment before it says it began, with an equal register; so does a late stop
+    of the charge before, so that one goes first.
     """
     if _has_begun_by_time(event, transaction):
         return True
     return event.meter_wh is not None and event.meter_wh == transaction.meter_start_wh
+
+
+def _begun_by_time(
+    event: StationStop, transactions: Sequence[StationTransaction]
+) -> list[StationTransaction]:
+    """Returns those that had begun by the stop's time, whatever the registers."""
+    return [transaction for transaction in transactions if _has_begun_by_time(event, transaction)]
 
 
 def _has_begun_by_time(event: StationStop, transaction: StationTransaction) -> bool:
