@@ -364,6 +364,11 @@ class BothSides(SupabaseSide):
         node = self.nodes[0]
         return list((await sync.check(node.parts.shared.db, node.rpc, pause=_no_pause)).drift)
 
+    async def repair(self) -> None:
+        node, db = self.nodes[0], self.nodes[0].parts.shared.db
+        deliver = node.relay.drain
+        await sync.check(db, node.rpc, repair=True, deliver=deliver, pause=_no_pause)
+
 
 async def _patiently(work: Callable[[], Awaitable[object]], within_s: float = WAIT_LIMIT_S) -> None:
     async with asyncio.timeout(within_s):

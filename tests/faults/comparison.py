@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from uuid import UUID
 
 from evpower.foundation.db import Record
+from evpower.sync.reconciliation.drift import Drift
 from tests.faults.both_sides import BothSides
 from tests.faults.user_model import CONTACTS, PROFILE, SHOWN, ModelUser, normal
 
@@ -56,10 +57,15 @@ async def differences(
         if theirs is not None and not person.is_deleted:
             lines += _profile(person, theirs)
         problems += [f"{person!r} {person.id}: {line}" for line in lines]
-    drift = [
-        difference for difference in await scenario.drift() if UUID(difference.key) not in others
-    ]
+    drift = await _drift(scenario, others)
+    if not problems and drift and all(each.kind == "closed_contact" for each in drift):
+        await scenario.repair()  # what an app writes there stays until a check looks
+        drift = await _drift(scenario, others)
     return problems + [f"drift: {difference}" for difference in drift]
+
+
+async def _drift(scenario: BothSides, strangers: Collection[UUID]) -> list[Drift]:
+    return [each for each in await scenario.drift() if UUID(each.key) not in strangers]
 
 
 def _ids(here: Rows, there: Rows, users: Rows) -> Iterator[str]:

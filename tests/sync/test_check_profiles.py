@@ -339,6 +339,26 @@ async def test_a_closed_clients_contact_is_drift_until_it_is_emptied(
 
 
 @one_shape
+async def test_to_empty_a_closed_clients_contact_overwrites_no_money(
+    db: Database, rpc: SupabaseRpc, scenario: Scenario, there: Connection, relay: Relay,
+    client: UUID,
+) -> None:  # fmt: skip
+    """Supabase is ahead, as after a restored backup: an operator decides about that."""
+    await scenario.db.execute("update identity.clients set status = 'closed'")
+    await relay.drain()
+    async with past_every_guard(there):
+        await there.execute(
+            "update public.clients set name = 'Aida', balance = 7, balance_version = 9"
+        )
+    done = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert sorted(drift.kind for drift in done.drift) == ["ahead", "closed_contact"]
+    row = await there.fetchrow("select id, balance::int from public.clients")
+    assert row is not None
+    assert tuple(row) == (client, 7)
+    assert await scenario.pending() == 0
+
+
+@one_shape
 async def test_a_project_that_fills_a_closed_clients_name_is_sent_to_once_a_run(
     db: Database, rpc: SupabaseRpc, scenario: Scenario, there: Connection, relay: Relay,
     target: Target, client: UUID,

@@ -6,7 +6,7 @@ leaves them unchanged: drift.REPAIRS says which.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Final
 from uuid import UUID
@@ -330,16 +330,19 @@ def _is_sent(drift: Drift) -> bool:
 
 
 async def _send_again(connection: Connection, drift: Sequence[Drift]) -> None:
-    parts: Sequence[tuple[OutboxTopic, Collection[Part]]] = (
-        ("client", ("client", "profile")),
-        ("session", ("session",)),
+    """Enqueues what is to be sent; only what differs itself is stored whatever Supabase has.
+
+    A closed client's contacts are emptied by a usual send: money that differs is another drift.
+    """
+    parts: Sequence[tuple[Part, OutboxTopic]] = (
+        ("client", "client"),
+        ("session", "session"),
+        ("profile", "client"),
     )
-    for topic, of in parts:
-        keys = [
-            UUID(key) for key in sorted({d.key for d in drift if d.topic in of and _is_sent(d)})
-        ]
+    for part, topic in parts:
+        keys = [UUID(d.key) for d in drift if d.topic == part and _is_sent(d)]
         if keys:
-            await store.enqueue(connection, topic, keys, force=True)
+            await store.enqueue(connection, topic, keys, force=part != "profile")
     rows = [UUID(drift.key) for drift in drift if drift.topic == "row" and _is_sent(drift)]
     for key, (topic, _) in (await store_rows.ids_of(connection, rows) if rows else {}).items():
         await store.enqueue(connection, topic, [key], force=True)
