@@ -480,10 +480,13 @@ begin
      and pg_trigger_depth() > 1 then
     return new; -- null in a trigger for a statement, which ignores it
   end if;
+  -- A generated column has no value yet.
   if tg_level = 'ROW' and to_jsonb(new) ->> 'client_id' is null and not exists (
       select from jsonb_each(to_jsonb(new)) n
        where n.value is distinct from to_jsonb(old) -> n.key
-         and n.key <> 'updated_at' and not (n.key in ('client_id', 'user_id') and n.value = 'null')) then
+         and n.key <> 'updated_at' and not (n.key in ('client_id', 'user_id') and n.value = 'null')
+         and not exists (select from pg_catalog.pg_attribute a
+                          where a.attrelid = tg_relid and a.attname = n.key and a.attgenerated <> '')) then
     return new;
   end if;
   raise exception '%.% is written by EvPower alone', tg_table_schema, tg_table_name
@@ -1717,7 +1720,7 @@ begin
     return null;
   end if;
   select string_agg(format('(t.%1$I = (jsonb_populate_record(null::%2$s, $1)).%1$I)%3$s', m.key, relation,
-                           case m.key when write ->> 'unlinkable' then ' is not false' end), ' and ')
+                           case m.key when write ->> 'owner' then ' is not false' end), ' and ')
     into same_row from jsonb_object_keys(write -> 'match') m (key);
   execute format('select t.id::text from %s t where %s limit 1', relation, same_row) into found_id using write -> 'match';
   return found_id;
@@ -2021,10 +2024,11 @@ comment on function evpower.apply_set(jsonb) is
 --   Besides "named": [topic, key] of a row without a name of its own: its id is stored in evpower.applied_rows.
 --   "refers": {column: write}: the column is the id of the row that the other write would find. Raises
 --   foreign_key_violation where that row is missing, except that it can't be there because its name is too long.
---   "unlinkable": a column with the client, which the project may have emptied: then it is found all the same, and stays
---   empty.
+--   "owner": a column with the client, which the project may have emptied: then the row is found all the same. It stays
+--   empty where "unlinkable" is true.
 --   A row whose "match" has a text that is too long for its column is not written.
--- Values are read by the columns' own types: an enum that lacks a word refuses it.
+-- Values are read by the columns' own types: an enum that lacks a word refuses it. Where EvPower has no value and the
+-- column refuses null, it keeps what it has, or gets its default.
 drop function if exists evpower.write_row(jsonb, boolean); -- an unreleased edition returned a boolean
 create function evpower.write_row(wanted jsonb, only_compare boolean) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -2064,17 +2068,20 @@ begin
     wanted := jsonb_set(wanted, '{match}', jsonb_build_object('id', id_there));
   end if;
   select coalesce(jsonb_object_agg(v.key, v.value), '{}') into always
-    from jsonb_each(wanted -> 'always') v where evpower.column_type(relation, v.key) is not null;
+    from jsonb_each(wanted -> 'always') v
+   where evpower.column_type(relation, v.key) is not null and (v.value <> 'null' or not exists (
+       select from pg_catalog.pg_attribute a
+        where a.attrelid = relation::regclass and a.attname = v.key and a.attnotnull));
   select string_agg(format('(t.%1$I = (jsonb_populate_record(null::%2$s, $1)).%1$I)%3$s', m.key, relation,
-                           case m.key when wanted ->> 'unlinkable' then ' is not false' end), ' and ')
+                           case m.key when wanted ->> 'owner' then ' is not false' end), ' and ')
     into same_row from jsonb_object_keys(wanted -> 'match') m (key);
   execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', relation) into typed using always;
 
   if not wanted ? 'keep' then
     execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
       into present using wanted -> 'match';
-    if present -> (wanted ->> 'unlinkable') = 'null' then
-      always := always - (wanted ->> 'unlinkable');
+    if wanted -> 'unlinkable' = 'true' and present -> (wanted ->> 'owner') = 'null' then
+      always := always - (wanted ->> 'owner');
     end if;
   end if;
   select string_agg(format('%I', n.key), ', ' order by n.key) into names from jsonb_object_keys(always) n (key);

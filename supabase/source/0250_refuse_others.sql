@@ -8,10 +8,13 @@ begin
      and pg_trigger_depth() > 1 then
     return new; -- null in a trigger for a statement, which ignores it
   end if;
+  -- A generated column has no value yet.
   if tg_level = 'ROW' and to_jsonb(new) ->> 'client_id' is null and not exists (
       select from jsonb_each(to_jsonb(new)) n
        where n.value is distinct from to_jsonb(old) -> n.key
-         and n.key <> 'updated_at' and not (n.key in ('client_id', 'user_id') and n.value = 'null')) then
+         and n.key <> 'updated_at' and not (n.key in ('client_id', 'user_id') and n.value = 'null')
+         and not exists (select from pg_catalog.pg_attribute a
+                          where a.attrelid = tg_relid and a.attname = n.key and a.attgenerated <> '')) then
     return new;
   end if;
   raise exception '%.% is written by EvPower alone', tg_table_schema, tg_table_name

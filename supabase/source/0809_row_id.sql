@@ -10,7 +10,7 @@ begin
     return null;
   end if;
   select string_agg(format('(t.%1$I = (jsonb_populate_record(null::%2$s, $1)).%1$I)%3$s', m.key, relation,
-                           case m.key when write ->> 'unlinkable' then ' is not false' end), ' and ')
+                           case m.key when write ->> 'owner' then ' is not false' end), ' and ')
     into same_row from jsonb_object_keys(write -> 'match') m (key);
   execute format('select t.id::text from %s t where %s limit 1', relation, same_row) into found_id using write -> 'match';
   return found_id;

@@ -186,6 +186,10 @@ async def test_another_writer_only_takes_the_client_from_a_payment(
         "insert into public.payment_transactions_odengi (client_id, transaction_type, amount,"
         " balance_before, balance_after) values ('c1', 'balance_topup', 5, 0, 5)"
     )
+    await there.execute(
+        "alter table public.payment_transactions_odengi"
+        " add column doubled numeric generated always as (amount * 2) stored"
+    )
     await switch(there, enable=True)
     update = f"update public.payment_transactions_odengi set {statement}"
     if refused:
@@ -196,6 +200,7 @@ async def test_another_writer_only_takes_the_client_from_a_payment(
         assert await there.execute(update) == "UPDATE 1"
     await switch(there, enable=False)
     await there.execute("delete from public.payment_transactions_odengi")
+    await there.execute("alter table public.payment_transactions_odengi drop column doubled")
 
 
 async def test_enabling_waits_for_a_writer_that_has_begun(

@@ -162,6 +162,11 @@ async def test_a_tariff_is_a_plan_with_a_rule_for_each_set_of_conditions(
         ("session_fee", 5, 0, 0, "None", "None", None),
     ]  # fmt: skip
     assert {rule["is_weekend"] for rule in rules} == {None}
+    await there.execute(
+        "alter table public.tariff_rules"
+        " alter is_weekend type boolean using coalesce(is_weekend, false),"
+        " alter is_weekend set not null"
+    )
     await price(
         db, station_id, {"name": "Flat", "elements": [{"prices": {"energy_per_kwh": "11"}}]}
     )
@@ -171,6 +176,7 @@ async def test_a_tariff_is_a_plan_with_a_rule_for_each_set_of_conditions(
         str(plan_key(plan)),
     )
     assert float(rule["price"]) == 11
+    await there.execute("alter table public.tariff_rules alter is_weekend drop not null")
     assert (await row(there, "stations", id=station_id))["price_per_kwh"] == 11
 
 

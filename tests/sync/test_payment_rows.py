@@ -665,6 +665,11 @@ async def test_a_bill_whose_client_the_project_took_is_written_as_before(
         assert [row["balance_topup_id"] for row in await rows(there, LEDGER, client)] == [
             bill["id"], None,
         ]  # fmt: skip
+        await owner.execute("update identity.clients set status = 'active' where id = $1", client)
+        await owner.execute("select sync.enqueue_ids('payment', array[$1])", invoice)
+        assert (await relay.drain()).refused == 0
+        [linked] = await rows(there, "balance_topups", client)
+        assert (linked["id"], linked["status"]) == (bill["id"], "partial_refund")
     finally:
         await switch(there, enable=False)
         await there.execute("delete from public.balance_topups")

@@ -60,6 +60,7 @@ def _top_up(row: Record, now: datetime) -> Write:
     is_open = row["status"] == "processing"
     status = "canceled" if is_open and now >= row["expires_at"] else row["status"]
     always: dict[str, Any] = {
+        "client_id": str(row["client_id"]),
         "status": status,
         "odengi_status": payments.STATUSES.index(status),
         "paid_amount": row["paid_som"],
@@ -73,7 +74,7 @@ def _top_up(row: Record, now: datetime) -> Write:
     return {
         "table": "balance_topups",
         "match": _bill(row),
-        **_unlinkable(row),
+        **_owner(row),
         "always": always,
         # While it is open its status changes with time alone.
         "volatile": ("status", "odengi_status") if is_open else (),
@@ -98,7 +99,7 @@ def _ledger(row: Record, key: UUID) -> Write:
         "table": "payment_transactions_odengi",
         "named": ["transaction", str(key)],
         "match": {},
-        **_unlinkable(row),
+        **_owner(row),
         "always": {
             "client_id": str(row["client_id"]),
             "transaction_type": kind,
@@ -112,7 +113,7 @@ def _ledger(row: Record, key: UUID) -> Write:
     }
     if row["kind"] == "topup":  # one row of the ledger for a bill: apps show the first
         write["refers"] = {
-            "balance_topup_id": {"table": "balance_topups", "match": _bill(row), **_unlinkable(row)}
+            "balance_topup_id": {"table": "balance_topups", "match": _bill(row), **_owner(row)}
         }
     return write
 
@@ -127,9 +128,9 @@ def _kind(row: Record) -> tuple[str, str]:
     return kind, _TEXTS[kind]
 
 
-def _unlinkable(row: Record) -> Write:
-    """Returns which column the project may have emptied: nothing is to find it different."""
-    return {"unlinkable": "client_id"} if row["is_unlinkable"] else {}
+def _owner(row: Record) -> Write:
+    """Returns the column that the project may have emptied, and whether it is to stay empty."""
+    return {"owner": "client_id", "unlinkable": row["is_unlinkable"]}
 
 
 def _bill(row: Record) -> dict[str, str]:
