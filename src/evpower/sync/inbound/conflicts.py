@@ -157,8 +157,9 @@ _ROWS: Final = (
         "The row of a closed client still has an email, phone or name, which another client may"
         " need",
         "client.closed_contacts",
-        "They are emptied with the next write; where the project refuses that, they become unique"
-        " by the client's id. A new client that the old row excludes is sent after it",
+        "They are emptied with the next write, and by a reconciliation; where the project refuses"
+        " that, they become unique by the client's id. A new client that the old row excludes is"
+        " sent after it",
         "evpower_sync_keys_total",
     ),
     _row(
