@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import count
 from uuid import UUID
 
@@ -106,12 +106,6 @@ async def refusal_of(awaitable: object) -> EvPowerError:
     with pytest.raises(EvPowerError) as refused:
         await awaitable  # pyright: ignore[reportGeneralTypeIssues]
     return refused.value
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Begins with a full hour: no test passes the end of an hour's limits by chance."""
-    return Clock(datetime.now(UTC).replace(minute=0, second=0, microsecond=0))
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import EvPowerError
@@ -10,9 +12,16 @@ from evpower.identity.sign_in import limits
 from evpower.identity.sign_in.codes import ATTEMPTS
 from evpower.identity.sign_in.send import SentCode
 from evpower.identity.sign_in.senders.protocol import NotSent, SentPerhaps
+from tests.identity.conftest import Clock
 from tests.identity.sign_in.conftest import ADDRESS_CODES, HOME, Phones, new_phone, refusal_of
 
 AWAY = "198.51.100.7"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Begins with a full hour: no test passes the end of an hour's limits by chance."""
+    return Clock(datetime.now(UTC).replace(minute=0, second=0, microsecond=0))
 
 
 def wrong(code: str, n: int = 1) -> str:
