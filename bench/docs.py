@@ -47,6 +47,8 @@ _BASELINES = """
   sent as many at once, with nothing read or noted: what Supabase itself takes.
 - **one bare call**: `evpower_apply` with one client, while the same top-ups come in.
 - **a constant**: a route of the same server that answers a constant at the same pace.
+- **a plain insert**: a route of the same server that answers once one row is in a table, without
+  waiting for the disk, as calls of Supabase are stored: it passes the same three processes.
 - **Supabase's call**: the same changes, with a listener that does nothing in EvPower's place.
 - **a bare poller**: the same changes, looked for as often, nothing done with them.
 - **the balances by HTTP**: as many connections, each reading its balance once.
