@@ -131,9 +131,10 @@ def test_every_metric_named_is_in_the_code() -> None:
 
 def test_every_command_exists_to_its_last_word() -> None:
     command_line = r"(?:^|`|\$ |&& |; )evpower ((?:[a-z][a-z-]* ?)+)"
+    tree: Any = get_command(app)
     for document in DOCUMENTS:
         for words in re.findall(command_line, _of_today(document), re.MULTILINE):
-            command: Any = get_command(app)
+            command = tree
             for word in words.split():
                 if not (group := getattr(command, "commands", None)):
                     break  # a command's arguments

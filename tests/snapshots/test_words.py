@@ -12,6 +12,7 @@ from tests.snapshots import words
 SOURCE = words.ROOT / "src" / "evpower"
 
 
+@pytest.mark.xdist_group("words")
 def test_no_retired_word_comes_back() -> None:
     present, left = words.present(), words.left()
     more = {key: (n, left.get(key, 0)) for key, n in present.items() if n > left.get(key, 0)}
@@ -22,9 +23,10 @@ def test_no_retired_word_comes_back() -> None:
     )
 
 
+@pytest.mark.xdist_group("words")
 def test_every_allowance_has_a_reason_and_a_use_in_each_place() -> None:
     assert len(words.ALLOWANCES) <= words.ALLOWANCES_AT_MOST, "their number may only fall"
-    everywhere = list(words.uses_with_allowed())
+    everywhere = words.uses_with_allowed()
     for allowance in words.ALLOWANCES:
         assert allowance.reason
         for place in allowance.places:

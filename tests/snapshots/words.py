@@ -12,6 +12,7 @@ import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
@@ -148,10 +149,10 @@ def uses() -> Iterator[Use]:
             yield use
 
 
-def uses_with_allowed() -> Iterator[Use]:
-    """Yield every use of a retired word."""
-    for path in _files():
-        yield from uses_in(path, (ROOT / path).read_text())
+@cache
+def uses_with_allowed() -> tuple[Use, ...]:
+    """Return every use of a retired word."""
+    return tuple(use for path in _files() for use in uses_in(path, (ROOT / path).read_text()))
 
 
 def uses_in(path: str, text: str) -> Iterator[Use]:
