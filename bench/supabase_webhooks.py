@@ -91,7 +91,7 @@ async def supabase_webhooks(rig: Rig) -> list[Row]:
         Row("supabase_webhook", p99_ms, "ms p99", plain, insert_p99_ms,
             Bar("<=", 2), note, turns.ratio()),
         Row("supabase_webhook_p50", p50_ms, "ms p50", plain, insert_p50_ms,
-            Bar("<=", 2), "", usual.ratio()),
+            paired_ratio=usual.ratio()),
         Row("supabase_webhook_forged", forged_ms, "ms CPU a call", "a constant",
             statistics.median(constants_ms), Bar("<=", 2), "", cpu.ratio()),
     ]  # fmt: skip
