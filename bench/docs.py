@@ -51,7 +51,7 @@ _BASELINES = """
   waiting for the disk, as calls of Supabase are stored: it passes the same three processes.
 - **Supabase's call**: the same changes, with a listener that does nothing in EvPower's place.
 - **a bare poller**: the same changes, looked for as often, nothing done with them.
-- **the balances by HTTP**: as many connections, each reading its balance once.
+- **the balances by HTTP**: as many balances, each read once, on 1,000 connections.
 - **a bare top-up and as many calls**: the same top-up through the sandbox bank, whose signed event
   credits without a question, and one more outgoing call, all by CPU of the process.
 - **the bank's answer**: what the bank waits for the answer to the same top-ups, at the same time.
