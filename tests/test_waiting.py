@@ -64,7 +64,7 @@ async def test_after_that_it_is_not_looked_at_again() -> None:
 
 
 _COUNTING = """
-import mmap, sys, threading, time
+import mmap, os, sys, threading
 
 def count(seen):
     for n in range(1, 1 << 60):
@@ -72,14 +72,17 @@ def count(seen):
 
 with open(sys.argv[1], "r+b") as file:
     threading.Thread(target=count, args=(mmap.mmap(file.fileno(), 8),)).start()
-time.sleep(600)
+sys.stdin.read()
+os._exit(0)
 """
 
 
 async def test_what_is_frozen_does_nothing_any_more(tmp_path: Path) -> None:
-    """Its main thread sleeps; that one gets the signal, and wakes for it, before the busy one."""
+    """Its main thread waits; that one gets the signal, and wakes for it, before the busy one."""
     (path := tmp_path / "count").write_bytes(bytes(8))
-    busy = await asyncio.create_subprocess_exec(sys.executable, "-c", _COUNTING, path)
+    busy = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _COUNTING, path, stdin=asyncio.subprocess.PIPE
+    )
     try:
         with path.open("r+b") as file, mmap.mmap(file.fileno(), 8) as counted:
             seen = bytes(8)

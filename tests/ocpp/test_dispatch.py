@@ -158,6 +158,13 @@ class Node:
 
         await until(is_sent, f"{count} calls were never sent")
 
+    async def is_unanswered(self, socket: ScriptedSocket, count: int) -> None:
+        """Send one more command, the `count`th, and let its time pass."""
+        number = await self.queue()
+        await self.send(socket, count)
+        await self.time_out(count)
+        await self.state(number, "timed_out")
+
     async def time_out(self, count: int) -> None:
         """The time of the reply to the n-th call is over."""
         await until(lambda: len(self.timers) >= count)
@@ -286,10 +293,7 @@ async def test_a_station_that_sends_nothing_is_not_dropped_for_commands(node: No
     socket = await node.connect()
     socket.last_frame_at = NOW - timedelta(seconds=1)
     for count in (1, 2, 3):
-        number = await node.queue()
-        await node.send(socket, count)
-        await node.time_out(count)
-        await node.state(number, "timed_out")
+        await node.is_unanswered(socket, count)
     await until(lambda: not node.dispatcher._sending)
     assert socket.drops == []
 
@@ -299,10 +303,7 @@ async def test_a_frame_of_the_moment_of_the_first_command_came_after_none(node: 
     socket = await node.connect()
     first_at = socket.last_frame_at = node.now
     for count in (1, 2, 3):
-        number = await node.queue()
-        await node.send(socket, count)
-        await node.time_out(count)
-        await node.state(number, "timed_out")
+        await node.is_unanswered(socket, count)
         await until(lambda: not node.dispatcher._sending)
         node.now += timedelta(seconds=31)
         assert socket.drops == ["unresponsive"] * (count > 2)
