@@ -17,6 +17,7 @@ from evpower.foundation.db import Database
 from evpower.foundation.errors import Unavailable
 from evpower.foundation.loops import Pause, Record, Round
 from tests.charging.place import NOON
+from tests.waiting import WAIT_LIMIT_S
 
 FEW = 30  # readings of the clock, where a watch that does not wait makes hundreds
 
@@ -180,7 +181,7 @@ async def test_a_clock_that_is_set_back_holds_no_stop_up(
         return Changes()
 
     monkeypatch.setattr(watch, "watch_transaction", act)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_LIMIT_S):
         await script.watch().run_once(Round())
     assert asked_at == [NOON + timedelta(seconds=0.01)]
 
@@ -288,7 +289,7 @@ async def test_what_is_due_beside_a_more_final_thing_waits_for_it(script: Script
         script.due.clear()
 
     script.work = take_long
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_LIMIT_S):
         await script.watch().run_once(Round())
     assert begun == ["close"]
 
@@ -311,6 +312,6 @@ async def test_one_under_way_is_not_begun_again(script: Script) -> None:
                 script.add(script.looks + 2)
 
     script.look, script.work = look, take_long
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_LIMIT_S):
         await script.watch().run_once(Round())
     assert [number for number, _ in script.done] == [1, 2, 3, 4]

@@ -16,7 +16,7 @@ from evpower.stations import Command, StationChange, StationSetup
 from evpower.stations.setup import set_up_stations
 from tests.ocpp.driving import Driving, accept
 from tests.ocpp.scenario import Station
-from tests.waiting import until
+from tests.waiting import WAIT_LIMIT_S, until
 
 ABB = {
     "chargePointVendor": "ABB", "chargePointModel": "CDT_TACW11::NET_WIFI",
@@ -591,7 +591,7 @@ async def test_q22_a_clock_of_its_location_is_read_so(drive: Driving) -> None:
 async def test_q12_a_make_that_takes_no_ping_gets_none(drive: Driving) -> None:
     async with drive.central.open() as station:
         assert (await station.boot())["interval"] == 120
-        assert await drive.central.socket().answers_ping(5)
+        assert await drive.central.socket().answers_ping(WAIT_LIMIT_S)
         await change(drive, members={"ping": "false"})
         assert not await drive.central.socket().answers_ping(0.2)
         assert (await station.boot())["interval"] == 30, "heartbeats show that it is there"
