@@ -18,6 +18,7 @@ from evpower.foundation.http import HttpClient, HttpResponse, Target
 WAIT_LIMIT_S = 60.0  # far beyond what any machine takes, short enough to wait for in vain
 COMMAND_S = 240.0  # of a command in a process of its own
 _TLS = httpx.create_ssl_context(trust_env=False)  # to read the authorities takes 15 ms
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.01, 0.1
 Fact = Callable[[], object | Awaitable[object]]
 
 
@@ -30,18 +31,21 @@ async def until(
 ) -> None:
     """Look until it is true; fails with `description`, or the fact's own text, when it never was.
 
-    However long a look takes, it is looked at again after the time is over.
+    However long a look takes, it is looked at again after the time is over. What has to ask a
+    process for the fact takes time from what is waited for, so it asks ever less often.
     """
     deadline = now() + within_s
+    pause_s = _FIRST_PAUSE_S
     while True:
         is_last = now() > deadline
         holds = fact()
         if inspect.isawaitable(holds):
             holds = await holds
+            pause_s = min(pause_s * 1.2, _LAST_PAUSE_S)
         if holds:
             return
         assert not is_last, f"in vain for {within_s:.0f} s: {description or _text(fact)}"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(pause_s)
 
 
 async def freeze(pid: int) -> None:
