@@ -154,6 +154,7 @@ class Database:
         self._role = role
         self._failures = _FailureLog(now_s)
         self._pool: _Pool | None = None
+        self._turns = asyncio.Semaphore(size)
 
     @classmethod
     async def open(cls, dsn: str, *, size: int = 16, role: str | None = APP_ROLE) -> "Database":
@@ -174,6 +175,8 @@ class Database:
 
     async def start(self) -> None:
         """Creates the pool without connecting: if PostgreSQL is down, the first caller notices."""
+        # asyncpg gives a free connection to whoever asks next: who waits could wait for ever.
+        self._turns = asyncio.Semaphore(self.size)
         self._pool = await asyncpg.create_pool(
             self._dsn,
             min_size=0,
@@ -216,8 +219,11 @@ class Database:
             pool.terminate()
 
     def connection(self) -> "Borrowed":
-        """Returns one connection, each statement its own transaction. Raises Unavailable."""
-        return Borrowed(self, self.pool, self._wait_limit_s)
+        """Returns one connection, each statement its own transaction. Raises Unavailable.
+
+        Who waits is served in the order of coming.
+        """
+        return Borrowed(self, self.pool, self._turns, self._wait_limit_s)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
@@ -229,18 +235,26 @@ class Database:
 class Borrowed(AbstractAsyncContextManager[Connection]):
     """A pooled connection for one block; errors of a missing PostgreSQL become Unavailable."""
 
-    __slots__ = ("_connection", "_database", "_pool", "_wait_limit_s")
+    __slots__ = ("_connection", "_database", "_pool", "_turns", "_wait_limit_s")
 
-    def __init__(self, database: Database, pool: _Pool, wait_limit_s: float) -> None:
+    def __init__(
+        self, database: Database, pool: _Pool, turns: asyncio.Semaphore, wait_limit_s: float
+    ) -> None:
         self._database = database
         self._pool = pool
+        self._turns = turns
         self._wait_limit_s = wait_limit_s
         self._connection: PoolConnectionProxy[Record] | None = None
 
     async def __aenter__(self) -> Connection:
         try:
             async with asyncio.timeout(self._wait_limit_s):  # acquire's own timeout costs a task
-                self._connection = await self._pool.acquire()
+                await self._turns.acquire()
+                try:
+                    self._connection = await self._pool.acquire()
+                except BaseException:
+                    self._turns.release()
+                    raise
         except ValueError:
             raise self._database.unavailable(UnreadableAddress()) from None
         except (*LOST, asyncpg.PostgresError) as error:  # a wrong password, a missing database, ...
@@ -262,6 +276,8 @@ class Borrowed(AbstractAsyncContextManager[Connection]):
                 error, Exception
             ):  # else a cancellation, which is raised
                 raise self._database.unavailable(lost) from lost
+        finally:
+            self._turns.release()
         if isinstance(error, LOST):
             raise self._database.unavailable(error) from error
         if isinstance(error, BUSY):

@@ -1,0 +1,50 @@
+"""Callers that wait for a connection are served in the order of coming; none loses its place."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from evpower.foundation.db import Database
+from evpower.foundation.errors import Unavailable
+from tests.waiting import WAIT_LIMIT_S
+
+LATER = 20
+
+
+@pytest.fixture
+async def one(dsn: str) -> AsyncIterator[Database]:
+    """A pool of one connection, which is open."""
+    database = Database(dsn, size=1, wait_limit_s=WAIT_LIMIT_S)
+    await database.start()
+    async with database.connection() as connection:
+        await connection.fetchval("select 1")
+    yield database
+    await database.close()
+
+
+async def test_a_later_caller_does_not_overtake_one_that_waits(one: Database) -> None:
+    served: list[int] = []
+
+    async def call(number: int) -> None:
+        for _ in range(number):  # comes a round of the loop later, also right at the release
+            await asyncio.sleep(0)
+        async with one.connection():
+            served.append(number)
+
+    async with asyncio.TaskGroup() as tasks, one.connection():
+        tasks.create_task(call(0))
+        await asyncio.sleep(0)
+        for number in range(1, LATER):
+            tasks.create_task(call(number))
+    assert served == list(range(LATER))
+
+
+async def test_a_connection_that_can_not_be_opened_leaves_its_place(dsn: str) -> None:
+    database = Database(f"{dsn}_missing", size=1, wait_limit_s=WAIT_LIMIT_S)
+    await database.start()
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="does not answer") as refused:
+            await database.connection().__aenter__()
+        assert "does not exist" in str(refused.value.cause)
+    await database.close()
