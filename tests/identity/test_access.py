@@ -11,7 +11,7 @@ import pytest
 from fastapi import Depends, FastAPI, Request, Response
 from pydantic import SecretStr
 
-from evpower.foundation.db import Connection, Database
+from evpower.foundation.db import Borrowed, Connection, Database
 from evpower.foundation.errors import (
     Conflict,
     EvPowerError,
@@ -81,6 +81,31 @@ async def test_first_request_of_a_client_creates_it(
     assert set(principals) == {Principal("client", sub, "", clock() + timedelta(hours=1), sub)}
     rows = await owner.fetch("select id, email, origin from identity.clients")
     assert [tuple(row) for row in rows] == [(sub, f"{sub.hex}@example.kg", "token")]
+
+
+async def test_clients_that_come_at_once_are_looked_up_together(
+    access: Access, clock: Clock, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a restart, when every app comes back to a process that knows none of them."""
+    subs = [uuid4() for _ in range(100)]
+    requests = [with_token(token_of(clock, sub)) for sub in subs]
+    await asyncio.gather(*(access.principal(request) for request in requests))
+    access.flush()
+    taken = 0
+    take = db.connection
+
+    def counted() -> Borrowed:
+        nonlocal taken
+        taken += 1
+        return take()
+
+    monkeypatch.setattr(db, "connection", counted)
+    again = [with_token(token_of(clock, sub)) for sub in subs]
+    principals = await asyncio.gather(*(access.principal(request) for request in again))
+    assert [principal.client_id for principal in principals] == subs
+    assert taken <= 4  # the operators, and at most as many reads of clients as run at a time
+    await asyncio.gather(*(access.principal(with_token(token_of(clock, sub))) for sub in subs))
+    assert taken <= 4
 
 
 @pytest.mark.parametrize(

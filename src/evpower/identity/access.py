@@ -1,6 +1,6 @@
 """Identifies the caller from the verified token or service key, never from the body or the path."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -9,10 +9,11 @@ from uuid import UUID
 from starlette.requests import Request
 
 from evpower.foundation import idempotency
+from evpower.foundation.batching import Batcher
 from evpower.foundation.cache import CachedValue, TtlCache
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
-from evpower.foundation.errors import EvPowerError, Forbidden, Unauthenticated
+from evpower.foundation.errors import EvPowerError, Forbidden, Unauthenticated, Unavailable
 from evpower.identity import store_access
 from evpower.identity.aliases import OldIds
 from evpower.identity.clients import ensure_client
@@ -26,6 +27,7 @@ from evpower.identity.tokens import TokenVerifier
 OPERATORS_TTL_S: Final = 30.0
 _KNOWN_TTL_S: Final = 300.0
 _KNOWN_MAX: Final = 50_000
+_KNOWN_READ: Final = 2_000  # ids in one read: a second read waits for a connection behind others
 
 
 class Access:
@@ -44,7 +46,7 @@ class Access:
         self._verifier = verifier
         self._clock = clock
         self._admin = introspect_with
-        self._known = _KnownClients(clock)
+        self._known = _KnownClients(db, clock)
         self._operators = _Operators(db, clock)
         self._old_ids = OldIds(db, clock=clock)
 
@@ -81,7 +83,7 @@ class Access:
             operator = await self._operators.read_current(claims.sub)
             if operator is not None:
                 return _operator(operator, claims.expires_at)
-        if not self._known.has(claims.sub):
+        if not await self._known.has(claims.sub):
             async with self._db.transaction() as connection:
                 await ensure_client(connection, claims)
             self._known.add(claims.sub)
@@ -232,14 +234,34 @@ def _credential(request: Request) -> tuple[bool, str]:
 
 
 class _KnownClients:
-    """Ids of existing clients (clients are never deleted), which need no round trip."""
+    """Ids of existing clients (clients are never deleted), which need no round trip.
 
-    def __init__(self, clock: Clock) -> None:
+    Ids that are asked for at the same time are read together: after a restart every app calls.
+    """
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
         self._clock = clock
         self._ids = TtlCache[UUID, bool](_KNOWN_MAX, lambda: clock().timestamp())
+        self._read = Batcher[UUID, bool](
+            self._read_batch,
+            max_size=_KNOWN_READ,
+            is_fatal=lambda error: isinstance(error, Unavailable),
+        )
 
-    def has(self, client_id: UUID) -> bool:
-        return self._ids.get(client_id) is not None
+    async def has(self, client_id: UUID) -> bool:
+        """Returns whether the client exists. Raises Unavailable."""
+        if self._ids.get(client_id) is not None:
+            return True
+        exists = await self._read(client_id)
+        if exists:
+            self.add(client_id)
+        return exists
+
+    async def _read_batch(self, client_ids: Sequence[UUID]) -> Mapping[UUID, bool]:
+        async with self._db.connection() as connection:
+            existing = await store_access.existing_clients(connection, client_ids)
+        return {client_id: client_id in existing for client_id in client_ids}
 
     def add(self, client_id: UUID) -> None:
         self._ids.put(client_id, value=True, expires_at=self._clock().timestamp() + _KNOWN_TTL_S)

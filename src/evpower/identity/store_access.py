@@ -109,6 +109,14 @@ async def revoke_operator(connection: Connection, user_id: UUID) -> bool:
     return revoked is not None
 
 
+async def existing_clients(connection: Connection, client_ids: Sequence[UUID]) -> set[UUID]:
+    """Returns those of the ids that are a client's."""
+    rows: list[Record] = await connection.fetch(
+        "select id from identity.clients where id = any ($1::uuid[])", list(client_ids)
+    )
+    return {row["id"] for row in rows}
+
+
 async def active_operator(connection: Connection, user_id: UUID) -> Operator | None:
     """Returns the operator of this user id; None: the user is no operator."""
     row = await connection.fetchrow(
