@@ -105,12 +105,19 @@ class SessionView:
         return self.last_frame_at is not None and now - self.last_frame_at < ONLINE_FOR
 
     def rates(self, now: datetime) -> Rates | None:
-        """Returns the prices that apply now, or did at its end; None: it has no tariff."""
+        """Returns the prices that apply now, or did at its end; None: it has no tariff.
+
+        While it runs they are those of its newest power and current.
+        """
         if self.snapshot is None:
             return None
         at = self.ended_at or now
         return _card(self.snapshot).at(
-            at, started_at=self.started_at or at, energy_wh=self.energy_wh
+            at,
+            started_at=self.started_at or at,
+            energy_wh=self.energy_wh,
+            power_w=self.power_w if self.is_open else None,
+            current_ma=self.current_ma if self.is_open else None,
         )
 
     def cost_parts(self) -> list[dict[str, Any]]:

@@ -88,19 +88,20 @@ class RateCard:
         started_at: datetime | None = None,
         energy_wh: int = 0,
         power_w: int | None = None,
+        current_ma: int | None = None,
     ) -> Rates:
         """Returns the prices at a moment, of a session that began then or at `started_at`.
 
-        Where a price depends on a power that is unknown, the highest one is shown.
+        Where a price depends on a power or current that is unknown, the highest one is shown.
         """
         if self._constant is not None:
             return self._constant
         at_s = int(at.timestamp())
         started_s = at_s if started_at is None else min(int(started_at.timestamp()), at_s)
         energy_mwh = energy_wh * MWH_PER_WH
-        match = self._matcher.match(at_s, started_s, energy_mwh, power_w, None, is_timed=True)
+        match = self._matcher.match(at_s, started_s, energy_mwh, power_w, current_ma, is_timed=True)
         local, _ = self._matcher.local_time(at_s)
-        moment = Moment(local, at_s - started_s, energy_mwh, power_w, None)
+        moment = Moment(local, at_s - started_s, energy_mwh, power_w, current_ma)
         return self._rates(self._highest(moment), match.until_s)
 
     def ahead(self, at: datetime) -> Rates:
