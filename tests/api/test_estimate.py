@@ -128,3 +128,17 @@ async def test_a_number_beyond_all_bounds_is_refused(ride: Ride) -> None:
         response = await ride.api.http.post(PATH, headers=headers, content=raw.encode())
         assert response.status_code == 422, response.text
     assert math.isfinite((await ask(ride, energy_kwh=1)).json()["total"])
+
+
+async def test_a_car_that_takes_nothing_is_shown_the_price_of_no_power(ride: Ride) -> None:
+    by_power = {"energy_per_kwh": "13.5", "parking_per_hour": "60", "if": {"from_kw": "20"}}
+    await ride.site.price(by_power, {"energy_per_kwh": "11", "parking_per_hour": "120"})
+    await ride.owner.execute(
+        "insert into stations.profiles (station_id, overrides)"
+        " values ($1, '{\"release_detection\": true}')",
+        STATION,
+    )
+    answer = (await ask(ride, energy_kwh=11, parked_minutes=30)).json()
+    parking = answer["cost_parts"][-1]
+    assert (answer["rate_per_kwh"], answer["parking_fee_per_minute"]) == (13.5, 2)
+    assert (parking["kind"], parking["amount"]) == ("parking", 60)

@@ -166,3 +166,27 @@ def test_a_course_has_its_energy_and_its_time() -> None:
     course = even_course(tariffs.local_time(tariff, "2026-03-09T12:00"), 10_000, 600, 600)
     assert price_course(tariff, course).cost_minor == 500 + 14_000 + 1_000
     assert price_course(tariff, course, limit_amount_minor=9_000).cost_minor == 9_000
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rate"),
+    [
+        ({"energy_wh": 10_001}, 20),  # 601 seconds: 59,906 W on average
+        ({"duration_s": 61}, 20),  # 1,016 Wh: 59,960 W on average
+        ({"amount_minor": 2_001}, 20),
+        ({"energy_wh": 10_001, "power_w": 59_999}, 13.5),
+    ],
+)
+async def test_the_edge_of_a_power_condition_is_of_the_rate_that_is_shown(
+    place: ChargingPlace, wanted: dict[str, Any], rate: float
+) -> None:
+    place.later(1)
+    fast = {"prices": {"energy_per_kwh": "20"}, "if": {"from_kw": "60"}}
+    elements = [fast, {"prices": {"energy_per_kwh": "13.5"}}]
+    await place.price_document({"name": "by power", "elements": elements})
+    estimate = await estimated(place, **wanted)
+    card = tariffs.RateCard(estimate.snapshot.tariff)
+    shown = card.at(estimate.starts_at, power_w=estimate.power_w).per_kwh
+    (part,) = estimate.priced.session.cost.parts
+    assert shown == rate
+    assert part.price_micro == shown * 1_000_000

@@ -66,10 +66,21 @@ async def metered_course(
     return Course(session.started_at, samples)
 
 
-def even_course(started_at: datetime, energy_wh: int, duration_s: int, parked_s: int = 0) -> Course:
-    """Returns a course whose energy flows evenly; then the car takes nothing for a time."""
+def even_course(
+    started_at: datetime,
+    energy_wh: int,
+    duration_s: int,
+    parked_s: int = 0,
+    *,
+    power_w: int | None = None,
+) -> Course:
+    """Returns a course whose energy flows evenly; then the car takes nothing for a time.
+
+    `power_w`: the power that its prices go by; None: the average, which whole seconds and Wh make
+    a little less than the power that they were reckoned from.
+    """
     done_at = started_at + timedelta(seconds=duration_s)
-    samples = [Sample(done_at, energy_wh)]
+    samples = [Sample(done_at, energy_wh, power_w)]
     if parked_s:
         samples.append(Sample(done_at + timedelta(seconds=parked_s), energy_wh, is_parked=True))
     return Course(started_at, samples)

@@ -82,7 +82,7 @@ async def estimate_cost(
     if limited_by == "energy":
         assert request.energy_wh is not None, "it limits"  # noqa: S101
         energy_wh = request.energy_wh
-    course = even_course(starts_at, energy_wh, duration_s, request.parked_s)
+    course = even_course(starts_at, energy_wh, duration_s, request.parked_s, power_w=power_w)
     return Estimate(
         station.id, request.connector, snapshot, starts_at, power_w, energy_wh, duration_s,
         request.parked_s, limited_by,
@@ -125,7 +125,8 @@ def _duration(
         amount_minor = request.amount_minor
 
         def cost_minor(duration_s: int) -> int:
-            course = even_course(starts_at, flown_wh(power_w, duration_s), duration_s)
+            energy_wh = flown_wh(power_w, duration_s)
+            course = even_course(starts_at, energy_wh, duration_s, power_w=power_w)
             return price_course(tariff, course).cost_minor
 
         # A cost never falls while a charge goes on, so the last second that it pays is searched.

@@ -168,7 +168,9 @@ def estimate_router(access: Access, db: Database, *, clock: Clock = utc_now) -> 
 def _answer(estimate: Estimate) -> dict[str, Any]:
     snapshot, cost = estimate.snapshot, estimate.priced.session.cost
     tariff = snapshot.tariff
-    rates = RateCard(tariff).at(estimate.starts_at, power_w=estimate.power_w)
+    card = RateCard(tariff)
+    rates = card.at(estimate.starts_at, power_w=estimate.power_w)
+    parked = card.at(estimate.starts_at, power_w=0)  # the car takes nothing then
     # What is due at once may be more than the amount, which caps the bill.
     unbilled_minor = cost.total_minor - estimate.priced.cost_minor
     parts = parts_as_billed(tariffs.cost_parts(tariff, cost), unbilled_minor)
@@ -191,7 +193,7 @@ def _answer(estimate: Estimate) -> dict[str, Any]:
         "tariff_name": tariff.name,
         "rate_per_kwh": rates.per_kwh,
         "rate_per_minute": rates.per_minute,
-        "parking_fee_per_minute": rates.parking_per_minute,
+        "parking_fee_per_minute": parked.parking_per_minute,
         "session_fee": rates.session_fee,
         **tariffs.frozen_terms(tariff),
     }

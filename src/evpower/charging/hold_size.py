@@ -39,5 +39,5 @@ def hold_size(
 
 def estimate(tariff: Tariff, energy_wh: int, power_w: int, *, now: datetime) -> int:
     """Returns what this energy costs at this power from now on, minor units."""
-    course = even_course(now, energy_wh, flow_s(energy_wh, power_w))
+    course = even_course(now, energy_wh, flow_s(energy_wh, power_w), power_w=power_w)
     return price_course(tariff, course).cost_minor
