@@ -16,7 +16,7 @@ from evpower.config import Settings
 from evpower.foundation.db import Connection, Database
 from evpower.stations import StatusReport, Touch
 from evpower.sync import Relay, check, status
-from evpower.sync.outbound import store_first, store_rows
+from evpower.sync.outbound import old_rows, store_first, store_rows
 from evpower.sync.outbound.old_rows import plan_key, read_rows
 from evpower.sync.outbound.presence import Presence
 from tests.charging.site import Site
@@ -371,6 +371,23 @@ async def station_payload(db: Database, station_id: str) -> dict[str, object]:
         ids = await store_rows.ids_of(connection, [row["key"] for row in keys])
         [station] = await read_rows(connection, ids, NOW)
     return station.payload(1)
+
+
+async def test_a_tariff_is_read_once_for_all_its_connectors(
+    operator: Operator, db: Database, monkeypatch: pytest.MonkeyPatch, station_id: str
+) -> None:
+    await operator.add(station_id)
+    await price(db, station_id)
+    read: list[tariffs.Tariff] = []
+
+    def counted(tariff: tariffs.Tariff) -> tariffs.RateCard:
+        read.append(tariff)
+        return tariffs.RateCard(tariff)
+
+    monkeypatch.setattr(old_rows, "RateCard", counted)
+    payload = await station_payload(db, station_id)
+    assert json.dumps(payload).count("connector_number") == 2
+    assert len(read) == 1
 
 
 async def test_a_late_write_changes_nothing(

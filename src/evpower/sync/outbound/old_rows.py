@@ -5,7 +5,7 @@ status of a connector. Which columns a project has is found out in Supabase (evp
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -82,11 +82,26 @@ async def _find_prices(
     places = [place for view in views for place in _places(view)]
     by_station: dict[str, list[tuple[Snapshot, Rates]]] = {}
     snapshots = await tariffs.find_tariffs(connection, places, now) if places else []
+    shown = _rates_until_refresh(filter(None, snapshots), now)
     for place, snapshot in zip(places, snapshots, strict=True):
         if snapshot is not None:
-            rates = RateCard(snapshot.tariff).ahead_until(now, now + REFRESHED_WITHIN)
+            rates = shown[snapshot.plan, snapshot.version]
             by_station.setdefault(place.station or "", []).append((snapshot, rates))
     return {station_id: _highest(prices) for station_id, prices in by_station.items()}
+
+
+def _rates_until_refresh(
+    snapshots: Iterable[Snapshot], now: datetime
+) -> dict[tuple[str, int], Rates]:
+    """Returns by plan and version the highest prices until a station's row is sent again.
+
+    Each tariff is read once, however many connectors have it.
+    """
+    tariffs_by_version = {(each.plan, each.version): each.tariff for each in snapshots}
+    return {
+        key: RateCard(tariff).ahead_until(now, now + REFRESHED_WITHIN)
+        for key, tariff in tariffs_by_version.items()
+    }
 
 
 def _places(view: StationView) -> list[Place]:
