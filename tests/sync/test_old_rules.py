@@ -1,7 +1,8 @@
 """A tariff as the rules of an older backend: its readers never see less than is billed."""
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evpower.sync.outbound.old_rules import rules
-from evpower.tariffs import RateCard, Snapshot, Tariff
+from evpower.tariffs import RateCard, Rates, Snapshot, Tariff, prices_by_time
 from tests.tariffs import strategies
 from tests.tariffs.examples import tariff
 
@@ -115,6 +116,51 @@ def test_dates_are_the_days_that_have_the_price() -> None:
         (5, "2026-03-21", "2026-03-22"),
         (13.5, None, None),
     ]
+
+
+def feasts(number: int, hours: int) -> Tariff:
+    """A price for each of some days, and a price of time for each of some hours."""
+    first = date(2026, 1, 1)
+    return tariff(
+        *(
+            {"energy_per_kwh": str(30 + day), "if": {
+                "from_date": (first + timedelta(days=7 * day)).isoformat(),
+                "to_date": (first + timedelta(days=7 * day + 1)).isoformat(),
+            }} for day in range(number)
+        ),
+        *(
+            {"time_per_hour": str(60 * hour), "if": {"from": f"{hour:02}:00", "to": "23:59"}}
+            for hour in range(hours, 0, -1)
+        ),
+        {"energy_per_kwh": "13.5"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("days", "hours"), [(33, 2), (24, 3)])  # of the times alone: 201, 196
+def test_prices_of_too_many_times_are_one_rule_of_each_kind(days: int, hours: int) -> None:
+    assert len(rules_of(feasts(32, 2))) == 200
+    columns = rules_of(feasts(days, hours))
+    assert [(rule["tariff_type"], rule["price"]) for rule in columns] == [
+        ("per_kwh", 29 + days), ("per_minute", hours),
+    ]  # fmt: skip
+    assert columns[0]["price_per_minute"] == hours
+    conditions = ("time_start", "time_end", "days_of_week", "valid_from", "valid_until")
+    assert {rule[name] for rule in columns for name in conditions} == {None}
+
+
+def whole(rates: Rates) -> Rates:
+    return rates
+
+
+@pytest.mark.parametrize(("of", "count"), [(attrgetter("per_minute"), 3), (whole, 21)])
+def test_times_are_counted_until_there_are_too_many(
+    of: Callable[[Rates], object], count: int
+) -> None:
+    card = RateCard(feasts(3, 2))
+    entries = prices_by_time(card, of, most=count)
+    assert entries is not None
+    assert len(entries) == count
+    assert prices_by_time(card, of, most=count - 1) is None
 
 
 @settings(max_examples=15)

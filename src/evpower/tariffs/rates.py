@@ -76,8 +76,7 @@ class RateCard:
             for dimension, _ in element.prices
         }
         is_constant = all(element.conditions == Conditions() for element in tariff.elements)
-        unknown = Moment(None, None, None, None, None)
-        self._constant = self._rates(self._highest(unknown), None) if is_constant else None
+        self._constant = self.highest() if is_constant else None
         self._by_local_time: dict[LocalTime, Rates] = {}  # of a timetable's times alone
         self._ahead: tuple[int, int, Rates] | None = None  # of times from the first to the second
 
@@ -135,6 +134,10 @@ class RateCard:
             moment = Moment(local, None, None, None, None)
             rates = self._by_local_time[local] = self._rates(self._highest(moment), None)
         return rates
+
+    def highest(self) -> Rates:
+        """Returns the highest prices that a session may have at any time."""
+        return self._rates(self._highest(Moment(None, None, None, None, None)), None)
 
     def _highest(self, moment: Moment) -> dict[Dimension, float]:
         return {

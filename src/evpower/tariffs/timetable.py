@@ -12,18 +12,19 @@ _Price = TypeVar("_Price")
 
 
 def prices_by_time(
-    card: RateCard, of: Callable[[Rates], _Price]
-) -> list[tuple[Conditions, _Price]]:
+    card: RateCard, of: Callable[[Rates], _Price], *, most: int
+) -> list[tuple[Conditions, _Price]] | None:
     """Returns each price with the local times that have it, which are each in one entry alone.
 
     `of` chooses what is compared of the highest prices that a session may have at a time. Clocks
-    past midnight are only of entries of every day.
+    past midnight are only of entries of every day. None: there are more entries than `most`.
     """
     conditions = [element.conditions for element in card.tariff.elements]
     seconds = sorted({0, *(s for c in conditions for s in c.clock or () if s < DAY_S)})
     edges = sorted({date for c in conditions for date in c.dates if date is not None})
     tried = _DAYS if any(c.days for c in conditions) else _DAYS[:1]
     spans: dict[tuple[_Price, frozenset[int], ClockBounds | None], list[int]] = {}
+    entries = 0
     # A date of each span; before the first edge there is one, too.
     for number, date in enumerate((edges[0] - 1 if edges else 1, *edges)):
         bands: dict[tuple[_Price, frozenset[int]], list[int]] = {}
@@ -38,7 +39,11 @@ def prices_by_time(
                 bands.setdefault((price, which), []).append(band)
         for (price, which), indexes in bands.items():
             for clock in _clocks(seconds, indexes, past_midnight=not which):
-                spans.setdefault((price, which, clock), []).append(number)
+                numbers = spans.setdefault((price, which, clock), [])
+                entries += not numbers or numbers[-1] < number - 1
+                numbers.append(number)
+        if entries > most:
+            return None
     return [
         (Conditions(clock=clock, days=days, dates=dates), price)
         for (price, days, clock), numbers in spans.items()

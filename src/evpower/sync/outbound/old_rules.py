@@ -4,7 +4,7 @@ Readers take the active rule of the highest priority whose conditions hold, and 
 with the columns beside it. So a rule has all prices of its times, dearest first, and none that is
 below what may be billed then: the table has no condition on energy, current or a session's time,
 and readers do not agree on power. A last rule without conditions has the highest of each price, for
-readers that match none of the others.
+readers that match none of the others. It is the only one where the times would need too many.
 """
 
 from collections.abc import Sequence
@@ -25,6 +25,7 @@ from evpower.tariffs import (
 
 _DAY_S: Final = 86_400
 _HIGHEST_PRIORITY: Final = 1000
+_MAX_RULES: Final = 200  # of a version
 
 
 class _Kind(NamedTuple):
@@ -52,20 +53,42 @@ def rules(snapshot: Snapshot, plan: str) -> list[Write]:
     kinds = [kind for kind in _KINDS if kind.dimension in priced]
     if not kinds:
         return []
-    whole = prices_by_time(card, lambda rates: rates)
-    charged = [kind for kind in kinds if any(_price(rates, kind) for _, rates in whole)]
-    main, *others = charged or kinds[:1]
+    written = _by_time(card, kinds) or _at_any_time(card, kinds)
+    return [_numbered(snapshot, plan, number, rule) for number, rule in enumerate(written)]
+
+
+def _by_time(card: RateCard, kinds: Sequence[_Kind]) -> list[dict[str, Any]] | None:
+    """Returns the rules of each price's times; None: they are too many."""
+    whole = prices_by_time(card, lambda rates: rates, most=_MAX_RULES)
+    if whole is None:
+        return None
+    main, *others = _charged(kinds, [rates for _, rates in whole])
     written = [
         _rule(main, conditions, _price(rates, main), _beside(rates))
         for conditions, rates in _dearest_first(whole, main)
     ]
     for kind in others:
-        prices = prices_by_time(card, lambda rates, kind=kind: _only(rates, kind))
+        prices = prices_by_time(card, lambda rates, kind=kind: _only(rates, kind), most=_MAX_RULES)
+        if prices is None:
+            return None
         written += [
             _rule(kind, conditions, _price(rates, kind), {})
             for conditions, rates in _dearest_first(prices, kind)
         ]
-    return [_numbered(snapshot, plan, number, rule) for number, rule in enumerate(written)]
+    return written if len(written) <= _MAX_RULES else None
+
+
+def _at_any_time(card: RateCard, kinds: Sequence[_Kind]) -> list[dict[str, Any]]:
+    """Returns one rule of each kind, without conditions: the highest price of all times."""
+    most = card.highest()
+    main, *others = _charged(kinds, [most])
+    written = [_rule(main, Conditions(), _price(most, main), _beside(most))]
+    return written + [_rule(kind, Conditions(), _price(most, kind), {}) for kind in others]
+
+
+def _charged(kinds: Sequence[_Kind], prices: Sequence[Rates]) -> Sequence[_Kind]:
+    """Returns the kinds that ever cost; where none does, the first of them."""
+    return [kind for kind in kinds if any(_price(rates, kind) for rates in prices)] or kinds[:1]
 
 
 def _price(rates: Rates, kind: _Kind) -> float:
