@@ -28,6 +28,7 @@ from evpower.sync.inbound import conflicts, store_changes
 from evpower.sync.inbound.apply_users import BatchResult, apply_users
 from evpower.sync.inbound.assign_contacts import assign_free_contacts
 from evpower.sync.inbound.model_changes import ChangePage, PullResult, read_changes, read_users
+from evpower.sync.inbound.pace import Pace
 from evpower.sync.inbound.remote_users import RemoteUser
 from evpower.sync.inbound.store_changes import Cursor
 from evpower.sync.model import SUPABASE_CHANGED
@@ -41,6 +42,9 @@ _RETRIED: Final = 100
 _BLOCKED_RETRIES_S: Final = (0.015, 0.03, 0.05, 0.08, 0.12, 0.2)
 _CONTACTS_EVERY_S: Final = 15.0
 _NOTIFIED_ONLY_S: Final = 3600.0  # period of processes that pull only when notified
+# Of one process: a change is pulled at once, and many a second together, 50 ms later at most.
+_PULLS_AT_ONCE: Final = 20
+_PULLS_PER_S: Final = 20.0
 _KEEP_DAYS: Final = 7
 _PRUNE_CALLS: Final = 100  # of 20,000 changes each: more than Supabase may get in an hour
 _log = structlog.get_logger()
@@ -54,17 +58,20 @@ class Puller(SupabaseJob):
     _contacts_at: datetime | None = None
     _share = 1.0  # of a page: smaller while Supabase can't return a whole one
 
-    def loop(self, *, periodic: bool = True) -> Loop:
+    def loop(self, *, periodic: bool = True, pace: Pace | None = None) -> Loop:
         """Returns the loop that pulls when notified and, if `periodic`, every few seconds.
 
         Without `periodic` it pulls only changes; full scans and retries are left to other
-        processes.
+        processes. Notifications that come faster than `pace` are pulled together.
         """
+        kept_pace = pace or Pace(_PULLS_AT_ONCE, _PULLS_PER_S)
 
         async def pull(current: Round) -> Pause:
             pulled = await self._work(current, full=periodic)
             if pulled.is_blocked:
                 await self._pull_while_blocked(current)
+            if (wait_s := kept_pace.count()) > 0:  # notifications meanwhile: the next round
+                await current.pause(wait_s)
             return self._pause(periodic=periodic)
 
         poll_s = self._settings.pull_poll_s
