@@ -17,7 +17,8 @@ from structlog.testing import capture_logs
 from evpower.devstack.nats import LocalNats
 from evpower.foundation.bus import nats_link
 from evpower.foundation.bus.nats_bus import reach
-from evpower.foundation.bus.nats_link import NatsLink, NatsServer
+from evpower.foundation.bus.nats_link import NatsLink
+from evpower.foundation.bus.nats_servers import NatsServer
 from evpower.identity import CLIENT_CHANGED
 from tests.foundation.nats_nodes import Node, counted, nodes, serving
 from tests.waiting import WAIT_LIMIT_S, freeze, until

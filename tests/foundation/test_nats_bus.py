@@ -11,7 +11,7 @@ from evpower.charging import SESSION_CHANGED
 from evpower.devstack.nats import LocalNats
 from evpower.foundation.bus import Topic
 from evpower.foundation.bus.nats_bus import NatsBus, announce, decode, encode, reach
-from evpower.foundation.bus.nats_link import parse_servers
+from evpower.foundation.bus.nats_servers import parse_servers
 from evpower.identity import CLIENT_CHANGED
 from evpower.sync.model import SUPABASE_CHANGED
 from tests.foundation.nats_nodes import BY_CODE, Change, Node, counted, nodes

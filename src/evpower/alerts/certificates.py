@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
-from cryptography import x509
 
 from evpower.alerts.kinds import AlertKind
 from evpower.alerts.open_close import list_alerts, set_alerts
@@ -85,6 +84,8 @@ async def read_end(host: TlsHost, *, total_s: float = TOTAL_S) -> datetime:
 
     Raises OSError, ValueError or TimeoutError.
     """
+    from cryptography import x509  # only where certificates are watched
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # nothing is sent: a wrong or ended one is read, too
     context.verify_mode = ssl.CERT_NONE

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 
-import aiosmtplib
-
 TOTAL_S: Final = 30.0  # from the first packet until the server has accepted the mail
 _STEP_S: Final = 15.0
 _QUIT_S: Final = 2.0
@@ -75,6 +73,8 @@ async def hand_over(
 
     Raises MailRefused where it accepted none, or the time is over.
     """
+    import aiosmtplib  # only a process that sends mails needs it
+
     client = aiosmtplib.SMTP(
         hostname=server.host,
         port=server.port,
@@ -102,6 +102,8 @@ async def hand_over(
 
 
 def _why(error: Exception, total_s: float) -> str:
+    import aiosmtplib  # as above
+
     if isinstance(error, TimeoutError) and not isinstance(error, aiosmtplib.SMTPException):
         return f"no answer in {total_s:g} s"
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):

@@ -53,7 +53,12 @@ from evpower.identity.model import (
     ServiceKey,
     Standing,
 )
-from evpower.identity.module import configured_access, configured_admin, module
+from evpower.identity.module import (
+    configured_access,
+    configured_admin,
+    configured_verifier,
+    module,
+)
 from evpower.identity.operator_calls import (
     ETAG_RESPONSES,
     OPERATOR_PATH,
@@ -72,7 +77,6 @@ from evpower.identity.roles import HELP_ACTIONS, RIGHTS, ROLES, operator_call
 from evpower.identity.service_keys import create_service_key, list_service_keys, revoke_service_key
 from evpower.identity.sign_in.by_code import SignedIn, sign_in_by_code
 from evpower.identity.sign_in.configured import PhoneSignIn, configured_sign_in
-from evpower.identity.sign_in.issuer import OwnKey, public_jwk
 from evpower.identity.sign_in.keys import list_signing_keys, opens, rotate_signing_key
 from evpower.identity.sign_in.operate import (
     decide_review,
@@ -82,6 +86,7 @@ from evpower.identity.sign_in.operate import (
 )
 from evpower.identity.sign_in.refresh import log_out, refresh
 from evpower.identity.sign_in.send import send_code
+from evpower.identity.sign_in.signing_keys import OwnKey, public_jwk
 from evpower.identity.sign_in.store_accounts import PhoneReview
 from evpower.identity.store import clients_by_id, count_clients, list_clients
 from evpower.identity.store_access import closed_since
@@ -100,7 +105,6 @@ from evpower.identity.store_without_token import (
     list_without_token,
 )
 from evpower.identity.supabase_admin import SupabaseAdmin
-from evpower.identity.tokens import configured_verifier
 from evpower.identity.verification import trusted_contacts
 from evpower.identity.without_token import (
     AddedWithoutToken,

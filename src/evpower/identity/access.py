@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from starlette.requests import Request
@@ -22,7 +22,9 @@ from evpower.identity.roles import RIGHTS, ROLES, Right
 from evpower.identity.service_keys import PREFIX, check_service_key
 from evpower.identity.sign_in import store_accounts
 from evpower.identity.supabase_admin import SupabaseAdmin
-from evpower.identity.tokens import TokenVerifier
+
+if TYPE_CHECKING:  # only a server verifies tokens
+    from evpower.identity.tokens import TokenVerifier
 
 OPERATORS_TTL_S: Final = 30.0
 _KNOWN_TTL_S: Final = 300.0
@@ -36,7 +38,7 @@ class Access:
     def __init__(
         self,
         db: Database,
-        verifier: TokenVerifier,
+        verifier: "TokenVerifier",
         *,
         clock: Clock = utc_now,
         introspect_with: SupabaseAdmin | None = None,
@@ -51,7 +53,7 @@ class Access:
         self._old_ids = OldIds(db, clock=clock)
 
     @property
-    def verifier(self) -> TokenVerifier:
+    def verifier(self) -> "TokenVerifier":
         """What verifies access tokens."""
         return self._verifier
 

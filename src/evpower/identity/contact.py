@@ -4,8 +4,6 @@ import re
 import unicodedata
 from typing import Final
 
-import phonenumbers
-
 _HOME: Final = "996"  # Kyrgyzstan: the country of a phone written without one
 _HOME_CODE: Final = int(_HOME)
 _HOME_DIGITS: Final = 9
@@ -83,6 +81,8 @@ def _checked(number: str) -> str | None:
     """Returns E.164 of a number that begins with "+"; None if it is not valid."""
     if not _E164.fullmatch(number):
         return None
+    import phonenumbers  # of all the commands few read a phone
+
     try:
         parsed = phonenumbers.parse(number)
     except phonenumbers.NumberParseException:

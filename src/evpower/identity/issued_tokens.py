@@ -14,7 +14,7 @@ from evpower.foundation.errors import Unauthenticated, Unavailable
 from evpower.identity.aliases import as_uuid
 from evpower.identity.model import Claims, Profile
 from evpower.identity.sign_in import store_keys
-from evpower.identity.sign_in.issuer import (
+from evpower.identity.sign_in.signing_keys import (
     AUDIENCE,
     ISSUER,
     KID_PREFIX,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final, cast
 
-import jwt
 import orjson
 import structlog
 
@@ -211,6 +210,8 @@ def _read_key(raw: dict[str, Any]) -> SigningKey | None:
         return None
     if raw.get("alg", algorithm) != algorithm:
         return None
+    import jwt  # only where tokens are verified
+
     public = {name: raw[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in raw}
     try:
         key = jwt.PyJWK.from_dict(public, algorithm=algorithm).key

@@ -1,8 +1,9 @@
 """The module of identity: routes, jobs, metrics, limits, topics."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from evpower.config import Settings
+from evpower.foundation.http import HttpClient
 from evpower.foundation.loops import Round, every
 from evpower.foundation.module import Job, Limit, Module, Shared
 from evpower.foundation.purge import purging
@@ -14,7 +15,9 @@ from evpower.identity.model import CLIENT_CHANGED
 from evpower.identity.operator_calls import OperatorCalls
 from evpower.identity.sign_in.upkeep import measure_signing_key, purge_sign_ins
 from evpower.identity.supabase_admin import SupabaseAdmin
-from evpower.identity.tokens import configured_verifier
+
+if TYPE_CHECKING:
+    from evpower.identity.tokens import TokenVerifier
 
 _CONVERGE_S: Final = 5.0
 _CONFIRMATIONS_S: Final = 10.0
@@ -30,6 +33,26 @@ def configured_admin(settings: Settings, shared: Shared) -> SupabaseAdmin:
         url=settings.supabase_url,
         secret_key=settings.supabase_secret_key,
         publishable_key=settings.supabase_publishable_key,
+    )
+
+
+def configured_verifier(
+    settings: Settings, http: HttpClient, own: OwnKeys | None = None
+) -> "TokenVerifier":
+    """Returns the verifier of the settings' project, and of EvPower's `own` tokens.
+
+    Raises ValueError for a short HS256 secret.
+    """
+    from evpower.identity.tokens import TokenVerifier  # only a server verifies tokens
+
+    return TokenVerifier(
+        issuer_url=f"{settings.supabase_url.rstrip('/')}/auth/v1",
+        http=http,
+        hs256_secret=settings.supabase_jwt_secret,
+        previous_hs256_secrets=[settings.supabase_jwt_secret_previous],
+        allow_anonymous=settings.anonymous_clients,
+        own=own,
+        old_secret=settings.old_token_secret,
     )
 
 

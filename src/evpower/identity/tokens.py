@@ -14,7 +14,6 @@ from uuid import UUID
 import jwt
 from pydantic import SecretStr
 
-from evpower.config import Settings
 from evpower.foundation.cache import TtlCache
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.errors import Forbidden, Invalid, Unauthenticated
@@ -25,7 +24,8 @@ from evpower.identity.issued_tokens import OwnKeys, UnreadOwnKey, old_claims, ow
 from evpower.identity.jwks import Jwks, UnreadKey
 from evpower.identity.model import Claims
 from evpower.identity.profile import profile_of
-from evpower.identity.sign_in.issuer import ALGORITHM, public_key
+from evpower.identity.sign_in.issuer import public_key
+from evpower.identity.sign_in.signing_keys import ALGORITHM
 
 MAX_TOKEN_BYTES: Final = 8192
 LEEWAY_S: Final = 30  # the clock skew that PostgREST allows
@@ -36,24 +36,6 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGN
 _NIL: Final = UUID(int=0)
 _LATEST: Final = 253_402_300_799  # the last second that datetime can represent
 _JWS: Final = jwt.PyJWS(algorithms=["ES256", "RS256", "HS256"])
-
-
-def configured_verifier(
-    settings: Settings, http: HttpClient, own: OwnKeys | None = None
-) -> "TokenVerifier":
-    """Returns the verifier of the settings' project, and of EvPower's `own` tokens.
-
-    Raises ValueError for a short HS256 secret.
-    """
-    return TokenVerifier(
-        issuer_url=f"{settings.supabase_url.rstrip('/')}/auth/v1",
-        http=http,
-        hs256_secret=settings.supabase_jwt_secret,
-        previous_hs256_secrets=[settings.supabase_jwt_secret_previous],
-        allow_anonymous=settings.anonymous_clients,
-        own=own,
-        old_secret=settings.old_token_secret,
-    )
 
 
 class TokenVerifier:

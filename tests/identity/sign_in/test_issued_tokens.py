@@ -17,8 +17,9 @@ from evpower.foundation.errors import Unavailable
 from evpower.identity import Access
 from evpower.identity.issued_tokens import VERIFIES_AFTER, OwnKeys
 from evpower.identity.sign_in import store_keys
-from evpower.identity.sign_in.issuer import ACCESS_LIFETIME, KeyBox, Subject, sign
+from evpower.identity.sign_in.issuer import ACCESS_LIFETIME, KeyBox, sign
 from evpower.identity.sign_in.keys import TokenIssuer, rotate_signing_key
+from evpower.identity.sign_in.signing_keys import Subject
 from evpower.identity.tokens import TokenVerifier
 from tests.conftest import patient_database
 from tests.identity.sign_in.conftest import OLD_SECRET, SECRET, Phones, new_phone, refusal_of

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import cycle, islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import structlog
@@ -18,8 +18,11 @@ from prometheus_client import Counter, Gauge
 from evpower.foundation.backoff import Backoff
 from evpower.foundation.bus import EVERYTHING, Listener, LocalBus, Topic
 from evpower.foundation.bus.nats_keys import NatsFiles
-from evpower.foundation.bus.nats_link import NatsLink, NatsServer, parse_servers
+from evpower.foundation.bus.nats_servers import NatsServer, parse_servers
 from evpower.foundation.loops import Loop, Pause, Round
+
+if TYPE_CHECKING:
+    from evpower.foundation.bus.nats_link import NatsLink
 
 CONNECTED: Final = Gauge("evpower_bus_connected", "1 while this process is connected to NATS")
 PUBLISHED: Final = Counter("evpower_bus_published_total", "Changes sent to the other nodes")
@@ -116,6 +119,8 @@ async def announce(
 async def _announce(
     server: NatsServer, subject: str, messages: Sequence[bytes], files: NatsFiles
 ) -> str:
+    from evpower.foundation.bus.nats_link import NatsLink  # only a process with NATS needs a client
+
     try:
         link = await NatsLink.open(server, subject, _ignore, hello=_HELLO, files=files)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is returned
@@ -240,6 +245,8 @@ class NatsBus:
 
     async def _round(self, current: Round) -> Pause:
         """Connects to the next server and sends until that connection ends."""
+        from evpower.foundation.bus.nats_link import NatsLink  # as above
+
         server = next(self._servers_in_turn)
         try:
             link = await NatsLink.open(
@@ -263,7 +270,7 @@ class NatsBus:
         self._failures += 1
         return Pause(_RECONNECT.pause_s(self._failures, self._jitter))
 
-    async def _serve(self, link: NatsLink, address: str, current: Round) -> None:
+    async def _serve(self, link: "NatsLink", address: str, current: Round) -> None:
         """Sends until the connection is lost or the bus is closed."""
         now_s = asyncio.get_running_loop().time
         checked_s = now_s()
@@ -296,7 +303,7 @@ class NatsBus:
                 await asyncio.wait_for(self._wakeup_event.wait(), self._check_s)
         self._wakeup_event.clear()
 
-    async def _send(self, link: NatsLink) -> None:
+    async def _send(self, link: "NatsLink") -> None:
         changes, self._waiting = list(self._waiting), {}
         sent = 0
         self._unsure |= dict.fromkeys(islice(changes, max(0, _WAITING - len(self._unsure))))

@@ -1,7 +1,8 @@
 """Authentication at NATS without a password: an nkey, or the JWT and nkey of a credentials file.
 
 nats-py needs PyNaCl for both; the cryptography package, which access tokens need anyway, has
-Ed25519 too. Files are read at each connection, so that new ones apply without a restart.
+Ed25519 too; it is imported where there is a key. Files are read at each connection, so that new
+ones apply without a restart.
 """
 
 import base64
@@ -11,9 +12,6 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 _SEED: Final = 18 << 3  # the first five bits say "seed", the next five of what
 _USER: Final = 20 << 3
@@ -67,12 +65,16 @@ class NatsKey:
     """A user's nkey, with the JWT that names its rights if the server requires one."""
 
     def __init__(self, seed: bytes, jwt: str = "") -> None:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self.jwt = jwt
 
     @property
     def public(self) -> str:
         """The user's name at the server: "U..."."""
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
         raw = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         return _encode(bytes([_USER]) + raw)
 

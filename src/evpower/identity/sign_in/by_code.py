@@ -9,10 +9,10 @@ from evpower.identity import metrics
 from evpower.identity.sign_in import store_codes
 from evpower.identity.sign_in.account import Accounts, PhoneAccount, find_or_make
 from evpower.identity.sign_in.check_code import CheckedCode, check_code, invalid_code
-from evpower.identity.sign_in.issuer import Subject
 from evpower.identity.sign_in.keys import TokenIssuer
 from evpower.identity.sign_in.refresh import Tokens, issue
 from evpower.identity.sign_in.send import CodeRules, read_phone
+from evpower.identity.sign_in.signing_keys import Subject
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 DIGITS: Final = 6
 POSSIBLE_CODES: Final = 1_000_000
 LIFETIME: Final = timedelta(minutes=5)
@@ -28,6 +25,9 @@ _CODE: Final = re.compile(rf"[0-9]{{{DIGITS}}}")
 
 def derive(secret: str, purpose: str) -> bytes:
     """Returns the key for one purpose: each use of the setting has a key of its own (RFC 5869)."""
+    from cryptography.hazmat.primitives.hashes import SHA256  # only where codes are sent or checked
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
     kdf = HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=f"evpower {purpose}".encode())
     return kdf.derive(secret.encode())
 

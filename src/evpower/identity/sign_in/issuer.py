@@ -4,13 +4,10 @@ The newest key signs; older ones verify until their tokens have expired. Private
 encrypted (AES-256-GCM) with a key derived from the sign-in secret.
 """
 
-import base64
 import secrets
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
-from uuid import UUID
+from typing import Any, Final
 
 import jwt
 from cryptography.exceptions import InvalidTag
@@ -26,26 +23,17 @@ from cryptography.hazmat.primitives.serialization import (
 
 from evpower.foundation.ids import new_code
 from evpower.identity.sign_in.codes import derive
+from evpower.identity.sign_in.signing_keys import (
+    ALGORITHM,
+    AUDIENCE,
+    ISSUER,
+    KID_PREFIX,
+    OwnKey,
+    Subject,
+)
 
-ISSUER: Final = "evpower"
-AUDIENCE: Final = "evpower-app"
-ALGORITHM: Final = "ES256"
-KID_PREFIX: Final = "evpower-"
 ACCESS_LIFETIME: Final = timedelta(minutes=15)
 _NONCE_BYTES: Final = 12
-
-UserType = Literal["client", "admin"]
-
-
-@dataclass(frozen=True, slots=True)
-class OwnKey:
-    """A signing key as the database has it."""
-
-    kid: str
-    public_key: bytes  # the point of P-256, uncompressed
-    private_key: bytes = field(repr=False)  # encrypted
-    created_at: datetime
-    revoked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +42,6 @@ class Signer:
 
     kid: str
     key: ec.EllipticCurvePrivateKey = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """Whom a token is for; `role` is an operator's, "" for a client."""
-
-    user_id: UUID
-    kind: UserType
-    phone: str
-    role: str = ""
 
 
 class KeyBox:
@@ -113,27 +91,3 @@ def sign(signer: Signer, subject: Subject, now: datetime) -> str:
     if subject.role:
         claims["role"] = subject.role
     return jwt.encode(claims, signer.key, algorithm=ALGORITHM, headers={"kid": signer.kid})
-
-
-def public_jwk(stored: OwnKey) -> Mapping[str, str]:
-    """Returns the public half as a JWK (RFC 7518 6.2): for another system that verifies tokens."""
-    x, y = stored.public_key[1:33], stored.public_key[33:]
-    return {
-        "kty": "EC",
-        "crv": "P-256",
-        "x": _base64url(x),
-        "y": _base64url(y),
-        "kid": stored.kid,
-        "alg": ALGORITHM,
-        "use": "sig",
-    }
-
-
-def _base64url(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def newest_first(keys: Sequence[OwnKey]) -> list[OwnKey]:
-    """Returns keys that are not revoked, the one that signs first."""
-    usable = [key for key in keys if key.revoked_at is None]
-    return sorted(usable, key=lambda key: (key.created_at, key.kid), reverse=True)

@@ -1,21 +1,28 @@
-"""The keys that sign EvPower's access tokens: made, rotated, listed, used."""
+"""The keys that sign EvPower's access tokens: made, rotated, listed, used.
+
+The library that signs is imported where a key is opened or made: few commands do either.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Unavailable
 from evpower.identity.audit import record_act
 from evpower.identity.sign_in import store_keys
-from evpower.identity.sign_in.issuer import KeyBox, OwnKey, Signer, Subject, sign
+from evpower.identity.sign_in.signing_keys import OwnKey, Subject
+
+if TYPE_CHECKING:
+    from evpower.identity.sign_in.issuer import KeyBox, Signer
 
 
 class TokenIssuer:
     """Signs access tokens with the newest key."""
 
     def __init__(self, secret: str, clock: Clock) -> None:
-        self._box = KeyBox(secret)
+        self._box = _key_box(secret)
         self._clock = clock
         self._opened: Signer | None = None
 
@@ -25,6 +32,8 @@ class TokenIssuer:
         The newest key is read each time, so that a revoked one signs nothing more. Raises
         Unavailable("sign_in_unavailable") if it was encrypted with another secret.
         """
+        from evpower.identity.sign_in.issuer import sign
+
         keys = await store_keys.usable_keys(connection)
         newest = keys[0] if keys else await self._first_key(connection)
         if self._opened is None or self._opened.kid != newest.kid:
@@ -62,7 +71,7 @@ async def rotate_signing_key(
     Raises ValueError for a secret that is too short.
     """
     await store_keys.lock_keys(connection)
-    key = KeyBox(secret).new_key(now)
+    key = _key_box(secret).new_key(now)
     await store_keys.insert_key(connection, key)
     revoked = await store_keys.revoke_keys_but(connection, key.kid, now) if revoke_older else 0
     await record_act(
@@ -83,4 +92,10 @@ async def list_signing_keys(connection: Connection) -> Sequence[OwnKey]:
 
 def opens(secret: str, key: OwnKey) -> bool:
     """Returns whether this secret opens the key."""
-    return KeyBox(secret).open(key) is not None
+    return _key_box(secret).open(key) is not None
+
+
+def _key_box(secret: str) -> "KeyBox":
+    from evpower.identity.sign_in.issuer import KeyBox
+
+    return KeyBox(secret)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import phonenumbers
-
 from evpower.foundation.errors import EvPowerError, Invalid
 from evpower.identity.sign_in.codes import ATTEMPTS
 
@@ -106,6 +104,8 @@ def too_many(wait: timedelta) -> EvPowerError:
 
 def calling_code(phone: str) -> str:
     """Returns the country's calling code of an E.164 number, as in "996"."""
+    import phonenumbers  # only a server needs it
+
     return str(phonenumbers.parse(phone).country_code)
 
 

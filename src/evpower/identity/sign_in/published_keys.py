@@ -12,7 +12,7 @@ from evpower.foundation.db import Database
 from evpower.foundation.openapi import Responses, json_response
 from evpower.identity.issued_tokens import FRESH_S, verifying
 from evpower.identity.sign_in import store_keys
-from evpower.identity.sign_in.issuer import public_jwk
+from evpower.identity.sign_in.signing_keys import public_jwk
 
 JWKS_PATH: Final = "/.well-known/jwks.json"
 # As long as EvPower itself goes on with a key that was revoked.

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 from uuid import UUID
 
 import structlog
@@ -21,10 +21,12 @@ from evpower.identity import clients, metrics, store, store_access, store_aliase
 from evpower.identity.aliases import as_uuid
 from evpower.identity.issued_tokens import is_old_refresh, old_id
 from evpower.identity.sign_in import store_accounts, store_refresh
-from evpower.identity.sign_in.issuer import Subject
 from evpower.identity.sign_in.keys import TokenIssuer
+from evpower.identity.sign_in.signing_keys import Subject
 from evpower.identity.sign_in.store_refresh import RevokedBy, StoredRefresh
-from evpower.identity.tokens import TokenVerifier
+
+if TYPE_CHECKING:
+    from evpower.identity.tokens import TokenVerifier
 
 LIFETIME: Final = timedelta(days=90)
 # How long a rotated token is answered once more, while its successor was not used: the answer may
@@ -53,7 +55,7 @@ class RefreshCalls:
 
     db: Database
     issuer: TokenIssuer
-    verifier: TokenVerifier
+    verifier: "TokenVerifier"
     clock: Clock
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from evpower.foundation.db import Connection, Record
 from evpower.foundation.rows import columns, read_row
-from evpower.identity.sign_in.issuer import OwnKey
+from evpower.identity.sign_in.signing_keys import OwnKey
 
 _MOST = 20
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from evpower.foundation.db import Connection, Record
 from evpower.foundation.purge import count
 from evpower.foundation.rows import columns, read_row
-from evpower.identity.sign_in.issuer import UserType
+from evpower.identity.sign_in.signing_keys import UserType
 
 RevokedBy = Literal["logout", "reuse", "deletion", "replaced", "operator"]
 
