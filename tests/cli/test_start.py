@@ -1,4 +1,4 @@
-"""A command starts quickly: what only a server needs is not imported."""
+"""A command starts quickly: what only a server needs is not imported, nor is garbage looked for."""
 
 import subprocess
 import sys
@@ -39,3 +39,17 @@ def test_commands_import_nothing_that_only_a_server_needs() -> None:
 def test_commands_import_no_web_framework() -> None:
     _, *loaded = printed("import sys; import evpower.cli.app; print('with', *sys.modules)")
     assert {"fastapi", "uvicorn"}.intersection(loaded) == set()
+
+
+def test_a_start_is_not_searched_for_garbage_all_the_time() -> None:
+    code = (
+        "import gc, sys; from evpower.cli.tree import main; before = gc.get_stats()\n"
+        "sys.argv = ['evpower', 'payments', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(*(now['collections'] - was['collections']"
+        " for was, now in zip(before, gc.get_stats())))"
+    )
+    young, _, oldest = map(int, printed(code))
+    assert young < 30
+    assert oldest == 0
