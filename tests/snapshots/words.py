@@ -114,6 +114,7 @@ _GENERATED: Final = {"migrations/schema.sql"}
 # The old names themselves, as in the table of CHANGELOG.md.
 _OLD_NAMES: Final = {"src/evpower/cli/renamed_settings.py"}
 _ITSELF: Final = {"tests/snapshots/words.py", "tests/snapshots/test_words.py"}
+_NAMES: Final = {"id", "attr", "arg", "name", "asname", "module", "rest"}  # of nodes
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Za-z][a-z]*")
 _REMARK: Final = re.compile(r"--[^\n]*|/\*.*?\*/|'[^']*'", re.DOTALL)
@@ -196,25 +197,37 @@ def _files() -> Iterator[str]:
 def _places_in_python(text: str) -> list[tuple[Kind, str, int]]:
     """Identifiers from the tree (the same in every version of Python), comments from tokens."""
     places: list[tuple[Kind, str, int]] = []
-    for node in ast.walk(ast.parse(text)):
+    nodes: list[ast.AST] = [ast.parse(text)]
+    for node in nodes:
+        names, children = _look_at(node)
+        nodes += children
         line: int = getattr(node, "lineno", 1)
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             places.append(("text", node.value, line))
         elif not _is_pytest_mark(node):
-            places += [("whole", name, line) for name in _names(node)]
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            places.append(("text", token.string, token.start[0]))
+            places += [("whole", name, line) for name in names]
+    if any(_retired("text", line.partition("#")[2]) for line in text.split("\n")):
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):  # takes a while
+            if token.type == tokenize.COMMENT:
+                places.append(("text", token.string, token.start[0]))
     return places
 
 
-def _names(node: ast.AST) -> Iterator[str]:
-    for field in ("id", "attr", "arg", "name", "asname", "module", "rest"):
-        value = getattr(node, field, None)
+def _look_at(node: ast.AST) -> tuple[list[str], list[ast.AST]]:
+    """Return its identifiers, and its children: ast.walk would look at each field once more."""
+    names: list[str] = []
+    children: list[ast.AST] = []
+    for field, value in ast.iter_fields(node):
         if isinstance(value, str):
-            yield from value.split(".")
+            if field in _NAMES:
+                names += value.split(".")
+        elif isinstance(value, ast.AST):
+            children.append(value)
+        elif isinstance(value, list):
+            children += [child for child in value if isinstance(child, ast.AST)]
     if isinstance(node, (ast.Global, ast.Nonlocal)):
-        yield from node.names
+        names += node.names
+    return names, children
 
 
 def _is_pytest_mark(node: ast.AST) -> bool:
@@ -238,7 +251,12 @@ def _places(path: str, text: str) -> list[tuple[Kind, str, int]]:
     return places
 
 
-def _retired(kind: Kind, value: str) -> Iterator[tuple[Kind, str]]:
+@cache
+def _retired(kind: Kind, value: str) -> tuple[tuple[Kind, str], ...]:
+    return tuple(_all_retired(kind, value))
+
+
+def _all_retired(kind: Kind, value: str) -> Iterator[tuple[Kind, str]]:
     bare = value.lower().strip("_")
     if kind == "whole" and bare in NEVER_WHOLE:
         yield "whole", bare
