@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from evpower import bootstrap
 from evpower.foundation.db import Database
 from evpower.identity import RIGHTS, ROLES
 from evpower.identity.model import OperatorRole
@@ -15,12 +14,13 @@ from tests.api.operator_scenario import OPERATOR, OperatorApi, running_operator_
 from tests.api.scenario import Headers, bearer
 from tests.conftest import Server, patient_database
 from tests.contracts.answers import code_of
+from tests.contracts.document import document
 
 OF_OPERATORS = (f"{OPERATOR}/", "/api/v1/admin/")
 CALLS: list[tuple[str, str, dict[str, Any]]] = sorted(
     (
         (method.upper(), path, operation)
-        for path, methods in bootstrap.openapi()["paths"].items()
+        for path, methods in document()["paths"].items()
         for method, operation in methods.items()
         if path.startswith(OF_OPERATORS)
     ),

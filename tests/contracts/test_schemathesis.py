@@ -14,15 +14,15 @@ import requests
 import schemathesis
 from schemathesis import checks, openapi
 
-from evpower import bootstrap
 from evpower.devstack.ports import free_port
 from evpower.identity import OPERATOR_PATH, ROLES, add_operator, create_service_key
 from evpower.identity.model import OperatorRole
 from tests.api.scenario import SECRET, bearer
 from tests.conftest import Server, patient_database
+from tests.contracts.document import document
 from tests.waiting import WAIT_LIMIT_S, until
 
-DOCUMENT = bootstrap.openapi()["paths"]
+DOCUMENT = document()["paths"]
 FOR_OPERATORS = (f"{OPERATOR_PATH}/", "/api/v1/admin/")
 # Of a call of operators the document has one form of answer for who may not: a few tries show it.
 TRIES, TRIES_OF_OPERATORS, TRIES_REFUSED = 20, 8, 1

@@ -21,7 +21,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from evpower import bootstrap
 from evpower.api import create_app
 from evpower.api.legacy.old_routes import CARD_PATHS
 from evpower.bootstrap.modules import assemble
@@ -34,6 +33,7 @@ from evpower.identity import OPERATOR_PATH, add_operator, create_service_key
 from tests.api.scenario import WallClock
 from tests.api.stations_scenario import Site
 from tests.charging.money import top_up
+from tests.contracts.document import document
 from tests.payments.conftest import LoopbackServer
 from tests.pooler import Pooler
 from tests.push.scenario import PRIVATE_KEY, Browser
@@ -423,7 +423,7 @@ def test_every_endpoint_that_reads_the_database_is_counted() -> None:
     without |= {f"POST /api/v1/{path}" for path in once_in_a_sign_in}
     every = {
         f"{method.upper()} {path}"
-        for path, methods in bootstrap.openapi()["paths"].items()
+        for path, methods in document()["paths"].items()
         for method in methods
         # The older family runs the same functions.
         if not re.match("/api/(?!v1/)", path)

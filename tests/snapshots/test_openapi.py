@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evpower.bootstrap import openapi
+from tests.contracts.document import document
 
 WRITTEN = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 
 def test_the_written_document_is_the_current_one() -> None:
-    assert json.loads(WRITTEN.read_text("utf-8")) == openapi()
+    assert json.loads(WRITTEN.read_text("utf-8")) == document()
 
 
 def _keywords(node: object, keyword: str) -> Iterator[Any]:
@@ -27,15 +27,15 @@ def _keywords(node: object, keyword: str) -> Iterator[Any]:
 
 def test_no_number_is_a_multiple_of_a_fraction() -> None:
     """Most validators divide floats: 0.57 is no multiple of 0.01 there."""
-    assert [step for step in _keywords(openapi(), "multipleOf") if step != int(step)] == []
+    assert [step for step in _keywords(document(), "multipleOf") if step != int(step)] == []
 
 
 def test_every_reference_is_to_something_in_the_document() -> None:
-    document = openapi()
+    whole = document()
     unresolved = {
         reference
-        for reference in _keywords(document, "$ref")
-        if _at(document, reference.removeprefix("#/").split("/")) is None
+        for reference in _keywords(whole, "$ref")
+        if _at(whole, reference.removeprefix("#/").split("/")) is None
     }
     assert unresolved == set()
 
