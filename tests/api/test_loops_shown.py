@@ -42,7 +42,7 @@ class Doing:
     async def __call__(self, _: Round) -> None:
         self.rounds += 1
         if isinstance(self.does, Exception):
-            raise self.does
+            raise self.does.with_traceback(None)  # else it grows with each round
         if self.does is not None:
             await self.does.wait()
 
