@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from evpower.devstack.postgres.server import EmbeddedPostgres
@@ -31,6 +32,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 share_validators()
 share_authorities()
+# As the servers do: rich takes up to 0.5 s to write one traceback with the values of its variables.
+structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 # No PostgreSQL of the tests has TLS: every connection would ask for it first.
 os.environ.setdefault("PGSSLMODE", "disable")
 
