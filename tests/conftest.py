@@ -18,7 +18,7 @@ from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.foundation.db import LOGIN_DEFAULTS, Connection, Database
 from evpower.foundation.migrations import migrate, set_login_defaults
 from tests.folders import server_folder
-from tests.quick_apps import share_authorities, share_validators
+from tests.quick_apps import share_authorities, share_types, share_validators
 from tests.waiting import WAIT_LIMIT_S, until
 
 # A shell that speaks to a running stack has its settings; no test may meet that stack.
@@ -38,6 +38,7 @@ structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.p
 os.environ.setdefault("PGSSLMODE", "disable")
 
 TEMPLATE = "template_evpower"
+CLONE = "t_"  # begins the names of its clones, and no other database's
 PATIENT_DEFAULTS = {
     **LOGIN_DEFAULTS,
     **dict.fromkeys(("lock_timeout", "statement_timeout"), f"{WAIT_LIMIT_S:.0f}s"),
@@ -101,7 +102,7 @@ class Server:
 
         Copied as files: through the log (strategy wal_log) it takes twice as long.
         """
-        name = f"t_{uuid4().hex[:12]}"
+        name = f"{CLONE}{uuid4().hex[:12]}"
         await self.command(
             f"create database {name} template {TEMPLATE} strategy file_copy owner evpower"
         )
@@ -149,6 +150,14 @@ async def _refuse_superusers(dsn: str) -> None:
         await connection.close()
 
 
+async def _newest_type(dsn: str) -> int:
+    connection: Connection = await asyncpg.connect(dsn)
+    try:
+        return await connection.fetchval("select max(oid)::bigint from pg_type")
+    finally:
+        await connection.close()
+
+
 @pytest.fixture(scope="session")
 async def server() -> AsyncIterator[Server]:
     """Start it once a worker. Not durable: no test here crashes it (those start their own).
@@ -166,6 +175,8 @@ async def server() -> AsyncIterator[Server]:
             server = Server(postgres, administrator)
             await server.command("grant set on parameter session_replication_role to evpower")
             await migrate(server.owner_dsn(TEMPLATE))
+            newest = await _newest_type(server.owner_dsn(TEMPLATE))
+            share_types(postgres.port, CLONE, newest)
             await _refuse_superusers(server.dsn(TEMPLATE))
             yield server
         finally:
