@@ -4,6 +4,7 @@ The text of a statement is the same each time; its values become variables of pg
 table by the number of the time.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -33,7 +34,7 @@ class RecordingDatabase(Database):
 
     def connection(self) -> Borrowed:
         """Returns the connection, and records what it sends."""
-        return _Recorded(self, self.pool)
+        return _Recorded(self, self.pool, self._turns)
 
     def record(self, query: LoggedQuery) -> None:
         """Records a statement."""
@@ -44,8 +45,13 @@ class RecordingDatabase(Database):
 class _Recorded(Borrowed):
     __slots__ = ("_recording",)
 
-    def __init__(self, database: RecordingDatabase, pool: Any) -> None:  # noqa: ANN401 - asyncpg's
-        super().__init__(database, pool, _WAIT_LIMIT_S)
+    def __init__(
+        self,
+        database: RecordingDatabase,
+        pool: Any,  # noqa: ANN401 - asyncpg's
+        turns: asyncio.Semaphore,
+    ) -> None:
+        super().__init__(database, pool, turns, _WAIT_LIMIT_S)
         self._recording = database
 
     async def __aenter__(self) -> Connection:
