@@ -1679,6 +1679,30 @@ revoke all on function evpower.contact_of_closed(text, text) from public, anon, 
 comment on function evpower.contact_of_closed(text, text) is
   'evpower 0.2.0: returns what a closed client has for a contact';
 
+-- 0801_deletion_requested.sql
+-- Whether a client asked for deletion here. EvPower may not know it yet.
+create or replace function evpower.deletion_requested(client text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  is_requested boolean;
+begin
+  -- Planned at each call: the table may have been empty, or may get the column delete_requested_at. Without it the name
+  -- means that of "absent".
+  execute format($sql$
+    select c.status::text in ('inactive', 'pending_deletion')
+           or (select delete_requested_at from (select c.*) own) is not null
+           or c.status::text = 'blocked' and exists (
+                select from evpower.statuses_under_block s
+                 where s.client_id = $1 and s.status in ('inactive', 'pending_deletion'))
+      from public.clients c cross join (select null::timestamptz as delete_requested_at) absent
+     where %s$sql$, evpower.client_is('$1')) into is_requested using client;
+  return coalesce(is_requested, false);
+end
+$$;
+revoke all on function evpower.deletion_requested(text) from public, anon, authenticated, service_role;
+comment on function evpower.deletion_requested(text) is
+  'evpower 0.2.0: returns whether a client asked for deletion';
+
 -- 0805_applied_rows.sql
 -- The order in which EvPower wrote stations, tariffs and payments: a call that comes late changes nothing.
 create table if not exists evpower.applied_rows (
@@ -1928,9 +1952,12 @@ begin
      where r.id::text <> all (orphans) and r.id::text <> all (busy_sessions)
      order by r.id
     on conflict (id) do update
-      set user_id = case when s.user_id is null and s.id = any (unlinkable_sessions) then null
+      -- What the project took from a client who asked for deletion stays taken, also before EvPower knows of that.
+      set user_id = case when s.user_id is null and (s.id = any (unlinkable_sessions)
+                              or evpower.deletion_requested(excluded.user_id::text)) then null
                          else excluded.user_id end,
-          client_id = case when s.client_id is null and s.id = any (unlinkable_sessions) then null
+          client_id = case when s.client_id is null and (s.id = any (unlinkable_sessions)
+                                or evpower.deletion_requested(excluded.client_id::text)) then null
                            else excluded.client_id end, station_id = excluded.station_id,
           connector_id = excluded.connector_id, start_time = excluded.start_time, stop_time = excluded.stop_time,
           end_time = excluded.end_time, energy = excluded.energy, energy_consumed = excluded.energy_consumed,
@@ -2025,7 +2052,7 @@ comment on function evpower.apply_set(jsonb) is
 --   "refers": {column: write}: the column is the id of the row that the other write would find. Raises
 --   foreign_key_violation where that row is missing, except that it can't be there because its name is too long.
 --   "owner": a column with the client, which the project may have emptied: then the row is found all the same. It stays
---   empty where "unlinkable" is true.
+--   empty where "unlinkable" is true, or the client asked for deletion here.
 --   A row whose "match" has a text that is too long for its column is not written.
 -- Values are read by the columns' own types: an enum that lacks a word refuses it. Where EvPower has no value and the
 -- column refuses null, it keeps what it has, or gets its default.
@@ -2080,7 +2107,8 @@ begin
   if not wanted ? 'keep' then
     execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
       into present using wanted -> 'match';
-    if wanted -> 'unlinkable' = 'true' and present -> (wanted ->> 'owner') = 'null' then
+    if present -> (wanted ->> 'owner') = 'null' and (wanted -> 'unlinkable' = 'true' or evpower.deletion_requested(
+         coalesce(wanted -> 'always' ->> (wanted ->> 'owner'), wanted -> 'match' ->> (wanted ->> 'owner')))) then
       always := always - (wanted ->> 'owner');
     end if;
   end if;
@@ -2937,6 +2965,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0720_evpower_webhook_test', 'function', 'public.evpower_webhook_test(jsonb)', 'service_role=X'),
     ('0730_evpower_webhook_result', 'function', 'public.evpower_webhook_result(jsonb)', 'service_role=X'),
     ('0800_contact_of_closed', 'function', 'evpower.contact_of_closed(text,text)', ''),
+    ('0801_deletion_requested', 'function', 'evpower.deletion_requested(text)', ''),
     ('0805_applied_rows', 'table', 'evpower.applied_rows', ''),
     ('0808_fits', 'function', 'evpower.fits(text,jsonb)', ''),
     ('0809_row_id', 'function', 'evpower.row_id(jsonb)', ''),

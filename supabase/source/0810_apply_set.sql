@@ -195,9 +195,12 @@ begin
      where r.id::text <> all (orphans) and r.id::text <> all (busy_sessions)
      order by r.id
     on conflict (id) do update
-      set user_id = case when s.user_id is null and s.id = any (unlinkable_sessions) then null
+      -- What the project took from a client who asked for deletion stays taken, also before EvPower knows of that.
+      set user_id = case when s.user_id is null and (s.id = any (unlinkable_sessions)
+                              or evpower.deletion_requested(excluded.user_id::text)) then null
                          else excluded.user_id end,
-          client_id = case when s.client_id is null and s.id = any (unlinkable_sessions) then null
+          client_id = case when s.client_id is null and (s.id = any (unlinkable_sessions)
+                                or evpower.deletion_requested(excluded.client_id::text)) then null
                            else excluded.client_id end, station_id = excluded.station_id,
           connector_id = excluded.connector_id, start_time = excluded.start_time, stop_time = excluded.stop_time,
           end_time = excluded.end_time, energy = excluded.energy, energy_consumed = excluded.energy_consumed,

@@ -9,7 +9,7 @@
 --   "refers": {column: write}: the column is the id of the row that the other write would find. Raises
 --   foreign_key_violation where that row is missing, except that it can't be there because its name is too long.
 --   "owner": a column with the client, which the project may have emptied: then the row is found all the same. It stays
---   empty where "unlinkable" is true.
+--   empty where "unlinkable" is true, or the client asked for deletion here.
 --   A row whose "match" has a text that is too long for its column is not written.
 -- Values are read by the columns' own types: an enum that lacks a word refuses it. Where EvPower has no value and the
 -- column refuses null, it keeps what it has, or gets its default.
@@ -64,7 +64,8 @@ begin
   if not wanted ? 'keep' then
     execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
       into present using wanted -> 'match';
-    if wanted -> 'unlinkable' = 'true' and present -> (wanted ->> 'owner') = 'null' then
+    if present -> (wanted ->> 'owner') = 'null' and (wanted -> 'unlinkable' = 'true' or evpower.deletion_requested(
+         coalesce(wanted -> 'always' ->> (wanted ->> 'owner'), wanted -> 'match' ->> (wanted ->> 'owner')))) then
       always := always - (wanted ->> 'owner');
     end if;
   end if;

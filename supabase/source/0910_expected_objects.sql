@@ -80,6 +80,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0720_evpower_webhook_test', 'function', 'public.evpower_webhook_test(jsonb)', 'service_role=X'),
     ('0730_evpower_webhook_result', 'function', 'public.evpower_webhook_result(jsonb)', 'service_role=X'),
     ('0800_contact_of_closed', 'function', 'evpower.contact_of_closed(text,text)', ''),
+    ('0801_deletion_requested', 'function', 'evpower.deletion_requested(text)', ''),
     ('0805_applied_rows', 'table', 'evpower.applied_rows', ''),
     ('0808_fits', 'function', 'evpower.fits(text,jsonb)', ''),
     ('0809_row_id', 'function', 'evpower.row_id(jsonb)', ''),

@@ -640,6 +640,54 @@ async def test_what_the_project_takes_from_a_client_who_leaves_stays_taken(
     assert len(await rows(there, LEDGER, client)) == 2
 
 
+@pytest.mark.parametrize(
+    ("change", "evpower_blocks"),
+    [
+        ("status = 'pending_deletion'", False), ("status = 'inactive'", False),
+        ("status = 'pending_deletion'", True), ("delete_requested_at = now()", False),
+    ],
+)  # fmt: skip
+async def test_a_client_who_leaves_is_not_linked_again_before_evpower_knows(
+    change: str, evpower_blocks: bool, relay: Relay, scenario: Scenario, owner: Connection,  # noqa: FBT001
+    there: Connection,
+) -> None:  # fmt: skip
+    client, other = await scenario.client(), await scenario.client()
+    for each in (client, other):
+        await pay(owner, await begin(owner, each))
+    sessions = [
+        await scenario.session(each, station="CHR-BGK-001", cost_minor=12_345)
+        for each in (client, other)
+    ]
+    assert (await relay.drain()).refused == 0
+    await there.execute(
+        "alter table public.clients add column if not exists delete_requested_at timestamptz"
+    )
+    try:
+        async with there.transaction():
+            await there.execute("set local role service_role")
+            await there.execute(
+                "update public.charging_sessions set user_id = null, client_id = null"
+            )
+            await there.execute(f"update public.{LEDGER} set client_id = null")
+            await there.execute(f"update public.clients set {change} where id = $1", str(client))
+        if evpower_blocks:
+            await owner.execute(
+                "update identity.clients set status = 'blocked' where id = $1", client
+            )
+            assert (await relay.drain()).refused == 0
+        for each, session in zip((client, other), sessions, strict=True):
+            await send_again(owner, each, session, force=True)
+        assert (await relay.drain()).refused == 0
+        linked = await there.fetch("select id, user_id, client_id from public.charging_sessions")
+        assert {row["id"]: (row["user_id"], row["client_id"]) for row in linked} == {
+            str(sessions[0]): (None, None), str(sessions[1]): (str(other), str(other)),
+        }  # fmt: skip
+        assert await rows(there, LEDGER, client) == []
+        assert await rows(there, LEDGER, other) != []
+    finally:
+        await there.execute("alter table public.clients drop column delete_requested_at")
+
+
 async def test_a_bill_whose_client_the_project_took_is_written_as_before(
     db: Database, relay: Relay, scenario: Scenario, owner: Connection, there: Connection
 ) -> None:
@@ -666,6 +714,7 @@ async def test_a_bill_whose_client_the_project_took_is_written_as_before(
             bill["id"], None,
         ]  # fmt: skip
         await owner.execute("update identity.clients set status = 'active' where id = $1", client)
+        await there.execute("update public.clients set status = 'active'")
         await owner.execute("select sync.enqueue_ids('payment', array[$1])", invoice)
         assert (await relay.drain()).refused == 0
         [linked] = await rows(there, "balance_topups", client)
