@@ -13,7 +13,7 @@ LATER = 20
 
 
 @pytest.fixture
-async def one(dsn: str) -> AsyncIterator[Database]:
+async def single(dsn: str) -> AsyncIterator[Database]:
     """A pool of one connection, which is open."""
     database = Database(dsn, size=1, wait_limit_s=WAIT_LIMIT_S)
     await database.start()
@@ -23,16 +23,16 @@ async def one(dsn: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_a_later_caller_does_not_overtake_one_that_waits(one: Database) -> None:
+async def test_a_later_caller_does_not_overtake_one_that_waits(single: Database) -> None:
     served: list[int] = []
 
     async def call(number: int) -> None:
         for _ in range(number):  # comes a round of the loop later, also right at the release
             await asyncio.sleep(0)
-        async with one.connection():
+        async with single.connection():
             served.append(number)
 
-    async with asyncio.TaskGroup() as tasks, one.connection():
+    async with asyncio.TaskGroup() as tasks, single.connection():
         tasks.create_task(call(0))
         await asyncio.sleep(0)
         for number in range(1, LATER):

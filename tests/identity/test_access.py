@@ -91,21 +91,21 @@ async def test_clients_that_come_at_once_are_looked_up_together(
     requests = [with_token(token_of(clock, sub)) for sub in subs]
     await asyncio.gather(*(access.principal(request) for request in requests))
     access.flush()
-    taken = 0
-    take = db.connection
+    borrowed = 0
+    connection_of = db.connection
 
     def counted() -> Borrowed:
-        nonlocal taken
-        taken += 1
-        return take()
+        nonlocal borrowed
+        borrowed += 1
+        return connection_of()
 
     monkeypatch.setattr(db, "connection", counted)
     again = [with_token(token_of(clock, sub)) for sub in subs]
     principals = await asyncio.gather(*(access.principal(request) for request in again))
     assert [principal.client_id for principal in principals] == subs
-    assert taken <= 4  # the operators, and at most as many reads of clients as run at a time
+    assert borrowed <= 4  # the operators, and at most as many reads of clients as run at a time
     await asyncio.gather(*(access.principal(with_token(token_of(clock, sub))) for sub in subs))
-    assert taken <= 4
+    assert borrowed <= 4
 
 
 @pytest.mark.parametrize(
