@@ -18,7 +18,7 @@ from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.foundation.db import LOGIN_DEFAULTS, Connection, Database
 from evpower.foundation.migrations import migrate, set_login_defaults
 from tests.folders import server_folder
-from tests.quick_apps import share_authorities, share_types, share_validators
+from tests.quick_apps import share_authorities, share_signatures, share_types, share_validators
 from tests.waiting import WAIT_LIMIT_S, until
 
 # A shell that speaks to a running stack has its settings; no test may meet that stack.
@@ -31,6 +31,7 @@ for _name in [variable for variable in os.environ if variable.startswith("EVPOWE
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 share_validators()
+share_signatures()
 share_authorities()
 # As the servers do: rich takes up to 0.5 s to write one traceback with the values of its variables.
 structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
