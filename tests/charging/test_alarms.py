@@ -1,14 +1,17 @@
 """Alerts of charging that no single frame raises."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
 
+from evpower.charging import store_alarms
 from evpower.charging.alarms import watch_ends, watch_overdue
 from evpower.foundation.db import Connection
-from tests.charging.place import ChargingPlace
+from tests.charging.place import NOON, ChargingPlace
 from tests.charging.site import Site
+
+HOUR = timedelta(hours=1)
 
 
 async def ended(place: ChargingPlace, reason: str, energy_wh: int, number: int = 1) -> None:
@@ -93,6 +96,55 @@ async def charging(place: ChargingPlace) -> UUID:
     await place.watch()
     await place.owner.execute("update charging.progress set stop_due_at = null")
     return session
+
+
+async def past(place: ChargingPlace, bound: str, at: datetime) -> list[str]:
+    """The rules that are past where one of the bounds is a time, and all others are long ago."""
+    long_ago = NOON - 9 * HOUR
+    async with place.db.connection() as connection:
+        found = await store_alarms.past_rules(
+            connection,
+            due_before=at if bound == "due_before" else long_ago,
+            silent_before=at if bound == "silent_before" else long_ago,
+            begun_before=at if bound == "begun_before" else long_ago,
+            idle_for=HOUR,
+        )
+    return [session.rule for session in found]
+
+
+@pytest.mark.parametrize(
+    "rule", ["start", "close", "stop", "step", "rebill", "unseen", "silent", "too_long", "idle"]
+)
+async def test_a_rule_is_past_once_its_time_is_over(place: ChargingPlace, rule: str) -> None:
+    at = NOON
+    if rule == "start":
+        session = await place.start(await place.driver())
+        at = await place.value("start_window_ends_at", session)
+    elif rule in {"unseen", "idle"}:
+        _, transaction = await place.charging(await place.driver())
+        if rule == "idle":
+            place.later(5)
+            await place.values(transaction, 500)
+            place.later(60)
+            await place.values(transaction, 500)
+            at = place.now
+    else:
+        session = await charging(place)
+        if rule == "step":
+            await place.ask_to_stop(session)
+        if rule in {"close", "stop", "step", "rebill"}:
+            await place.owner.execute(
+                "update charging.progress set close_due_at = null, close_reason = null"
+            )
+            reason = ", close_reason = 'became_available'" if rule == "close" else ""
+            await place.owner.execute(
+                f"update charging.progress set {rule}_due_at = $1{reason}", at
+            )
+    bound = {"silent": "silent_before", "too_long": "begun_before"}.get(rule, "due_before")
+    assert await past(place, bound, at) == []
+    assert await past(place, bound, at + timedelta(microseconds=1)) == [
+        "stop" if rule == "unseen" else rule
+    ]
 
 
 async def test_a_start_whose_window_is_long_over(place: ChargingPlace) -> None:

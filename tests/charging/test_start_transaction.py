@@ -6,6 +6,9 @@ from decimal import Decimal
 import pytest
 
 from evpower import charging, stations, tariffs
+from evpower.charging import StationReadings
+from evpower.charging.events import StartAnswer
+from tests.charging.place import read
 from tests.charging.site import STATION, TARIFF, Site
 from tests.stations.scenario import draft
 
@@ -137,6 +140,40 @@ class TestRepeats:
         await site.wait(10)
         again = await site.begin(CARD, meter_wh=Decimal(0))
         assert again.transaction_id == first.transaction_id, case
+
+
+@pytest.fixture
+async def card_flows(site: Site) -> StartAnswer:
+    """A charge by card that has used energy since its register of 1,000 Wh."""
+    await site.open_to_cards()
+    await site.card(await site.driver(), CARD)
+    first = await site.begin(CARD)
+    await site.wait(600)
+    values = StationReadings(
+        STATION, 1, first.transaction_id, None, (read(3_000, site.now),), (), site.now
+    )
+    async with site.db.transaction() as connection:
+        await charging.meter_values(connection, values, now=site.now)
+    await site.wait(10)
+    return first
+
+
+class TestRepeatsOnceEnergyFlowed:
+    """Q29: only an equal register says that it is the same start, with another stamp."""
+
+    async def test_with_an_equal_register(self, site: Site, card_flows: StartAnswer) -> None:
+        again = await site.begin(CARD)
+        assert again.transaction_id == card_flows.transaction_id
+
+    async def test_with_another_register(self, site: Site, card_flows: StartAnswer) -> None:
+        again = await site.begin(CARD, meter_wh=Decimal(3_000))
+        assert again.transaction_id != card_flows.transaction_id
+        assert (await site.transaction(card_flows.transaction_id))["end_kind"] == "estimated"
+
+    async def test_of_another_card(self, site: Site, card_flows: StartAnswer) -> None:
+        await site.card(await site.driver(), "CAFEBABE")
+        again = await site.begin("CAFEBABE")
+        assert again.transaction_id != card_flows.transaction_id
 
 
 class TestUnknown:

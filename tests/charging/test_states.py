@@ -103,13 +103,15 @@ update charging.sessions set state = 'finished', ended_at = started_at,
 class TestAtCommit:
     """What the database refuses when a transaction ends."""
 
-    async def test_a_session_over_with_money_on_hold(self, site: Site) -> None:
+    @pytest.mark.parametrize("state", ["expired", "refused", "cancelled", "failed"])
+    async def test_a_session_over_with_money_on_hold(self, site: Site, state: str) -> None:
         started = await site.start(await site.driver())
         with pytest.raises(asyncpg.CheckViolationError, match="its hold is resolved"):
             await site.sql.execute(
-                "update charging.sessions set state = 'cancelled',"
-                " start_failure = 'cancelled_by_driver' where id = $1",
+                "update charging.sessions set state = $2, start_failure = 'cancelled_by_driver'"
+                " where id = $1",
                 started.session_id,
+                state,
             )
 
     async def test_a_session_that_charges_without_a_transaction(self, site: Site) -> None:

@@ -295,6 +295,27 @@ class TestUnresponsive:
             "remote_stop", "remote_stop_again", "remote_stop_again", "zero_limit",
         ]  # fmt: skip
 
+    async def test_one_that_was_refused_before_it_was_not_heard_is_repeated(
+        self, place: ChargingPlace
+    ) -> None:
+        _, transaction = await place.charging(await place.driver(), energy_wh=1_000)
+        await place.answer()
+        place.later(2)
+        await place.values(transaction, 1_000)
+        await place.answer()
+        await goes_on(place, transaction, 1_100)
+        assert await place.answer("refused") == ["remote_stop"]
+        await goes_on(place, transaction, 1_200)
+        assert await place.answer("timed_out") == ["remote_stop"]
+        async with place.db.transaction() as connection:
+            await place.connect(connection)
+        await goes_on(place, transaction, 1_300)
+        assert await place.answer() == ["remote_stop"]
+        assert await place.steps(transaction) == [
+            ("remote_stop", "went_on"), ("remote_stop_again", "refused"),
+            ("remote_stop_again", "unanswered"), ("remote_stop_again", None),
+        ]  # fmt: skip
+
 
 class TestAfterTheEnd:
     async def closed(self, place: ChargingPlace) -> tuple[UUID, int]:

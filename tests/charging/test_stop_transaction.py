@@ -1,12 +1,14 @@
 """The end of a transaction by its station: bound, billed once, always answered."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
 from evpower import tariffs
 from evpower.charging.events import Reading
 from evpower.charging.operate import OperatorBill, correct_session
+from evpower.charging.our_time import SKEW_LIMIT
 from tests.charging.place import NOON, PRICE, ChargingPlace, read
 
 OWN_ID = 1_758_670_080
@@ -190,6 +192,34 @@ async def test_q54_of_several_the_register_says_which_one(place: ChargingPlace) 
     assert await place.value("state", first) == "charging"
 
 
+async def test_of_several_as_near_the_newest_ends(place: ChargingPlace) -> None:
+    first, _ = await place.charging(await place.driver(), meter_wh=5_000)
+    two = await place.start(await place.driver(), connector=2)
+    await place.begin(two, connector=2, meter_wh=5_000)
+    place.later(10)
+    await place.stop(0, 12_500)
+    assert await place.bill(two) == ("settled", 7_500, 90)
+    assert await place.value("state", first) == "charging"
+
+
+async def test_of_an_ended_and_an_open_one_as_near_the_tag_says_which(
+    place: ChargingPlace,
+) -> None:
+    """The station calls both by one id; the stop of the first comes late."""
+    first, _ = await place.charging(await place.driver())
+    tag = await place.value("id_tag", first)
+    place.later(10)
+    await place.values(OWN_ID, 5_000)
+    second = await place.start(await place.driver(), 2)
+    await place.begin(second, meter_wh=5_000, connector=1)
+    place.later(1)
+    await place.values(OWN_ID, 5_000)
+    place.later(1)
+    await place.stop(OWN_ID, 5_050, tag=tag)
+    assert [energy_wh for energy_wh, _ in await place.bills(first)] == [5_000, 5_050]
+    assert await place.value("state", second) == "charging"
+
+
 async def test_edge_4_an_old_stop_without_an_id_ends_no_later_session(place: ChargingPlace) -> None:
     session, _ = await place.charging(await place.driver(), meter_wh=5_000)
     place.later(10)
@@ -216,6 +246,64 @@ async def test_a_used_id_of_a_later_stop_ends_the_only_open_session(place: Charg
     await place.stop(transaction, 9_500)
     assert await place.bills(first) == [(7_500, 90)]
     assert await place.bill(second) == ("settled", 2_000, 24)
+
+
+async def two_at_once_after_one(place: ChargingPlace) -> tuple[int, UUID, UUID]:
+    """Returns the number of a stopped transaction, and two sessions that run since."""
+    _, stopped = await place.charging(await place.driver())
+    place.later(10)
+    await place.stop(stopped, 7_500)
+    place.later(10)
+    second, _ = await place.charging(await place.driver(), meter_wh=7_500)
+    third = await place.start(await place.driver(), connector=2)
+    await place.begin(third, connector=2, meter_wh=7_500)
+    place.later(10)
+    return stopped, second, third
+
+
+async def test_a_used_id_of_a_later_stop_ends_none_of_several(place: ChargingPlace) -> None:
+    stopped, second, third = await two_at_once_after_one(place)
+    await place.stop(stopped, 9_500)
+    assert [await place.value("state", each) for each in (second, third)] == ["charging"] * 2
+
+
+async def test_a_used_id_of_a_later_stop_ends_the_one_with_its_tag(place: ChargingPlace) -> None:
+    stopped, second, third = await two_at_once_after_one(place)
+    await place.stop(stopped, 9_500, tag=await place.value("id_tag", second))
+    assert await place.bill(second) == ("settled", 2_000, 24)
+    assert await place.value("state", third) == "charging"
+
+
+async def test_a_later_stop_of_an_estimated_end_is_its_next_bill(place: ChargingPlace) -> None:
+    """It is the stop that was missing, though it fits what began since."""
+    first, transaction = await place.charging(await place.driver())
+    place.later(10)
+    await place.values(transaction, 5_000)
+    second = await place.start(await place.driver(), 2)
+    await place.begin(second, meter_wh=5_000, connector=1)
+    place.later(10)
+    await place.stop(transaction, 5_050)
+    assert [energy_wh for energy_wh, _ in await place.bills(first)] == [5_000, 5_050]
+    assert await place.value("state", second) == "charging"
+
+
+async def test_a_stop_within_the_tolerance_of_clocks_is_the_one_that_ended(
+    place: ChargingPlace,
+) -> None:
+    """The station calls both sessions by one id, and sends the first one's stop again."""
+    first, transaction = await place.charging(await place.driver())
+    place.later(10)
+    await place.values(OWN_ID, 5_000)
+    await place.stop(transaction, 5_000)
+    ended_at = place.now
+    place.later(10)
+    second = await place.start(await place.driver(), 2)
+    await place.begin(second, meter_wh=5_000, connector=1)
+    place.later(1)
+    await place.values(OWN_ID, 5_500)
+    await place.stop(OWN_ID, 5_050, time=ended_at + SKEW_LIMIT)
+    assert await place.value("state", second) == "charging"
+    assert [energy_wh for energy_wh, _ in await place.bills(first)] == [5_000]
 
 
 @pytest.mark.parametrize("end_kind", ["estimated", "stop"])

@@ -6,12 +6,14 @@ from datetime import timedelta
 from evpower import alerts, stations
 from evpower.foundation.db import Connection, Database
 from evpower.stations import Location, StationDraft
-from evpower.stations.lost import watch_lost
-from evpower.stations.model import ConnectorDraft
+from evpower.stations.lost import WITHIN, watch_lost
+from evpower.stations.model import ONLINE_FOR, ConnectorDraft
+from evpower.stations.store_lost import count_online
 from tests.charging.site import NOON
 
 AWAY = timedelta(seconds=100)
 FRESH = timedelta(seconds=5)
+MOMENT = timedelta(microseconds=1)
 
 
 async def build(db: Database, **stations_of: int) -> None:
@@ -67,6 +69,32 @@ async def test_half_of_a_location_is_an_alert_until_they_are_back(
     assert await watched(db) == three
     await lost(owner, FRESH, "mall-1")
     assert await watched(db) == {}
+
+
+async def test_a_station_is_away_from_its_90th_second_on(db: Database, owner: Connection) -> None:
+    await build(db, mall=6)
+    await lost(owner, ONLINE_FOR - MOMENT, "mall-0", "mall-1", "mall-2")
+    assert await watched(db) == {}
+    async with db.connection() as connection:
+        assert await count_online(connection, NOON - ONLINE_FOR) == (6, 0, 0)
+    await lost(owner, ONLINE_FOR, "mall-0", "mall-1", "mall-2")
+    three = {"location mall": ["mall-0", "mall-1", "mall-2"]}
+    assert await watched(db) == three
+    async with db.connection() as connection:
+        assert await count_online(connection, NOON - ONLINE_FOR) == (3, 3, 0)
+    await lost(owner, FRESH, "mall-0")
+    assert await watched(db) == three, "two of the three are away for exactly 90 s"
+
+
+async def test_stations_count_as_lost_together_for_less_than_5_minutes(
+    db: Database, owner: Connection
+) -> None:
+    await build(db, mall=3)
+    await lost(owner, ONLINE_FOR + WITHIN, "mall-0")
+    await lost(owner, ONLINE_FOR + WITHIN - MOMENT, "mall-1", "mall-2")
+    assert await watched(db) == {}
+    await lost(owner, ONLINE_FOR + WITHIN - MOMENT, "mall-0")
+    assert list(await watched(db)) == ["location mall"]
 
 
 async def test_less_than_half_of_a_location_is_none(db: Database, owner: Connection) -> None:
