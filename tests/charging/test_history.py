@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from evpower.charging import store
-from evpower.charging.history import _FIRST
+from evpower.charging.history import _FIRST, first_pages, history
 from evpower.charging.model import Order
 from evpower.foundation.db import Connection
 from tests.api.scenario import Api, bearer
@@ -40,6 +40,24 @@ async def sessions(owner: Connection, client_id: UUID, count: int, start: int = 
         client_id,
     )
     return [str(row["id"]) for row in rows]
+
+
+async def test_first_pages_of_several_clients_are_those_of_each(
+    api: Api, owner: Connection, client_id: UUID
+) -> None:
+    no_sessions = await owner.fetchval(
+        "insert into identity.clients (id, origin) values (gen_random_uuid(), 'import')"
+        " returning id"
+    )
+    await sessions(owner, client_id, 7)
+    requested = [(client, limit) for limit in (1, 3, 7, 50) for client in (client_id, no_sessions)]
+    async with api.db.connection() as connection:
+        each = [
+            await history(connection, client, limit=limit, before=None)
+            for client, limit in requested
+        ]
+        assert await first_pages(connection, [*requested, (uuid4(), 50)]) == [*each, None]
+    assert len({page.body for page in each}) == 4
 
 
 class TestShape:
@@ -225,6 +243,22 @@ class TestOrder:
         assert sum(node["Actual Rows"] for node in of_sessions) <= 51
         of_progress = [node for node in nodes if node.get("Relation Name") == "progress"]
         assert [node["Actual Loops"] for node in of_progress] == [1]
+
+    async def test_first_pages_are_read_from_the_index_each(
+        self, owner: Connection, client_id: UUID
+    ) -> None:
+        await sessions(owner, client_id, 60)
+        await owner.execute("set enable_seqscan = off; set enable_sort = off")
+        raw = await owner.fetchval(
+            f"explain (analyze, format json) {store._FIRST_PAGES}",
+            [client_id, client_id], [50, 3], *_FIRST,
+        )  # fmt: skip
+        nodes = list(nodes_of(json.loads(raw)[0]["Plan"]))
+        assert not {"Sort", "Incremental Sort", "Seq Scan"} & {node["Node Type"] for node in nodes}
+        of_sessions = [node for node in nodes if node.get("Relation Name") == "sessions"]
+        assert {node["Index Name"] for node in of_sessions} == {"sessions_by_client"}
+        read = sum(node["Actual Rows"] * node["Actual Loops"] for node in of_sessions)
+        assert read <= 51 + 4
 
 
 def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

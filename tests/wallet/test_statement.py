@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from evpower import wallet
 from evpower.foundation.db import Database
-from evpower.wallet.statement import statement
+from evpower.wallet.statement import first_statements, statement
 from tests.wallet.scenario import NOON, Scenario
 
 
@@ -59,6 +59,19 @@ async def test_rows_have_the_keys_of_supabase(db: Database, scenario: Scenario) 
     assert rows[0]["created_at"].endswith("Z")
     assert abs(datetime.fromisoformat(rows[0]["created_at"]) - datetime.now(UTC)).days == 0
     assert b'"amount":-23.50,' in page
+
+
+async def test_first_pages_of_several_clients_are_those_of_each(
+    db: Database, scenario: Scenario
+) -> None:
+    clients = [await scenario.client() for _ in range(3)]
+    ids = [await scenario.payment(clients[n % 2], 100 + n) for n in range(7)]
+    requested = [(client, limit) for limit in (1, 3, 50) for client in (*clients[::-1], uuid4())]
+    async with db.connection() as connection:
+        await wallet.credit_many(connection, ids)
+        each = [await statement(connection, client, limit) for client, limit in requested]
+        assert await first_statements(connection, requested) == each
+    assert len({page for page, _ in each}) == 3 + 2 + 1  # of four rows, of three, of none
 
 
 async def test_an_invoice_id_is_escaped(db: Database, scenario: Scenario) -> None:

@@ -20,7 +20,7 @@ from pydantic import (
 
 from evpower.charging import facts
 from evpower.charging.cost_schemas import CostPartRow
-from evpower.charging.history import history
+from evpower.charging.history import SessionPage, client_not_found, first_pages, history
 from evpower.charging.model import (
     SESSION_CHANGED,
     Order,
@@ -33,6 +33,7 @@ from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.fast_path import FastPath, plain_limit, plain_uuid
+from evpower.foundation.first_pages import FirstPages
 from evpower.foundation.json_numbers import whole
 from evpower.foundation.money import to_som
 from evpower.foundation.openapi import Responses, problem
@@ -266,38 +267,36 @@ def router(access: Access, db: Database, bus: Bus, *, clock: Clock = utc_now) ->
             Order, Query(description="Newest first by this time; the Link keeps it")
         ] = "created_at",
     ) -> Response:
-        return await _history_response(access, db, caller, client_id, limit, before, order)
+        own_id = await access.resolve(caller, client_id)
+        may_read(caller, own_id)
+        async with db.connection() as connection:
+            page = await history(connection, own_id, limit=limit, before=before, order=order)
+        return _history_response(page, own_id, limit, order)
 
     return routes
 
 
 def fast_paths(access: Access, db: Database) -> list[FastPath]:
     """Returns the history path, which bypasses the router, because every phone polls it."""
+    read_first_page = FirstPages(db, first_pages)
 
     async def serve_history(request: Request, tail: str) -> Response | None:
         client_id, limit = plain_uuid(tail), plain_limit(request, _DEFAULT_LIMIT)
         if client_id is None or limit is None:
             return None
         caller = await access.principal(request)
-        return await _history_response(access, db, caller, client_id, limit, None)
+        own_id = await access.resolve(caller, client_id)
+        may_read(caller, own_id)
+        page = await read_first_page(own_id, limit)
+        if page is None:
+            raise client_not_found()
+        return _history_response(page, own_id, limit, "created_at")
 
     template = "/api/v1/charging/history/{client_id}"
     return [FastPath("GET", "/api/v1/charging/history/", template, serve_history)]
 
 
-async def _history_response(
-    access: Access,
-    db: Database,
-    caller: Principal,
-    raw_client_id: str | UUID,
-    limit: int,
-    before: str | None,
-    order: Order = "created_at",
-) -> Response:
-    client_id = await access.resolve(caller, raw_client_id)
-    may_read(caller, client_id)
-    async with db.connection() as connection:
-        page = await history(connection, client_id, limit=limit, before=before, order=order)
+def _history_response(page: SessionPage, client_id: UUID, limit: int, order: Order) -> Response:
     response = Response(page.body, media_type="application/json")
     if page.next is not None:
         order_query = {} if order == "created_at" else {"order": order}

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -9,7 +10,7 @@ from uuid import UUID
 
 from evpower.charging import store
 from evpower.charging.model import Order
-from evpower.foundation.db import Connection
+from evpower.foundation.db import Connection, Record
 from evpower.foundation.errors import Invalid, NotFound
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,8 +45,31 @@ async def history(
     """
     at, session_id = _FIRST if before is None else _read_cursor(before, order)
     row = await store.page(connection, client_id, order, limit, at, session_id)
+    page = _read_page(row, order)
+    if page is None:
+        raise client_not_found()
+    return page
+
+
+async def first_pages(
+    connection: Connection, requested: Sequence[tuple[UUID, int]]
+) -> list[SessionPage | None]:
+    """Returns the first page of each of these clients and limits, newest recorded first.
+
+    None: there is no such client.
+    """
+    rows = await store.first_pages(connection, requested, *_FIRST)
+    return [_read_page(row, "created_at") for row in rows]
+
+
+def client_not_found() -> NotFound:
+    """Returns the refusal of a client that does not exist."""
+    return NotFound("client_not_found", "there is no such client")
+
+
+def _read_page(row: Record, order: Order) -> SessionPage | None:
     if not row["known"]:
-        raise NotFound("client_not_found", "there is no such client")
+        return None
     next_cursor = _write_cursor(row["last_place"], row["last_id"], order) if row["more"] else None
     return SessionPage(row["body"], next_cursor)
 

@@ -1,7 +1,8 @@
 """The SQL of charging."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, get_args
 from uuid import UUID
 
 from evpower.charging.model import STATE_OF, Bill, Order, ReportedSession, Session
@@ -90,23 +91,25 @@ def _z(column: str) -> str:
 # Built by concatenation: json_build_object costs twice as much. Aggregates read rows in the inner
 # select's order; only a full page checks for a next row, by one probe of the same index. The
 # progress of a session that runs is reached by its key; for others it is not looked for.
-def _page(order_by: str) -> str:
+def _page(order_by: str, client_id: str, limit: str, before: str) -> str:
     return f"""
 select convert_to('[' || coalesce(string_agg(
-         '{{"id":"' || id || (select '","client_id":"' || $1::uuid || '","user_id":"' || $1::uuid)
+         '{{"id":"' || id
+         || (select '","client_id":"' || {client_id} || '","user_id":"' || {client_id})
          || '","station_id":' || station || ',"connector_id":' || connector_id
          || ',"start_time":' || started || ',"end_time":' || ended || ',"stop_time":' || ended
          || ',"energy_consumed":' || energy || ',"energy":' || energy
          || ',"total_cost":' || cost || ',"amount":' || cost || parts || plate
          || ',"status":"' || status || '","created_at":' || {_z("created_at")}
          || '}}', ','), '') || ']', 'UTF8') as body,
-       count(*) = $2 and exists (
-         select from charging.sessions_public s
-          where s.client_id = $1
-            and ({order_by}, s.id) < (min(page.place), (array_agg(page.id))[$2])) as more,
+       count(*) = {limit} and (
+         select true from charging.sessions_public s
+          where s.client_id = {client_id}
+            and ({order_by}, s.id) < (min(page.place), (array_agg(page.id))[{limit}])
+          order by {order_by} desc, s.id desc limit 1) is true as more,
        min(place) as last_place,
-       (array_agg(id))[$2] as last_id,
-       count(*) > 0 or exists (select from identity.clients_public where id = $1) as known
+       (array_agg(id))[{limit}] as last_id,
+       count(*) > 0 or exists (select from identity.clients_public where id = {client_id}) as known
   from (
     select id, to_json(station_id)::text as station, connector_id, status, created_at,
            {order_by} as place,
@@ -121,17 +124,24 @@ select convert_to('[' || coalesce(string_agg(
         select p.session_id, p.energy_wh, p.cost_minor from charging.progress p
          where p.session_id = s.id and s.state in ('charging', 'stopping') limit 1) p on true
      cross join lateral (select p.session_id is not null as is_running) r
-     where client_id = $1 and ({order_by}, id) < ($3, $4)
+     where client_id = {client_id} and ({order_by}, id) < ({before})
      order by {order_by} desc, id desc
-     limit $2) page
+     limit {limit}) page
 """
 
 
 # A session that has not begun is ordered by the time it was recorded. Each order has an index.
 _PAGES: Final[dict[Order, str]] = {
-    "created_at": _page("s.created_at"),
-    "start_time": _page("s.start_time"),
+    order: _page(f"s.{order}", "$1::uuid", "$2::bigint", "$3::timestamptz, $4::uuid")
+    for order in get_args(Order)
 }
+_FIRST_PAGES: Final = f"""
+select requested.place, listed.*
+  from unnest($1::uuid[], $2::bigint[]) with ordinality as requested (client_id, size, place)
+ cross join lateral ({
+    _page("s.created_at", "requested.client_id", "requested.size", "$3::timestamptz, $4::uuid")
+}) listed
+"""
 
 
 async def page(
@@ -147,3 +157,20 @@ async def page(
     Columns: body (JSON), more, last_place, last_id, known (the client exists).
     """
     return await fetch_one(connection, _PAGES[order], client_id, limit, before_at, before_id)
+
+
+async def first_pages(
+    connection: Connection,
+    requested: Sequence[tuple[UUID, int]],
+    before_at: datetime,
+    before_id: UUID,
+) -> list[Record]:
+    """Returns what `page` returns for each client and limit, newest recorded first."""
+    rows: list[Record] = await connection.fetch(
+        _FIRST_PAGES,
+        [client_id for client_id, _ in requested],
+        [limit for _, limit in requested],
+        before_at,
+        before_id,
+    )
+    return sorted(rows, key=lambda row: row["place"])

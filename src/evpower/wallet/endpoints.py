@@ -12,11 +12,12 @@ from pydantic import BaseModel, Field
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid, NotFound
 from evpower.foundation.fast_path import FastPath, plain_limit, plain_uuid
+from evpower.foundation.first_pages import FirstPages
 from evpower.foundation.openapi import Responses, problem
 from evpower.foundation.segments import SegmentRoute
 from evpower.identity import Access, Principal, may_read
 from evpower.wallet.model import TransactionKind
-from evpower.wallet.statement import balance, statement
+from evpower.wallet.statement import balance, first_statements, statement
 
 _MAX_CURSOR_DIGITS: Final = 18
 _EMPTY: Final = b"[]"
@@ -123,7 +124,10 @@ def router(access: Access, db: Database, reader: BalanceReader | None = None) ->
         before: Annotated[str | None, Query(description="From the Link of the page before")] = None,
     ) -> Response:
         cursor = None if before is None else _read_cursor(before)
-        return await _statement_response(access, db, caller, client_id, limit, cursor)
+        own_id = await _own_id(access, caller, client_id)
+        async with db.connection() as connection:
+            body, next_version = await statement(connection, own_id, limit, cursor)
+        return await _statement_response(db, own_id, limit, body, next_version)
 
     return routes
 
@@ -139,6 +143,7 @@ def _by_token(access: Access) -> BalanceReader:
 def fast_paths(access: Access, db: Database, reader: BalanceReader | None = None) -> list[FastPath]:
     """Returns the paths that bypass the router, because every phone polls them."""
     identify = reader or _by_token(access)
+    first_pages = FirstPages(db, first_statements)
 
     async def serve_balance(request: Request, tail: str) -> Response | None:
         client_id = plain_uuid(tail)
@@ -150,8 +155,9 @@ def fast_paths(access: Access, db: Database, reader: BalanceReader | None = None
         client_id, limit = plain_uuid(tail), plain_limit(request, _DEFAULT_LIMIT)
         if client_id is None or limit is None:
             return None
-        caller = await access.principal(request)
-        return await _statement_response(access, db, caller, client_id, limit, None)
+        own_id = await _own_id(access, await access.principal(request), client_id)
+        body, next_version = await first_pages(own_id, limit)
+        return await _statement_response(db, own_id, limit, body, next_version)
 
     return [
         FastPath("GET", "/api/v1/balance/", "/api/v1/balance/{client_id}", serve_balance),
@@ -170,26 +176,23 @@ async def _balance_response(
     caller: Principal,
     raw_client_id: str | UUID,
 ) -> Response:
-    client_id = await access.resolve(caller, raw_client_id)
-    may_read(caller, client_id)
+    client_id = await _own_id(access, caller, raw_client_id)
     async with db.connection() as connection:
         body = await _balance_json(connection, client_id)
     return Response(body, media_type="application/json")
 
 
-async def _statement_response(
-    access: Access,
-    db: Database,
-    caller: Principal,
-    raw_client_id: str | UUID,
-    limit: int,
-    cursor: int | None,
-) -> Response:
+async def _own_id(access: Access, caller: Principal, raw_client_id: str | UUID) -> UUID:
     client_id = await access.resolve(caller, raw_client_id)
     may_read(caller, client_id)
-    async with db.connection() as connection:
-        body, next_version = await statement(connection, client_id, limit, cursor)
-        if body == _EMPTY:
+    return client_id
+
+
+async def _statement_response(
+    db: Database, client_id: UUID, limit: int, body: bytes, next_version: int | None
+) -> Response:
+    if body == _EMPTY:
+        async with db.connection() as connection:
             await _balance_json(connection, client_id)
     response = Response(body, media_type="application/json")
     if next_version is not None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from evpower.foundation.db import Connection, fetch_one
+from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.foundation.rows import columns, read_row
 from evpower.wallet.model import Hold, Posting, Wallet
 
@@ -17,12 +17,15 @@ _AT: Final = """replace(({} at time zone interval '0')::text, ' ', 'T') || 'Z"'"
 _INVOICE: Final = """(
   select to_json(p.invoice_id)::text from payments.payments_public p where p.id = {})"""
 _SESSION: Final = "(select s.session_id::text from charging.settlements_public s where s.id = {})"
-_STATEMENT_JSON: Final = f"""
+
+
+def _statement(client_id: str, before: str, limit: str) -> str:
+    return f"""
 select convert_to('[' || coalesce(string_agg(x.item, ','), '') || ']', 'UTF8') as page,
        min(x.version) as lowest
   from (
     select t.version,
-           '{{"id":"' || t.id || (select '","client_id":"' || $1::uuid || '","type":"')
+           '{{"id":"' || t.id || (select '","client_id":"' || {client_id} || '","type":"')
            || t.kind || '","amount":' || t.amount_minor * 0.01
            || ',"balance_before":' || t.balance_before_minor * 0.01
            || ',"balance_after":' || t.balance_after_minor * 0.01
@@ -43,9 +46,17 @@ select convert_to('[' || coalesce(string_agg(x.item, ','), '') || ']', 'UTF8') a
                     from wallet.refunds r where r.id = t.refund_id)
               end, ',"invoice_id":null,"session_id":null}}') as item
       from wallet.transactions t
-     where t.client_id = $1 and t.version < coalesce($2::bigint, 9223372036854775807)
-     order by t.version desc limit $3
+     where t.client_id = {client_id} and t.version < coalesce({before}, 9223372036854775807)
+     order by t.version desc limit {limit}
   ) x
+"""
+
+
+_STATEMENT_JSON: Final = _statement("$1::uuid", "$2::bigint", "$3")
+_FIRST_STATEMENTS_JSON: Final = f"""
+select requested.place, listed.page, listed.lowest
+  from unnest($1::uuid[], $2::bigint[]) with ordinality as requested (client_id, size, place)
+ cross join lateral ({_statement("requested.client_id", "null::bigint", "requested.size")}) listed
 """
 _BALANCE_JSON: Final = f"""
 select convert_to(
@@ -273,6 +284,18 @@ async def get_statement_json(
     """Returns a page of history as a JSON array, newest first, and its lowest version."""
     row = await fetch_one(connection, _STATEMENT_JSON, client_id, before_version, limit)
     return row["page"], row["lowest"]
+
+
+async def get_first_statements_json(
+    connection: Connection, requested: Sequence[tuple[UUID, int]]
+) -> list[tuple[bytes, int | None]]:
+    """Returns the first page of each client's history, of at most so many rows, in their order."""
+    rows: list[Record] = await connection.fetch(
+        _FIRST_STATEMENTS_JSON,
+        [client_id for client_id, _ in requested],
+        [limit for _, limit in requested],
+    )
+    return [(row["page"], row["lowest"]) for row in sorted(rows, key=lambda row: row["place"])]
 
 
 async def _posting(connection: Connection, query: str, *values: object) -> Posting:
