@@ -28,7 +28,7 @@ from evpower.sync.inbound import conflicts, store_changes
 from evpower.sync.inbound.apply_users import BatchResult, apply_users
 from evpower.sync.inbound.assign_contacts import assign_free_contacts
 from evpower.sync.inbound.model_changes import ChangePage, PullResult, read_changes, read_users
-from evpower.sync.inbound.pace import Pace
+from evpower.sync.inbound.pull_limiter import PullLimiter
 from evpower.sync.inbound.remote_users import RemoteUser
 from evpower.sync.inbound.store_changes import Cursor
 from evpower.sync.model import SUPABASE_CHANGED
@@ -58,19 +58,19 @@ class Puller(SupabaseJob):
     _contacts_at: datetime | None = None
     _share = 1.0  # of a page: smaller while Supabase can't return a whole one
 
-    def loop(self, *, periodic: bool = True, pace: Pace | None = None) -> Loop:
+    def loop(self, *, periodic: bool = True, limiter: PullLimiter | None = None) -> Loop:
         """Returns the loop that pulls when notified and, if `periodic`, every few seconds.
 
         Without `periodic` it pulls only changes; full scans and retries are left to other
-        processes. Notifications that come faster than `pace` are pulled together.
+        processes. Notifications that come faster than `limiter` allows are pulled together.
         """
-        kept_pace = pace or Pace(_PULLS_AT_ONCE, _PULLS_PER_S)
+        pull_limiter = limiter or PullLimiter(_PULLS_AT_ONCE, _PULLS_PER_S)
 
         async def pull(current: Round) -> Pause:
             pulled = await self._work(current, full=periodic)
             if pulled.is_blocked:
                 await self._pull_while_blocked(current)
-            if (wait_s := kept_pace.count()) > 0:  # notifications meanwhile: the next round
+            if (wait_s := pull_limiter.count()) > 0:  # notifications meanwhile: the next round
                 await current.pause(wait_s)
             return self._pause(periodic=periodic)
 

@@ -1,4 +1,4 @@
-"""Notifications that come fast cause pulls at a bounded pace; the last one is never lost."""
+"""Notifications that come fast cause pulls at a bounded rate; the last one is never lost."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.loops import Round
 from evpower.sync import Puller
-from evpower.sync.inbound.pace import Pace
+from evpower.sync.inbound.pull_limiter import PullLimiter
 from evpower.sync.model import SUPABASE_CHANGED
 from tests.sync.pulling import Scripted
 from tests.waiting import WAIT_LIMIT_S, until
@@ -18,16 +18,16 @@ from tests.waiting import WAIT_LIMIT_S, until
 NEVER_PER_S = 1e-6
 
 
-def test_pulls_beyond_the_first_come_at_the_pace_and_a_quiet_time_allows_them_again() -> None:
+def test_pulls_beyond_the_first_are_spread_and_a_quiet_time_allows_them_again() -> None:
     now = 100.0
-    pace = Pace(2, 10, lambda: now)
-    assert [pace.count(), pace.count()] == [0, 0]
-    assert pace.count() == pytest.approx(0.1)
+    limiter = PullLimiter(2, 10, lambda: now)
+    assert [limiter.count(), limiter.count()] == [0, 0]
+    assert limiter.count() == pytest.approx(0.1)
     now += 0.1
-    assert pace.count() == pytest.approx(0.1)
+    assert limiter.count() == pytest.approx(0.1)
     now += 60
-    assert [pace.count(), pace.count()] == [0, 0]
-    assert pace.count() == pytest.approx(0.1)
+    assert [limiter.count(), limiter.count()] == [0, 0]
+    assert limiter.count() == pytest.approx(0.1)
 
 
 async def test_a_burst_of_notifications_is_pulled_together(
@@ -44,7 +44,9 @@ async def test_a_burst_of_notifications_is_pulled_together(
 
     monkeypatch.setattr(Round, "pause", pause)
     rpc, bus, stop = Scripted(), LocalBus(), asyncio.Event()
-    loop = Puller(db, rpc, settings, utc_now, bus).loop(periodic=False, pace=Pace(3, NEVER_PER_S))
+    loop = Puller(db, rpc, settings, utc_now, bus).loop(
+        periodic=False, limiter=PullLimiter(3, NEVER_PER_S)
+    )
     running = asyncio.create_task(loop.run(stop))
     try:
         for pulled in (1, 2, 3):  # the first at the start, the others at once when notified

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-class Pace:
+class PullLimiter:
     """The first `burst` pulls follow their notifications at once, more come `per_s` a second."""
 
     def __init__(
