@@ -48,11 +48,11 @@ def share_signatures() -> None:
     def shared(*, path: str, call: Any, dependencies: Sequence[params.Depends]) -> Any:
         if not isinstance(call, FunctionType):
             return read(path=path, call=call, dependencies=dependencies)
-        kept = call.__dict__.setdefault("_signature", {})
+        signatures = call.__dict__.setdefault("_signature", {})
         key = (call, path, *dependencies)
-        if key not in kept:
-            kept[key] = read(path=path, call=call, dependencies=dependencies)
-        return kept[key]
+        if key not in signatures:
+            signatures[key] = read(path=path, call=call, dependencies=dependencies)
+        return signatures[key]
 
     routing._build_dependant_with_parameterless_dependencies = shared
 

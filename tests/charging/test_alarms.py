@@ -102,14 +102,14 @@ async def past(place: ChargingPlace, bound: str, at: datetime) -> list[str]:
     """The rules that are past where one of the bounds is a time, and all others are long ago."""
     long_ago = NOON - 9 * HOUR
     async with place.db.connection() as connection:
-        found = await store_alarms.past_rules(
+        sessions = await store_alarms.past_rules(
             connection,
             due_before=at if bound == "due_before" else long_ago,
             silent_before=at if bound == "silent_before" else long_ago,
             begun_before=at if bound == "begun_before" else long_ago,
             idle_for=HOUR,
         )
-    return [session.rule for session in found]
+    return [session.rule for session in sessions]
 
 
 @pytest.mark.parametrize(
