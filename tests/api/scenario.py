@@ -35,7 +35,7 @@ from evpower.api.legacy.old_routes import CARD_PATHS, old_routes
 from evpower.api.legacy.station_board import StationBoard
 from evpower.api.legacy.stations import StationCalls, stations_fast_paths, stations_router
 from evpower.bootstrap.modules import assemble
-from evpower.charging import SESSION_CHANGED
+from evpower.charging import SESSION_CHANGED, SessionStatuses
 from evpower.charging import endpoints as charging_endpoints
 from evpower.charging.estimate_endpoint import estimate_router
 from evpower.charging.rules import DEFAULT_RULES
@@ -160,8 +160,9 @@ async def running_api(
     board = StationBoard(db, clock, now_s=now_s)
     stations = StationCalls(board, frozenset({"old.example"}))
     charging = ChargingCalls(
-        db, bus, callers, KeyWatch(bus, SESSION_CHANGED), DEFAULT_RULES, clock, wait_s=stop_wait_s
-    )
+        db, SessionStatuses(db), bus, callers, KeyWatch(bus, SESSION_CHANGED), DEFAULT_RULES, clock,
+        wait_s=stop_wait_s,
+    )  # fmt: skip
     app = create_app(
         [
             Module(

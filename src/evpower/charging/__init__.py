@@ -52,6 +52,7 @@ from evpower.charging.shared_values import SharedValues
 from evpower.charging.start import StartedSession, StartRequest, start
 from evpower.charging.start_transaction import start_transaction
 from evpower.charging.status import (
+    SessionStatuses,
     active_session,
     newest_sessions,
     session_status,
@@ -100,6 +101,7 @@ __all__ = [
     "SessionFilter",
     "SessionRow",
     "SessionState",
+    "SessionStatuses",
     "SessionView",
     "SharedValues",
     "StartRequest",

@@ -1,20 +1,50 @@
 """Reads sessions as their drivers see them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 from uuid import UUID
 
 from evpower.charging import store_status
 from evpower.charging.session_view import SessionView
-from evpower.foundation.db import Connection
-from evpower.foundation.errors import NotFound
+from evpower.foundation.batching import Batcher
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import NotFound, Unavailable
+
+_SESSIONS: Final = 16  # in one statement: the first of them waits for the last
+_STATEMENTS: Final = 4  # at a time
 
 
 async def session_status(connection: Connection, session_id: UUID) -> SessionView:
     """Returns a session. One round trip. Raises NotFound("session_not_found")."""
     view = await store_status.find_view(connection, session_id)
     if view is None:
-        raise NotFound("session_not_found", "there is no such session")
+        raise _session_not_found()
     return view
+
+
+class SessionStatuses:
+    """Reads sessions for callers that poll: those requested during a read share the next one.
+
+    A statement begins after every session in it was requested: it has all committed before.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._batched = Batcher[UUID, SessionView](
+            self._read,
+            max_size=_SESSIONS,
+            in_flight=_STATEMENTS,
+            is_fatal=lambda error: isinstance(error, Unavailable),
+        )
+
+    async def __call__(self, session_id: UUID) -> SessionView:
+        """Returns a session. Raises NotFound("session_not_found") or Unavailable."""
+        return await self._batched(session_id)
+
+    async def _read(self, session_ids: Sequence[UUID]) -> Mapping[UUID, SessionView | Exception]:
+        async with self._db.connection() as connection:
+            views = {view.id: view for view in await session_statuses(connection, session_ids)}
+        return {each: views.get(each) or _session_not_found() for each in session_ids}
 
 
 async def active_session(connection: Connection, client_id: UUID) -> SessionView:
@@ -29,6 +59,9 @@ async def session_statuses(
     connection: Connection, session_ids: Sequence[UUID]
 ) -> list[SessionView]:
     """Returns sessions by their ids, in no order; unknown ids are left out."""
+    if len(session_ids) == 1:  # its plan costs less
+        view = await store_status.find_view(connection, session_ids[0])
+        return [] if view is None else [view]
     return await store_status.views(connection, session_ids)
 
 
@@ -37,3 +70,7 @@ async def newest_sessions(
 ) -> list[SessionView]:
     """Returns the newest `count` sessions of each client, in no order."""
     return await store_status.newest_views(connection, client_ids, count)
+
+
+def _session_not_found() -> NotFound:
+    return NotFound("session_not_found", "there is no such session")

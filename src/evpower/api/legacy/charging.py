@@ -19,7 +19,15 @@ from evpower.api.legacy.charging_request import MAX_BYTES, ParsedStart, parse_st
 from evpower.api.legacy.families import PREFIXES, Family
 from evpower.api.legacy.respond import language_of, spoken
 from evpower.api.legacy.start_without_token import limit_start
-from evpower.charging import Changes, Rules, SessionView, StartedSession, StartRequest, StopRequest
+from evpower.charging import (
+    Changes,
+    Rules,
+    SessionStatuses,
+    SessionView,
+    StartedSession,
+    StartRequest,
+    StopRequest,
+)
 from evpower.foundation import idempotency
 from evpower.foundation.body import read_body
 from evpower.foundation.bus import Bus
@@ -49,6 +57,7 @@ class ChargingCalls:
     """What the calls work with. `wait_s`: how long a stop waits for the bill."""
 
     db: Database
+    statuses: SessionStatuses
     bus: Bus
     callers: OldCallers
     changes: KeyWatch
@@ -295,8 +304,7 @@ async def _status(
 ) -> Response:
     name = f"session:{session_id}"
     principal = await calls.callers.by_id(request, family, "read", name)
-    async with calls.db.connection() as connection:
-        view = await charging.session_status(connection, session_id)
+    view = await calls.statuses(session_id)
     calls.callers.exists(request, name)
     if principal is not None:
         may_read(principal, view.client_id)

@@ -41,7 +41,7 @@ from evpower.api.legacy.stations import (
     stations_fast_paths,
     stations_router,
 )
-from evpower.charging import SESSION_CHANGED, configured_rules
+from evpower.charging import SESSION_CHANGED, SessionStatuses, configured_rules
 from evpower.config import Settings
 from evpower.foundation.addresses import parse_networks
 from evpower.foundation.connection_limits import parse_origins
@@ -124,6 +124,7 @@ def module(  # noqa: PLR0913 - what the groups of old routes need of other slice
     sessions = SessionChanges(feed, board, shared.db, access, shared.bus, shared.clock)
     charging = ChargingCalls(
         shared.db,
+        SessionStatuses(shared.db),
         shared.bus,
         callers,
         KeyWatch(shared.bus, SESSION_CHANGED),
