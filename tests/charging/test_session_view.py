@@ -43,6 +43,23 @@ def test_a_running_session_shows_the_rate_of_its_current(
     assert flat_status(session, AT, "")["rate_per_kwh"] == rate
 
 
+@pytest.mark.parametrize(
+    ("values", "fee"),
+    [
+        ({}, 5),
+        ({"ended_at": AT, "state": "settled", "status": "stopped"}, 5),
+        ({"started_at": None, "state": "starting"}, 10),  # it would start now
+    ],
+)
+def test_a_session_shows_the_fee_of_its_start(values: dict[str, Any], fee: float) -> None:
+    """It is paid once, whatever it costs later: here from 10:10 UTC on."""
+    early = {"flat": "5", "if": {"from": "16:00", "to": "16:10"}}
+    session = view(snapshot=snapshot(early, {"flat": "10"}), **values)
+    rates = session.rates(AT)
+    assert rates is not None
+    assert rates.session_fee == fee
+
+
 def test_a_station_is_online_for_less_than_its_time() -> None:
     assert view().is_online(AT + ONLINE_FOR - timedelta(microseconds=1))
     assert not view().is_online(AT + ONLINE_FOR)

@@ -1,7 +1,7 @@
 """A charging session as its driver sees it: what it is, what it used, and how it is shown."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -111,14 +111,18 @@ class SessionView:
         """
         if self.snapshot is None:
             return None
-        at = self.ended_at or now
-        return _card(self.snapshot).at(
+        card, at = _card(self.snapshot), self.ended_at or now
+        started_at = self.started_at or at
+        rates = card.at(
             at,
-            started_at=self.started_at or at,
+            started_at=started_at,
             energy_wh=self.energy_wh,
             power_w=self.power_w if self.is_open else None,
             current_ma=self.current_ma if self.is_open else None,
         )
+        # It is paid once, at the start.
+        fee = card.at(started_at, started_at=started_at, energy_wh=0).session_fee
+        return replace(rates, session_fee=fee)
 
     def cost_parts(self) -> list[dict[str, Any]]:
         """Returns the lines that its cost is the sum of, so far or as billed."""
