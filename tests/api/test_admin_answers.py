@@ -13,6 +13,7 @@ from evpower.identity.model import OperatorRole
 from tests.api.operator_scenario import OperatorApi, running_operator_api
 from tests.api.scenario import Headers
 from tests.charging.place import ChargingPlace
+from tests.conftest import patient_database
 from tests.old_api.golden_answers import assert_golden
 
 ADMIN: Final = "/api/v1/admin"
@@ -67,11 +68,15 @@ class Pages:
 
 
 @pytest.fixture
-async def pages(db: Database, owner: Connection) -> AsyncIterator[Pages]:
+async def pages(db: Database, dsn: str, owner: Connection) -> AsyncIterator[Pages]:
+    """No page borrows a second connection while it has one: there is only one."""
     place = ChargingPlace(db, owner, now=await owner.fetchval("select now()"))
     await place.build()
-    async with running_operator_api(db) as api:
+    single = patient_database(dsn, size=1)
+    await single.start()
+    async with running_operator_api(single) as api:
         yield Pages(api, place)
+    await single.close()
 
 
 async def test_what_the_pages_show_is_documented_and_stored(

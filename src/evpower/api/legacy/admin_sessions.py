@@ -90,11 +90,10 @@ def sessions_routes(calls: AdminCalls) -> APIRouter:
             parsed = UUID(session_id)
         except ValueError as error:
             raise NotFound("session_not_found", "there is no such session") from error
+        board = await calls.board.get()
         async with calls.db.connection() as connection:
             row, _bills = await charging.get_session(connection, parsed)
-            [answer] = await session_answers(
-                connection, await calls.board.get(), [row], calls.clock()
-            )
+            [answer] = await session_answers(connection, board, [row], calls.clock())
         return shown(answer)
 
     return routes
