@@ -1,5 +1,8 @@
 """Changes between nodes over a real NATS server, and what is no change of ours."""
 
+import asyncio
+import sys
+from types import ModuleType
 from uuid import UUID, uuid4
 
 import nats
@@ -9,13 +12,29 @@ from hypothesis import strategies as st
 
 from evpower.charging import SESSION_CHANGED
 from evpower.devstack.nats import LocalNats
-from evpower.foundation.bus import Topic
+from evpower.foundation.bus import Topic, nats_link
 from evpower.foundation.bus.nats_bus import NatsBus, announce, decode, encode, reach
 from evpower.foundation.bus.nats_servers import parse_servers
 from evpower.identity import CLIENT_CHANGED
 from evpower.sync.model import SUPABASE_CHANGED
 from tests.foundation.nats_nodes import BY_CODE, Change, Node, counted, nodes
 from tests.waiting import WAIT_LIMIT_S
+
+
+async def test_the_client_is_imported_before_the_time_of_an_announcement_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To import it takes a tenth of a second or more, and the caller waits 1.5 at most."""
+    importing: list[object] = []
+
+    class Imported(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            importing.append(asyncio.current_task())
+            return getattr(nats_link, name)
+
+    monkeypatch.setitem(sys.modules, nats_link.__name__, Imported(nats_link.__name__))
+    assert await announce("nats://127.0.0.1:1", [(CLIENT_CHANGED, uuid4())])
+    assert set(importing) == {asyncio.current_task()}
 
 
 @pytest.mark.usefixtures("patient")

@@ -95,10 +95,13 @@ async def announce(
     All servers are tried at the same time: one that hangs delays neither the others nor the caller,
     who waits at most `within_s`. Raises ValueError when the URLs or files are invalid.
     """
+    # Only who has NATS needs a client; it is imported before the caller's time runs.
+    from evpower.foundation.bus.nats_link import NatsLink
+
     files.check()
     messages = list(encode([topic.code + key.bytes for topic, key in changes]))
     trying = {
-        asyncio.create_task(_announce(server, f"{prefix}.changes", messages, files))
+        asyncio.create_task(_announce(NatsLink, server, f"{prefix}.changes", messages, files))
         for server in parse_servers(urls)
     }
     trouble = "no answer in time"
@@ -117,12 +120,14 @@ async def announce(
 
 
 async def _announce(
-    server: NatsServer, subject: str, messages: Sequence[bytes], files: NatsFiles
+    client: "type[NatsLink]",
+    server: NatsServer,
+    subject: str,
+    messages: Sequence[bytes],
+    files: NatsFiles,
 ) -> str:
-    from evpower.foundation.bus.nats_link import NatsLink  # only a process with NATS needs a client
-
     try:
-        link = await NatsLink.open(server, subject, _ignore, hello=_HELLO, files=files)
+        link = await client.open(server, subject, _ignore, hello=_HELLO, files=files)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is returned
         return _reason(error)
     try:
@@ -245,7 +250,7 @@ class NatsBus:
 
     async def _round(self, current: Round) -> Pause:
         """Connects to the next server and sends until that connection ends."""
-        from evpower.foundation.bus.nats_link import NatsLink  # as above
+        from evpower.foundation.bus.nats_link import NatsLink  # as in announce
 
         server = next(self._servers_in_turn)
         try:
