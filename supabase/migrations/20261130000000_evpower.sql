@@ -2107,7 +2107,7 @@ begin
   if not wanted ? 'keep' then
     execute format('select to_jsonb(t) from %s t where %s limit 1', relation, same_row)
       into present using wanted -> 'match';
-    if present -> (wanted ->> 'owner') = 'null' and (wanted -> 'unlinkable' = 'true' or evpower.deletion_requested(
+    if present -> (wanted ->> 'owner') is not distinct from 'null' and (wanted -> 'unlinkable' = 'true' or evpower.deletion_requested(
          coalesce(wanted -> 'always' ->> (wanted ->> 'owner'), wanted -> 'match' ->> (wanted ->> 'owner')))) then
       always := always - (wanted ->> 'owner');
     end if;
