@@ -20,6 +20,10 @@ class Counted:
     db: Database
     borrowed: int = 0
 
+    @property
+    def wait_limit_s(self) -> float:
+        return self.db.wait_limit_s
+
     def connection(self) -> Any:
         self.borrowed += 1
         return self.db.connection()

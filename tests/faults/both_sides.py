@@ -163,7 +163,7 @@ class BothSides(SupabaseSide):
         )
         parts = assemble(settings, admin=admin)
         db, bus = parts.shared.db, parts.shared.bus
-        db._wait_limit_s = WAIT_LIMIT_S  # a machine that is busy is no fault
+        db.wait_limit_s = WAIT_LIMIT_S  # a machine that is busy is no fault
         await db.start()
         app = create_app(
             parts.modules,

@@ -33,7 +33,7 @@ async def database(dsn: str, proxy: TcpProxy) -> AsyncIterator[Database]:
     await database.start()
     async with database.connection() as connection:
         await connection.fetchval("select 1")
-    database._wait_limit_s = database._command_timeout_s = GIVE_UP_S
+    database.wait_limit_s = database._command_timeout_s = GIVE_UP_S
     pool = database.pool
     pool._connect_kwargs["command_timeout"] = GIVE_UP_S
     await pool.expire_connections()
@@ -113,7 +113,7 @@ async def test_every_wait_for_the_database_ends(
         with pytest.raises(Unavailable):
             await work(database, fault, proxy)
     proxy.pass_again()
-    database._wait_limit_s = WAIT_LIMIT_S
+    database.wait_limit_s = WAIT_LIMIT_S
 
     async def serves() -> bool:
         try:

@@ -40,6 +40,34 @@ async def test_a_later_caller_does_not_overtake_one_that_waits(single: Database)
     assert served == list(range(LATER))
 
 
+async def test_whoever_is_cancelled_leaves_its_place(single: Database) -> None:
+    """While it waits, and while its statement runs."""
+
+    async def sleep() -> None:
+        async with single.connection() as connection:
+            await connection.execute("select pg_sleep(600)")
+
+    running, waiting = asyncio.create_task(sleep()), asyncio.create_task(sleep())
+    for task in (waiting, running):
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    for _ in range(3):
+        async with single.connection() as connection:
+            assert await connection.fetchval("select 1") == 1
+
+
+async def test_a_database_that_is_restarted_serves_while_one_is_out(single: Database) -> None:
+    async with single.connection():
+        single.pool.terminate()
+        await single.start()
+        async with single.connection() as connection:
+            assert await connection.fetchval("select 1") == 1
+    async with single.connection() as connection:
+        assert await connection.fetchval("select 1") == 1
+
+
 async def test_a_connection_that_can_not_be_opened_leaves_its_place(dsn: str) -> None:
     database = Database(f"{dsn}_missing", size=1, wait_limit_s=WAIT_LIMIT_S)
     await database.start()

@@ -1,17 +1,13 @@
 """Reads sessions as their drivers see them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 from uuid import UUID
 
 from evpower.charging import store_status
 from evpower.charging.session_view import SessionView
-from evpower.foundation.batching import Batcher
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.errors import NotFound, Unavailable
-
-_SESSIONS: Final = 16  # in one statement: the first of them waits for the last
-_STATEMENTS: Final = 4  # at a time
+from evpower.foundation.errors import NotFound
+from evpower.foundation.shared_reads import SharedReads
 
 
 async def session_status(connection: Connection, session_id: UUID) -> SessionView:
@@ -23,28 +19,14 @@ async def session_status(connection: Connection, session_id: UUID) -> SessionVie
 
 
 class SessionStatuses:
-    """Reads sessions for callers that poll: those requested during a read share the next one.
-
-    A statement begins after every session in it was requested: it has all committed before.
-    """
+    """Reads sessions for callers that poll: those requested during a read share the next one."""
 
     def __init__(self, db: Database) -> None:
-        self._db = db
-        self._batched = Batcher[UUID, SessionView](
-            self._read,
-            max_size=_SESSIONS,
-            in_flight=_STATEMENTS,
-            is_fatal=lambda error: isinstance(error, Unavailable),
-        )
+        self._shared = SharedReads[UUID, SessionView](db, _statuses_by_id)
 
     async def __call__(self, session_id: UUID) -> SessionView:
         """Returns a session. Raises NotFound("session_not_found") or Unavailable."""
-        return await self._batched(session_id)
-
-    async def _read(self, session_ids: Sequence[UUID]) -> Mapping[UUID, SessionView | Exception]:
-        async with self._db.connection() as connection:
-            views = {view.id: view for view in await session_statuses(connection, session_ids)}
-        return {each: views.get(each) or _session_not_found() for each in session_ids}
+        return await self._shared(session_id)
 
 
 async def active_session(connection: Connection, client_id: UUID) -> SessionView:
@@ -70,6 +52,13 @@ async def newest_sessions(
 ) -> list[SessionView]:
     """Returns the newest `count` sessions of each client, in no order."""
     return await store_status.newest_views(connection, client_ids, count)
+
+
+async def _statuses_by_id(
+    connection: Connection, session_ids: Sequence[UUID]
+) -> Mapping[UUID, SessionView | Exception]:
+    views = {view.id: view for view in await session_statuses(connection, session_ids)}
+    return {each: views.get(each) or _session_not_found() for each in session_ids}
 
 
 def _session_not_found() -> NotFound:

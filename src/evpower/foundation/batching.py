@@ -178,6 +178,11 @@ class Batcher(Generic[K, R]):
                 result = self._repeat(result)
 
 
+def is_database_down(error: Exception) -> bool:
+    """Returns whether the database is down, so that to retry the keys one by one is useless."""
+    return isinstance(error, Unavailable) and error.code == "database_unavailable"
+
+
 def _out_of_time() -> Exception:
     return Unavailable("overloaded", "there was no time to try it alone", retry_after_s=1)
 

@@ -149,7 +149,7 @@ class Database:
         """
         self._command_timeout_s = command_timeout_s
         self.size = size
-        self._wait_limit_s = wait_limit_s
+        self.wait_limit_s = wait_limit_s
         self._dsn = dsn
         self._role = role
         self._failures = _FailureLog(now_s)
@@ -181,7 +181,7 @@ class Database:
             self._dsn,
             min_size=0,
             max_size=self.size,
-            timeout=self._wait_limit_s,
+            timeout=self.wait_limit_s,
             command_timeout=self._command_timeout_s,
             connection_class=_BoundedConnection if self._role else _LoginConnection,
             init=self._ready,
@@ -223,7 +223,7 @@ class Database:
 
         Who waits is served in the order of coming.
         """
-        return Borrowed(self, self.pool, self._turns, self._wait_limit_s)
+        return Borrowed(self, self.pool, self._turns, self.wait_limit_s)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:

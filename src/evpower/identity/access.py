@@ -9,11 +9,11 @@ from uuid import UUID
 from starlette.requests import Request
 
 from evpower.foundation import idempotency
-from evpower.foundation.batching import Batcher
 from evpower.foundation.cache import CachedValue, TtlCache
 from evpower.foundation.clock import Clock, utc_now
-from evpower.foundation.db import Database
-from evpower.foundation.errors import EvPowerError, Forbidden, Unauthenticated, Unavailable
+from evpower.foundation.db import Connection, Database
+from evpower.foundation.errors import EvPowerError, Forbidden, Unauthenticated
+from evpower.foundation.shared_reads import SharedReads
 from evpower.identity import store_access
 from evpower.identity.aliases import OldIds
 from evpower.identity.clients import ensure_client
@@ -242,34 +242,29 @@ class _KnownClients:
     """
 
     def __init__(self, db: Database, clock: Clock) -> None:
-        self._db = db
         self._clock = clock
         self._ids = TtlCache[UUID, bool](_KNOWN_MAX, lambda: clock().timestamp())
-        self._read = Batcher[UUID, bool](
-            self._read_batch,
-            max_size=_KNOWN_READ,
-            is_fatal=lambda error: isinstance(error, Unavailable),
-        )
+        self._exists = SharedReads[UUID, bool](db, _exist, max_size=_KNOWN_READ, in_flight=2)
 
     async def has(self, client_id: UUID) -> bool:
         """Returns whether the client exists. Raises Unavailable."""
         if self._ids.get(client_id) is not None:
             return True
-        exists = await self._read(client_id)
+        exists = await self._exists(client_id)
         if exists:
             self.add(client_id)
         return exists
-
-    async def _read_batch(self, client_ids: Sequence[UUID]) -> Mapping[UUID, bool]:
-        async with self._db.connection() as connection:
-            existing = await store_access.existing_clients(connection, client_ids)
-        return {client_id: client_id in existing for client_id in client_ids}
 
     def add(self, client_id: UUID) -> None:
         self._ids.put(client_id, value=True, expires_at=self._clock().timestamp() + _KNOWN_TTL_S)
 
     def clear(self) -> None:
         self._ids.clear()
+
+
+async def _exist(connection: Connection, client_ids: Sequence[UUID]) -> Mapping[UUID, bool]:
+    existing = await store_access.existing_clients(connection, client_ids)
+    return {client_id: client_id in existing for client_id in client_ids}
 
 
 class _Operators:

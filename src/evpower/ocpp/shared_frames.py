@@ -12,10 +12,9 @@ from typing import Final, NamedTuple
 
 from evpower import charging, stations
 from evpower.charging import Changes, SharedValues, StationReadings
-from evpower.foundation.batching import Batcher
+from evpower.foundation.batching import Batcher, is_database_down
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.errors import EvPowerError
 from evpower.ocpp import metrics, store
 from evpower.ocpp.model import FrameRow
 
@@ -52,7 +51,7 @@ class SharedFrames:
             self._run,
             max_size=_MOST,
             in_flight=_IN_FLIGHT,
-            is_fatal=_is_database_down,
+            is_fatal=is_database_down,
             on_batch=metrics.count_shared,
         )
 
@@ -124,8 +123,3 @@ class SharedFrames:
                 connection, frame.event, now=now, rules=self._rules
             )
         return FrameOutcome(changes, is_repeated=False)
-
-
-def _is_database_down(error: Exception) -> bool:
-    """Returns whether it is useless to try the frames one by one."""
-    return isinstance(error, EvPowerError) and error.code == "database_unavailable"

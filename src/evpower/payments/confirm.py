@@ -8,7 +8,7 @@ import asyncpg
 import structlog
 
 from evpower.foundation import failpoints
-from evpower.foundation.batching import Batcher
+from evpower.foundation.batching import Batcher, is_database_down
 from evpower.foundation.bus import Bus
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Invalid, Unavailable
@@ -31,7 +31,7 @@ class Confirmer:
         self._db = db
         self._bus = bus
         self._batcher: Batcher[Event, Confirmation] = Batcher(
-            self._run, is_fatal=_is_database_down, repeat=_as_repeated
+            self._run, is_fatal=is_database_down, repeat=_as_repeated
         )
 
     async def confirm(self, event: Event) -> Confirmation:
@@ -93,10 +93,6 @@ class Confirmer:
                 review=confirmation.review,
                 invoice_id=confirmation.invoice_id,
             )
-
-
-def _is_database_down(error: Exception) -> bool:
-    return isinstance(error, Unavailable) and error.code == "database_unavailable"
 
 
 def _as_repeated(first: Confirmation) -> Confirmation:

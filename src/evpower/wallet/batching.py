@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
-from evpower.foundation.batching import Batcher
+from evpower.foundation.batching import Batcher, is_database_down
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError
 from evpower.wallet import errors, store
@@ -82,7 +82,7 @@ def _batcher(
         run,
         max_size=max_size,
         in_flight=in_flight,
-        is_fatal=_is_database_down,
+        is_fatal=is_database_down,
         repeat=_as_repeated,
         on_batch=on_batch,
     )
@@ -94,11 +94,6 @@ def _payment_id(posting: Posting) -> int | None:
 
 def _session_id(posting: Posting) -> UUID | None:
     return posting.session_id
-
-
-def _is_database_down(error: Exception) -> bool:
-    """Returns whether the database is down, so that retrying the calls one by one is useless."""
-    return isinstance(error, EvPowerError) and error.code == "database_unavailable"
 
 
 def _as_repeated(posting: Posting) -> Posting:

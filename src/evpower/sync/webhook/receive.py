@@ -12,7 +12,7 @@ import structlog
 from starlette.datastructures import Headers
 
 from evpower.foundation import failpoints
-from evpower.foundation.batching import Batcher
+from evpower.foundation.batching import Batcher, is_database_down
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Connection, Database
@@ -63,7 +63,9 @@ class SupabaseWebhooks:
         self._bus = bus
         self._clock = clock
         self._secrets = WebhookSecrets(db, configured_secrets, clock, now_s)
-        self._store = Batcher(self._store_batch, is_fatal=_is_down, repeat=_duplicate_outcome)
+        self._store = Batcher(
+            self._store_batch, is_fatal=is_database_down, repeat=_duplicate_outcome
+        )
         self._refusals = RateLimitedLogger(_log, now_s)
 
     async def receive(self, headers: Headers, read_body: Callable[[], Awaitable[bytes]]) -> bool:
@@ -206,10 +208,6 @@ def _text(value: object) -> str | None:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _is_down(error: Exception) -> bool:
-    return isinstance(error, Unavailable) and error.code == "database_unavailable"
 
 
 def _duplicate_outcome(first: InboxOutcome) -> InboxOutcome:
