@@ -95,13 +95,11 @@ async def announce(
     All servers are tried at the same time: one that hangs delays neither the others nor the caller,
     who waits at most `within_s`. Raises ValueError when the URLs or files are invalid.
     """
-    # Only who has NATS needs a client; it is imported before the caller's time runs.
-    from evpower.foundation.bus.nats_link import NatsLink
-
     files.check()
+    client = _client()  # before the caller's time runs
     messages = list(encode([topic.code + key.bytes for topic, key in changes]))
     trying = {
-        asyncio.create_task(_announce(NatsLink, server, f"{prefix}.changes", messages, files))
+        asyncio.create_task(_announce(client, server, f"{prefix}.changes", messages, files))
         for server in parse_servers(urls)
     }
     trouble = "no answer in time"
@@ -117,6 +115,13 @@ async def announce(
         late.cancel()
     await asyncio.gather(*trying, return_exceptions=True)
     return trouble
+
+
+def _client() -> "type[NatsLink]":
+    """Returns the client, which is imported only by who has NATS: it takes a tenth of a second."""
+    from evpower.foundation.bus.nats_link import NatsLink
+
+    return NatsLink
 
 
 async def _announce(
@@ -149,8 +154,8 @@ async def reach(
     Raises ValueError when the URLs or files are invalid.
     """
     files.check()
-    servers = parse_servers(urls)
-    tried = (_announce(server, f"{prefix}.changes", (), files) for server in servers)
+    servers, client = parse_servers(urls), _client()
+    tried = (_announce(client, server, f"{prefix}.changes", (), files) for server in servers)
     troubles = await asyncio.gather(*tried)
     return [(server.address, trouble) for server, trouble in zip(servers, troubles, strict=True)]
 
@@ -250,11 +255,9 @@ class NatsBus:
 
     async def _round(self, current: Round) -> Pause:
         """Connects to the next server and sends until that connection ends."""
-        from evpower.foundation.bus.nats_link import NatsLink  # as in announce
-
-        server = next(self._servers_in_turn)
+        server, client = next(self._servers_in_turn), _client()
         try:
-            link = await NatsLink.open(
+            link = await client.open(
                 server,
                 self._subject,
                 self._receive,
