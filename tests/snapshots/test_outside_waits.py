@@ -16,10 +16,10 @@ OPENERS = {
     "run_in_executor", "create_datagram_endpoint",
 }  # fmt: skip
 OWNED = {
-    "connect": {"asyncpg", "nats", "websockets", "_client", "NatsLink"},
+    "connect": {"asyncpg", "nats", "websockets", "_client"},
     "run": {"subprocess"},
     "check_output": {"subprocess"},
-    "open": {"NatsLink"},
+    "open": {"link_type"},
     "SMTP": {"aiosmtplib"},
 }
 
@@ -49,7 +49,7 @@ WAITS = {
         "1 MiB a message, 8 MiB unread, 128 KiB unsent",
         "foundation/test_nats_away.py",
     ),
-    "foundation/bus/nats_bus.py NatsLink.open": Wait(
+    "foundation/bus/nats_bus.py link_type.open": Wait(
         "as the link's", "as the link's", "foundation/test_nats_away.py"
     ),
     "foundation/public_address.py get_running_loop().getaddrinfo": Wait(

@@ -96,10 +96,10 @@ async def announce(
     who waits at most `within_s`. Raises ValueError when the URLs or files are invalid.
     """
     files.check()
-    client = _client()  # before the caller's time runs
+    link_type = _link_type()  # before the caller's time runs
     messages = list(encode([topic.code + key.bytes for topic, key in changes]))
     trying = {
-        asyncio.create_task(_announce(client, server, f"{prefix}.changes", messages, files))
+        asyncio.create_task(_announce(link_type, server, f"{prefix}.changes", messages, files))
         for server in parse_servers(urls)
     }
     trouble = "no answer in time"
@@ -117,22 +117,22 @@ async def announce(
     return trouble
 
 
-def _client() -> "type[NatsLink]":
-    """Returns the client, which is imported only by who has NATS: it takes a tenth of a second."""
+def _link_type() -> "type[NatsLink]":
+    """Returns the class of links, imported only by who has NATS: it takes a tenth of a second."""
     from evpower.foundation.bus.nats_link import NatsLink
 
     return NatsLink
 
 
 async def _announce(
-    client: "type[NatsLink]",
+    link_type: "type[NatsLink]",
     server: NatsServer,
     subject: str,
     messages: Sequence[bytes],
     files: NatsFiles,
 ) -> str:
     try:
-        link = await client.open(server, subject, _ignore, hello=_HELLO, files=files)
+        link = await link_type.open(server, subject, _ignore, hello=_HELLO, files=files)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is returned
         return _reason(error)
     try:
@@ -154,8 +154,8 @@ async def reach(
     Raises ValueError when the URLs or files are invalid.
     """
     files.check()
-    servers, client = parse_servers(urls), _client()
-    tried = (_announce(client, server, f"{prefix}.changes", (), files) for server in servers)
+    servers, link_type = parse_servers(urls), _link_type()
+    tried = (_announce(link_type, server, f"{prefix}.changes", (), files) for server in servers)
     troubles = await asyncio.gather(*tried)
     return [(server.address, trouble) for server, trouble in zip(servers, troubles, strict=True)]
 
@@ -255,9 +255,9 @@ class NatsBus:
 
     async def _round(self, current: Round) -> Pause:
         """Connects to the next server and sends until that connection ends."""
-        server, client = next(self._servers_in_turn), _client()
+        server, link_type = next(self._servers_in_turn), _link_type()
         try:
-            link = await client.open(
+            link = await link_type.open(
                 server,
                 self._subject,
                 self._receive,
