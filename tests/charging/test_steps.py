@@ -279,11 +279,7 @@ class TestUnresponsive:
     async def test_what_was_repeated_once_is_not_repeated_on_the_next_connection(
         self, place: ChargingPlace
     ) -> None:
-        _, transaction = await place.charging(await place.driver(), energy_wh=1_000)
-        await place.answer()
-        place.later(2)
-        await place.values(transaction, 1_000)
-        await place.answer()
+        _, transaction = await told_to_stop(place)
         await goes_on(place, transaction, 1_100)
         for wh in (1_200, 1_300):
             assert await place.answer("timed_out") == ["remote_stop"]
@@ -298,11 +294,7 @@ class TestUnresponsive:
     async def test_one_that_was_refused_before_it_was_not_heard_is_repeated(
         self, place: ChargingPlace
     ) -> None:
-        _, transaction = await place.charging(await place.driver(), energy_wh=1_000)
-        await place.answer()
-        place.later(2)
-        await place.values(transaction, 1_000)
-        await place.answer()
+        _, transaction = await told_to_stop(place)
         await goes_on(place, transaction, 1_100)
         assert await place.answer("refused") == ["remote_stop"]
         await goes_on(place, transaction, 1_200)
