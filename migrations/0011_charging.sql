@@ -15,6 +15,7 @@ alter table charging.sessions
   add column start_failure text check (start_failure ~ '^[a-z][a-z0-9_]{0,63}$'), -- why it is not charging
   add column stop_requested_at timestamptz,
   add column stop_requested_by text check (length(stop_requested_by) between 1 and 200),
+  add column asked_to_end_at timestamptz,              -- first stop that is no limit's: it ends also without the station
   add column stop_reason text check (stop_reason ~ '^[a-z][a-z0-9_]{0,63}$'), -- why its stop was asked for
   add column end_reason text check (end_reason ~ '^[a-z][a-z0-9_]{0,63}$'),
   add column is_estimated boolean not null default false, -- the end and energy come from no StopTransaction

@@ -1652,6 +1652,7 @@ CREATE TABLE charging.sessions (
     start_failure text,
     stop_requested_at timestamp with time zone,
     stop_requested_by text,
+    asked_to_end_at timestamp with time zone,
     stop_reason text,
     end_reason text,
     is_estimated boolean DEFAULT false NOT NULL,

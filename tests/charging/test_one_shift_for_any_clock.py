@@ -30,7 +30,7 @@ A_SOM_A_SECOND = read_tariff({"name": "t", "elements": [{"prices": {"time_per_mi
 SESSION = RunningSession(
     id=UUID(int=1), client_id=UUID(int=2), state="charging", started_at=NOON, ended_at=None,
     energy_wh=0, cost_minor=0, limit_energy_wh=None, limit_amount_minor=None,
-    limit_soc_percent=None, stop_requested_at=None, stop_reason=None, is_estimated=False,
+    limit_soc_percent=None, asked_to_end_at=None, stop_reason=None, is_estimated=False,
     quarantined_at=None, free_reason=None, station_lost_notified_at=None, held_minor=0,
     available_minor=0,
     snapshot=json.dumps(write_snapshot(Snapshot("t", 1, A_SOM_A_SECOND))),

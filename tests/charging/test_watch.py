@@ -241,6 +241,30 @@ class TestOtherEnds:
         progress = await place.progress(transaction)
         assert (progress["close_due_at"], progress["close_reason"]) == (None, None)
 
+    @pytest.mark.parametrize("asked_by", ["driver", "operator"])
+    async def test_a_person_s_stop_after_a_limit_s_keeps_its_deadline(
+        self, place: ChargingPlace, asked_by: str
+    ) -> None:
+        client = await place.driver()
+        session, transaction = await place.charging(client, energy_wh=900)
+        place.later(1)
+        await place.values(transaction, 950)
+        await place.boot()
+        place.later(0.25)
+        asked_at = place.now
+        await place.ask_to_stop(session, client if asked_by == "driver" else None)
+        place.later(1)
+        await place.values(transaction, 960)
+        progress = await place.progress(transaction)
+        assert progress["close_due_at"] == asked_at + timedelta(minutes=5)
+        assert progress["close_reason"] == "stop_unanswered"
+        place.now = asked_at + timedelta(minutes=5)
+        await place.frame()
+        assert "close" in await place.watch()
+        assert await place.value("end_reason", session) == "energy_limit"
+        assert await place.value("state", session) == "settled"
+        assert await place.held(client) == 0
+
     async def test_edge_22_values_after_a_boot_resume_it(self, place: ChargingPlace) -> None:
         _, session, transaction = await used(place)
         await place.boot()

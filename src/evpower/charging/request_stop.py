@@ -80,6 +80,7 @@ async def stop_charging(
     transaction = await store_transactions.transaction_of_session(connection, session.id)
     assert transaction is not None, "a session that charges has a transaction"  # noqa: S101
     if reason not in LIMIT_REASONS:
+        await store_sessions.set_asked_to_end(connection, session.id, now)
         await store_transactions.set_close_due(
             connection, transaction.id, now + rules.close_after_stop, "stop_unanswered"
         )

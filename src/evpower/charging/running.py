@@ -48,7 +48,7 @@ class RunningSession:
     limit_energy_wh: int | None
     limit_amount_minor: int | None
     limit_soc_percent: int | None
-    stop_requested_at: datetime | None
+    asked_to_end_at: datetime | None  # by the first stop that is no limit's
     stop_reason: str | None
     is_estimated: bool
     quarantined_at: datetime | None

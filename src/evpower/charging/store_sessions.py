@@ -224,6 +224,17 @@ async def set_stop_requested(
     )
 
 
+async def set_asked_to_end(connection: Connection, session_id: UUID, at: datetime) -> None:
+    """Stores when a stop was first asked for that is no limit's."""
+    await connection.execute(
+        """
+        update charging.sessions set asked_to_end_at = coalesce(asked_to_end_at, $2) where id = $1
+        """,
+        session_id,
+        at,
+    )
+
+
 async def quarantine(connection: Connection, session_id: UUID, reason: str, at: datetime) -> None:
     """Flags a session for the operator's decision."""
     await connection.execute(

@@ -2,17 +2,16 @@
 
 from datetime import datetime
 
-from evpower.charging.limits import LIMIT_REASONS
 from evpower.charging.rules import Rules
 from evpower.charging.running import Progress, RunningTransaction
 
 
 def answer_due_at(running: RunningTransaction, rules: Rules) -> datetime | None:
-    """Returns when a transaction ends whose stop is not carried out; None: no person asked."""
+    """Returns when a transaction ends whose stop is not carried out; None: only limits asked."""
     session = running.session
-    if session is None or session.stop_requested_at is None or session.stop_reason in LIMIT_REASONS:
+    if session is None or session.asked_to_end_at is None:
         return None
-    return session.stop_requested_at + rules.close_after_stop
+    return session.asked_to_end_at + rules.close_after_stop
 
 
 def without_wait(running: RunningTransaction, rules: Rules) -> Progress:
