@@ -5,9 +5,10 @@ from decimal import Decimal
 
 import pytest
 
-from evpower import charging, stations, tariffs
-from evpower.charging import StationReadings
+from evpower import charging, stations, tariffs, wallet
+from evpower.charging import StationReadings, StationStop, StationTime
 from evpower.charging.events import StartAnswer
+from evpower.foundation.errors import Conflict
 from tests.charging.place import read
 from tests.charging.site import STATION, TARIFF, Site
 from tests.stations.scenario import draft
@@ -260,6 +261,46 @@ class TestCards:
         answer = await site.begin(CARD)
         session = await site.session(await site.session_of(answer.transaction_id))
         assert (answer.tag, session["quarantine_reason"]) == ("accepted", "tariff_missing")
+
+    async def test_a_decision_prices_it_by_the_tariff_assigned_since(self, site: Site) -> None:
+        await site.open_to_cards()
+        await site.card(client := await site.driver(), CARD)
+        await site.sql.execute("alter table tariffs.assignments disable trigger user")
+        await site.sql.execute("delete from tariffs.assignments")
+        transaction = (await site.begin(CARD)).transaction_id
+        session = await site.session_of(transaction)
+        await site.wait(3600)
+        time = StationTime(site.now, site.now.isoformat())
+        stop = StationStop(
+            STATION, transaction, None, CARD, Decimal(11_000), time, "Local", (), (), site.now
+        )
+        async with site.db.transaction() as connection:
+            await charging.stop_transaction(connection, stop, now=site.now)
+        assert (await site.session(session))["cost_minor"] == 0
+        figure = charging.OperatorBill(session, 10_000, None, "aida", "seen", is_decision=True)
+
+        async def decide() -> None:
+            async with site.db.transaction() as connection:
+                await charging.correct_session(connection, figure, now=site.now)
+
+        with pytest.raises(Conflict) as refused:
+            await decide()
+        assert refused.value.code == "tariff_missing"
+        assert (await site.session(session))["quarantined_at"] is not None
+        async with site.db.transaction() as connection:
+            await tariffs.assign(
+                connection, plan="usual", scope="everything", scope_id="", valid_from=site.now,
+                now=site.now, actor="aida",
+            )  # fmt: skip
+        await decide()
+        assert await frozen(site, transaction) == ("usual", 1, None)
+        decided = await site.session(session)
+        assert (decided["cost_minor"], decided["quarantined_at"]) == (10 * 1350, None)
+        async with site.db.connection() as connection:
+            purse = await wallet.get_wallet(connection, client)
+        assert purse is not None
+        assert purse.balance_minor == 1000_00 - 10 * 1350
+        assert (await wallet.verify(site.db)).ok
 
     @pytest.mark.parametrize(("minutes", "version"), [(-10, 1), (0, 2), (10, 2)])
     async def test_it_is_billed_by_the_tariff_of_its_begin(

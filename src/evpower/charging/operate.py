@@ -6,19 +6,27 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from evpower import alerts, stations
-from evpower.charging import store_ends, store_operator, store_steps, store_transactions
+from evpower import alerts, stations, tariffs
+from evpower.charging import (
+    store_ends,
+    store_operator,
+    store_sessions,
+    store_steps,
+    store_transactions,
+)
 from evpower.charging import store_running as store
 from evpower.charging.events import Changes
 from evpower.charging.facts import MAX_ENERGY_KWH
+from evpower.charging.frozen_tariff import frozen_tariff
 from evpower.charging.register import MeterPoint, most_wh
-from evpower.charging.running import RunningTransaction
+from evpower.charging.running import RunningSession, RunningTransaction
 from evpower.charging.settle import SYSTEM_ACTOR, End, bill_again
 from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
 from evpower.charging.store_steps import StepRow
 from evpower.foundation.clock import to_z
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Invalid, NotFound
+from evpower.stations import Station
 
 LIST_LIMIT: Final = 100
 _MAX_ACTOR: Final = 200
@@ -41,16 +49,17 @@ class OperatorBill:
 async def correct_session(connection: Connection, bill: OperatorBill, *, now: datetime) -> Changes:
     """Writes the next bill of a settled session; equal figures change nothing.
 
-    A quarantined session is decided by it; without a figure its bill stays as it is.
+    A quarantined session is decided by it; without a figure its bill stays as it is. One that began
+    without a tariff is priced by the tariff that its connector has now, for ever.
     Raises NotFound("session_not_found"), Conflict("session_not_settled" |
-    "session_not_quarantined"), Invalid("invalid_energy" | "implausible_energy" |
+    "session_not_quarantined" | "tariff_missing"), Invalid("invalid_energy" | "implausible_energy" |
     "invalid_time" | "end_before_start" | "end_too_late" | "reason_missing").
     """
     _check(bill)
     transaction = await store_transactions.transaction_of_session(connection, bill.session_id)
     if transaction is None:
         raise NotFound("session_not_found", "EvPower ran no such session")
-    await stations.lock_station(connection, transaction.station_id)
+    station = await stations.lock_station(connection, transaction.station_id)
     running = await store.load(connection, transaction.id)
     session = running.session
     assert session is not None, "the transaction was found by its session"  # noqa: S101
@@ -71,6 +80,8 @@ async def correct_session(connection: Connection, bill: OperatorBill, *, now: da
         is_estimated = session.is_estimated and bill.energy_wh is None
         is_timed = None if bill.ended_at is None else True
         end = End(energy_wh, ended_at, "", is_estimated=is_estimated, is_timed=is_timed)
+        if session.snapshot is None:
+            running = await _with_tariff(connection, station, running, session, now)
         changes = await bill_again(
             connection, running, end, actor=bill.actor, why=bill.reason, now=now
         )
@@ -79,6 +90,25 @@ async def correct_session(connection: Connection, bill: OperatorBill, *, now: da
         await alerts.close_alert(connection, "session_quarantined", str(session.id), now)
     await alerts.close_alert(connection, "figure_after_decision", str(session.id), now)
     return changes
+
+
+async def _with_tariff(
+    connection: Connection,
+    station: Station,
+    running: RunningTransaction,
+    session: RunningSession,
+    now: datetime,
+) -> RunningTransaction:
+    """Stores the tariff that a session lacks, the one in force now."""
+    connector = running.transaction.connector or 1
+    snapshot = await frozen_tariff(connection, station, connector, session.client_id, now)
+    if snapshot is None:
+        raise Conflict("tariff_missing", "no tariff applies to this connector: assign one first")
+    document = tariffs.write_snapshot(snapshot)
+    await store_sessions.insert_tariff(
+        connection, session.id, snapshot.plan, snapshot.version, document
+    )
+    return await store.load(connection, running.transaction.id)
 
 
 async def _check_end(connection: Connection, bill: OperatorBill) -> None:

@@ -49,7 +49,8 @@ _STOPPED: Final[Responses] = {
 _BILLED: Final[Responses] = {
     **_STOPPED,
     409: problem(
-        "`session_not_settled`, `session_not_quarantined`, `own_account`, `idempotency_conflict`"
+        "`session_not_settled`, `session_not_quarantined`, `tariff_missing`, `own_account`, "
+        "`idempotency_conflict`"
     ),
     422: problem(
         "`invalid_request`, `invalid_energy`, `implausible_energy`, `end_before_start`, "
