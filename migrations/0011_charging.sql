@@ -191,6 +191,7 @@ grant select, insert,
   update (text_id, meter_start_wh, start_shift_s, meter_stop_wh, ended_at, stop_station_time, stop_reason, end_kind,
     is_end_timed)
   on charging.transactions to evpower_app;
+grant usage on sequence charging.transactions_id_seq to evpower_app; -- for the answer to a start that can't be handled
 
 create function charging.guard_transaction() returns trigger language plpgsql
 set search_path = pg_catalog, pg_temp as $$

@@ -6095,6 +6095,8 @@ GRANT UPDATE(end_kind) ON TABLE charging.transactions TO evpower_app;
 
 GRANT UPDATE(is_end_timed) ON TABLE charging.transactions TO evpower_app;
 
+GRANT USAGE ON SEQUENCE charging.transactions_id_seq TO evpower_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE foundation.idempotency_keys TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE foundation.loop_rounds TO evpower_app;

@@ -278,3 +278,29 @@ async def test_a_request_that_fails_here_is_stored_and_answered(
     assert '"StopTransaction"' in alert
     frames = await drive.central.frames()
     assert ("in", "StopTransaction") in [(direction, action) for direction, action, _ in frames]
+
+
+async def test_a_start_that_fails_here_has_a_number_of_its_own(
+    drive: Driving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a few errors a station drops the transaction, and its stop with it."""
+
+    async def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    async with drive.central.open() as station:
+        _, before = await drive.charging(station)
+        await station.call("StopTransaction", drive.end(before, 5000))
+        with monkeypatch.context() as broken:
+            broken.setattr(charging, "start_transaction", fail)
+            answer = await drive.begin(station, "04A1B2C3", meter=5000)
+        number = answer["transactionId"]
+        assert answer["idTagInfo"] == {"status": "Invalid"}
+        assert number > before
+        assert await station.call("StopTransaction", drive.end(number, 7000)) == {}
+        after = await drive.begin(station, "04A1B2C3", meter=7000, message_id="next")
+        assert after["transactionId"] > number
+    alert = await drive.value("select detail from alerts.alerts where kind = 'frame_failed'")
+    assert '"StartTransaction"' in alert
+    assert await drive.value("select count(*) from charging.stops where transaction_id is null")
+    assert await drive.value("select count(*) from alerts.alerts where kind = 'stop_unmatched'")

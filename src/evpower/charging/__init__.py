@@ -66,6 +66,7 @@ from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
 from evpower.charging.store_search import client_totals, count_sessions
 from evpower.charging.store_steps import StepRow
 from evpower.charging.store_technicians import TechnicianCharge
+from evpower.charging.store_transactions import unused_transaction_id
 from evpower.charging.technicians import (
     add_technician,
     limit_technician,
@@ -164,4 +165,5 @@ __all__ = [
     "status_reported",
     "stop_by_operator",
     "stop_transaction",
+    "unused_transaction_id",
 ]

@@ -58,6 +58,12 @@ async def insert_transaction(
     return transaction_id
 
 
+async def unused_transaction_id(connection: Connection) -> int:
+    """Returns a number for a transaction that is not stored; no other gets it."""
+    number: int = await connection.fetchval("select nextval('charging.transactions_id_seq')")
+    return number
+
+
 async def set_meter_start(
     connection: Connection, transaction_id: int, meter_start_wh: Decimal
 ) -> None:

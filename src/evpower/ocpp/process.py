@@ -185,13 +185,15 @@ class Processor:
         """
         metrics.count(route.action, "failed")
         now = self._clock()
-        if route.fallback is None:
-            answer = messages.refusal(frame.message_id, "InternalError")
-        else:
+        answer = messages.refusal(frame.message_id, "InternalError")
+        if route.fallback is not None:
             answer = messages.result(frame.message_id, route.fallback(frame, now))
         rows = _rows(frame, route.action, message, answer)
         try:
             async with self._db.transaction() as connection:
+                if route.rescue is not None:
+                    answer = messages.result(frame.message_id, await route.rescue(connection))
+                    rows = _rows(frame, route.action, message, answer)
                 await store.insert_frames(connection, rows)
                 await alerts.open_alert(
                     connection,

@@ -32,6 +32,8 @@ Handle = Callable[[Connection, Frame, datetime], Awaitable[Handled]]
 ReadValues = Callable[[Frame, datetime], StationReadings]
 # Answers without the database.
 Respond = Callable[[Frame, datetime], OcppPayload]
+# Answers what could not be handled, with the database.
+Rescue = Callable[[Connection], Awaitable[OcppPayload]]
 # Which bytes of a request make it the same as an earlier one, beside its station and action; None:
 # it is no retry of any.
 Same = Callable[[Frame, bytes], bytes | None]
@@ -45,7 +47,7 @@ class Route:
     With `read_values` instead the transaction may be shared with other stations.
 
     `is_empty`: whether its answer always is. `fallback`: the answer if the handler fails
-    unexpectedly, None: a CALLERROR.
+    unexpectedly, `rescue`: the same with the database; without either it is a CALLERROR.
     """
 
     action: str
@@ -56,6 +58,7 @@ class Route:
     same: Same | None = None
     is_empty: bool = False
     fallback: Respond | None = None
+    rescue: Rescue | None = None
 
 
 def _by_id(_frame: Frame, message: bytes) -> bytes:
@@ -117,7 +120,7 @@ def _routes_16() -> list[Route]:
         ),
         Route(
             "StartTransaction", validator("StartTransaction"), handle=start_transaction.handle,
-            same=_by_id,
+            same=_by_id, rescue=start_transaction.unhandled,
         ),
         Route(
             "MeterValues", None, read_values=meter_values.read, same=_by_content,

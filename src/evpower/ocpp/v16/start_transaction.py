@@ -5,7 +5,7 @@ from datetime import datetime
 from evpower import charging
 from evpower.charging import StationStart
 from evpower.foundation.db import Connection
-from evpower.ocpp.model import Frame, Handled
+from evpower.ocpp.model import Frame, Handled, OcppPayload
 from evpower.ocpp.times import read_time
 from evpower.ocpp.v16.tags import read_tag, tag_info
 from evpower.ocpp.values import connector, register
@@ -38,3 +38,13 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
     )
     response = {"transactionId": answer.transaction_id, "idTagInfo": tag_info(answer.tag)}
     return Handled(response, answer.changes)
+
+
+async def unhandled(connection: Connection) -> OcppPayload:
+    """Returns the answer to a start that can't be handled: a number no transaction has.
+
+    A station drops a transaction whose start is refused a few times; its stop is stored as one
+    without a start.
+    """
+    number = await charging.unused_transaction_id(connection)
+    return {"transactionId": number, "idTagInfo": tag_info("invalid")}
