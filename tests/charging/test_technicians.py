@@ -11,7 +11,7 @@ from evpower import charging
 from evpower.charging import StationReadings
 from evpower.cli.app import app
 from evpower.foundation.errors import EvPowerError
-from tests.charging.place import read
+from tests.charging.place import ChargingPlace, read
 from tests.charging.site import STATION, Site
 
 CARD = "04A1B2C3D4E5F6"
@@ -80,6 +80,60 @@ async def test_the_cap_is_of_the_card_not_of_a_charge(site: Site) -> None:
     assert (await site.transaction(third.transaction_id))["limit_energy_wh"] == 0
     await site.wait(24 * 3600)
     assert await site.authorize(CARD) == "accepted"
+
+
+@pytest.mark.parametrize("sends_values", [False, True])
+async def test_q46_without_a_register_the_cap_is_kept_by_time(
+    place: ChargingPlace, *, sends_values: bool
+) -> None:
+    """20 kWh at 60 kW take 20 minutes, whatever the station says of them."""
+    transaction = await charge_of_a_technician(place)
+    assert await place.watch() == ["stop"]
+    for _ in range(19):
+        place.later(1)
+        await place.frame()
+        if sends_values:
+            await place.values(transaction, None, current_ma=90_000)
+        assert await place.watch() == []
+    assert await place.commands() == []
+    place.later(1)
+    await place.frame()
+    assert await place.watch() == ["stop"]
+    assert await place.steps(transaction) == [("remote_stop", None)]
+    assert await place.watch() == []
+
+
+async def test_the_cap_is_kept_between_two_values(place: ChargingPlace) -> None:
+    """A value each 5 minutes at 60 kW: 15 kWh, then 5 kWh more before the next."""
+    transaction = await charge_of_a_technician(place)
+    for wh in (5_000, 10_000, 15_000):
+        place.later(5)
+        await place.values(transaction, wh)
+        assert await place.watch() == []
+    place.later(4.9)
+    await place.frame()
+    assert await place.watch() == []
+    place.later(0.1)
+    await place.frame()
+    assert await place.watch() == ["stop"]
+    assert await place.commands() == ["remote_stop"]
+
+
+async def test_a_car_that_takes_nothing_keeps_its_technicians_charge(place: ChargingPlace) -> None:
+    transaction = await charge_of_a_technician(place)
+    for _ in range(8):
+        place.later(5)
+        await place.values(transaction, 1_000)
+        await place.watch()
+    assert await place.commands() == []
+
+
+async def charge_of_a_technician(place: ChargingPlace) -> int:
+    async with place.db.transaction() as connection:
+        await charging.add_technician(
+            connection, tag=CARD, name="Bakyt", daily_limit_wh=20_000, actor="aida"
+        )
+    return await place.begin(None, tag=CARD)
 
 
 async def test_a_card_that_is_removed_charges_no_more(site: Site) -> None:

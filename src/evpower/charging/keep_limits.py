@@ -7,7 +7,7 @@ from evpower import wallet
 from evpower.charging import limits, store_ends, store_steps
 from evpower.charging import store_running as store
 from evpower.charging.events import Changes
-from evpower.charging.model import StationTransaction
+from evpower.charging.limits import Limits
 from evpower.charging.request_stop import StopRequest, request_stop
 from evpower.charging.rules import Rules
 from evpower.charging.running import RunningSession, RunningTransaction
@@ -39,29 +39,38 @@ async def keep_limits(
         changes = await keep_session(connection, running, session, now=now, rules=rules)
         changes.sessions.add(session.id)
         return changes
-    if session is not None:
-        progress = progress.replace(stop_due_at=None)
+    due_at = None
+    if transaction.purpose == "technician" and progress.stop_step is None:
+        due_at = await _cap_due_at(connection, running, now)
+    is_capped = due_at is not None and due_at <= now
+    progress = progress.replace(stop_due_at=None if is_capped else due_at)
     await store.update_progress(connection, transaction.id, progress)
     changes = Changes(sessions=set() if session is None else {session.id})
-    if not is_flowing:
-        return changes
     if progress.stop_step is not None:
-        await store_steps.look_now(connection, transaction.id, now)
+        if is_flowing:
+            await store_steps.look_now(connection, transaction.id, now)
         return changes
-    cause = "not_paid" if is_unwanted else None
-    if transaction.purpose == "technician" and await _is_capped(connection, transaction, now):
+    cause = "not_paid" if is_unwanted and is_flowing else None
+    if is_capped:
         cause = "technician_limit"
     if cause is not None and session is None:
         changes.merge(await begin_stop(connection, transaction, cause, rules=rules, now=now))
     return changes
 
 
-async def _is_capped(
-    connection: Connection, transaction: StationTransaction, now: datetime
-) -> bool:
-    """Returns whether a technician's card may take no more; one that was removed may not."""
-    card = await find_card(connection, transaction.id_tag, now)
-    return card is None or card.left_wh == 0
+async def _cap_due_at(
+    connection: Connection, running: RunningTransaction, now: datetime
+) -> datetime | None:
+    """Returns when a technician's card may take no more; one that was removed may not from now on.
+
+    A register may never come: what the connector can deliver counts until then.
+    """
+    transaction = running.transaction
+    card = await find_card(connection, transaction.id_tag, now, but_for=transaction.id)
+    if card is None:
+        return now
+    cap = Limits(card.left_wh, amount_minor=None, soc_percent=None, held_minor=0)
+    return limits.stop_due_at(None, cap, running.flow, running.rated_power_w)
 
 
 async def keep_session(

@@ -75,8 +75,13 @@ def reached(limits: Limits, flow: Flow) -> LimitReason | None:
     return None
 
 
-def stop_due_at(pricer: Pricer, limits: Limits, flow: Flow, rated_power_w: int) -> datetime | None:
-    """Returns when the session has to stop if no further meter value comes; None: not by itself."""
+def stop_due_at(
+    pricer: Pricer | None, limits: Limits, flow: Flow, rated_power_w: int
+) -> datetime | None:
+    """Returns when it has to stop if no further meter value comes; None: not by itself.
+
+    `pricer`: None where it costs nothing, so that no money limits it.
+    """
     if reached(limits, flow):
         return flow.at
     by_rate_s = _seconds_left(pricer, limits, flow, rated_power_w, is_parked=False)
@@ -136,10 +141,12 @@ def _money_reason(limits: Limits) -> LimitReason:
 
 
 def _seconds_left(
-    pricer: Pricer, limits: Limits, flow: Flow, power_w: int, *, is_parked: bool
+    pricer: Pricer | None, limits: Limits, flow: Flow, power_w: int, *, is_parked: bool
 ) -> int | None:
     energy_s = _energy_s(limits, flow, power_w)
-    money_s = _money_s(pricer, limits, flow, power_w, is_parked=is_parked)
+    money_s = None
+    if pricer is not None:
+        money_s = _money_s(pricer, limits, flow, power_w, is_parked=is_parked)
     return _sooner(energy_s, money_s)
 
 

@@ -208,7 +208,8 @@ _DUE: Final = """
                  case when t.ended_at is null
                            and greatest(o.last_frame_at, t.received_at, p.last_value_at) <= $3
                       then 'silent' end,
-                 case when t.ended_at is null and s.state = 'charging'
+                 case when t.ended_at is null
+                           and (s.state = 'charging' or t.purpose = 'technician')
                            and (p.stop_due_at <= $2 or p.register is null)
                       then 'stop' end,
                  case when t.ended_at is null and s.state = 'charging' and p.parked_since is null

@@ -75,16 +75,19 @@ async def all_technicians(connection: Connection) -> list[Technician]:
     return [read_row(Technician, row) for row in rows]
 
 
-async def taken_wh(connection: Connection, folded: str, since: datetime) -> int:
-    """Returns the energy of a card's charges that were received since then."""
+async def taken_wh(
+    connection: Connection, folded: str, since: datetime, but_for: int | None
+) -> int:
+    """Returns the energy of a card's charges that were received since then, of all but one."""
     energy_wh: int = await connection.fetchval(
         """
         select coalesce(sum(p.energy_wh), 0)::bigint
           from charging.transactions t join charging.progress p on p.transaction_id = t.id
-         where t.technician_tag = $1 and t.received_at > $2
+         where t.technician_tag = $1 and t.received_at > $2 and t.id is distinct from $3
         """,
         folded,
         since,
+        but_for,
     )
     return energy_wh
 

@@ -21,13 +21,16 @@ _WINDOW: Final = timedelta(hours=24)
 
 
 async def find_card(
-    connection: Connection, id_tag: str, now: datetime
+    connection: Connection, id_tag: str, now: datetime, *, but_for: int | None = None
 ) -> TechnicianAllowance | None:
-    """Returns a technician's card with what is left of its cap; None: the tag is none."""
+    """Returns a technician's card with what is left of its cap; None: the tag is none.
+
+    `but_for`: the number of a transaction whose energy is left out.
+    """
     card = await store_technicians.find(connection, fold_tag(id_tag))
     if card is None:
         return None
-    taken_wh = await store_technicians.taken_wh(connection, card.tag, now - _WINDOW)
+    taken_wh = await store_technicians.taken_wh(connection, card.tag, now - _WINDOW, but_for)
     return TechnicianAllowance(card.tag, card.name, max(card.daily_limit_wh - taken_wh, 0))
 
 
