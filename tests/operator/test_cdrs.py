@@ -2,11 +2,13 @@
 
 import csv
 import io
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from evpower.foundation.clock import to_z
 from evpower.foundation.db import Connection
 from tests.api.operator_scenario import OperatorApi
 from tests.charging.place import ChargingPlace
@@ -60,7 +62,38 @@ async def test_a_later_bill_is_a_credit_and_a_new_record(
     assert credit["id"] == f"{first['id']}-C"
     totals = [record["total_cost"]["incl_vat"] for record in (first, credit, second)]
     assert totals == [120.0, -120.0, 48.0]
-    assert second["total_energy"] == 4.0
+    assert (first["total_energy"], second["total_energy"]) == (10.0, 4.0)
+
+
+async def test_a_credit_says_all_that_the_record_before_said(
+    operators: OperatorApi, place: ChargingPlace, this_year: dict[str, str]
+) -> None:
+    """Two taxes by two prices, and an end that the correction moves."""
+    place.later(1)
+    await place.price_document({
+        "name": "t",
+        "taxes": [{"name": "VAT", "percent": "12"}],
+        "elements": [
+            {"prices": {"energy_per_kwh": {"price": "11.2"}, "time_per_hour": {"price": "20"}}},
+        ],
+    })  # fmt: skip
+    session = await settled(place)
+    for kwh, minutes in ((4, 20), (2, 10)):
+        end = place.now - timedelta(minutes=30 - minutes)
+        body = {"energy_kwh": kwh, "ended_at": to_z(end), **WHY}
+        await operators.call("POST", f"/sessions/{session}/correction", "finance", json=body)
+    query = this_year | {"format": "ocpi"}
+    records = await operators.call("GET", "/cdrs", "finance", params=query)
+    first, credit, second, other_credit, _ = records
+    assert first["charging_periods"] != second["charging_periods"]
+    own = {"id", "credit", "credit_reference_id", "total_cost", "remark", "last_updated"}
+    for record, its_credit in ((first, credit), (second, other_credit)):
+        assert its_credit["credit_reference_id"] == record["id"]
+        assert {name: its_credit[name] for name in its_credit.keys() - own} == {
+            name: record[name] for name in record.keys() - own
+        }
+        costs, negative = record["total_cost"], its_credit["total_cost"]
+        assert negative == {name: -cost for name, cost in costs.items()}
 
 
 async def test_a_record_has_every_member_that_ocpi_asks_for(

@@ -1,13 +1,15 @@
 """A bill as charge detail records of OCPI 2.2.1, module CDRs (10.3.1, 10.4).
 
-A CDR is never changed: a later bill is a credit CDR of the one before, whose costs are negative,
-and a new CDR.
+A CDR is never changed: a later bill is a credit CDR, which says what the one before said with its
+costs negative, and a new CDR.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final, cast
+from uuid import UUID
 
 from evpower import tariffs
 from evpower.charging.store_cdrs import CdrRow
@@ -28,17 +30,29 @@ _METHODS: Final = {"app": "COMMAND", "card": "AUTH_REQUEST"}
 def ocpi_cdrs(row: CdrRow) -> Iterator[dict[str, Any]]:
     """Yields the CDRs of a bill: the credit of the bill before, if there is one, and its own."""
     if row.previous_record_id is not None:
-        yield _cdr(row) | {
+        record = _cdr(_before(row, row.previous_record_id))
+        yield record | {
             "id": f"{row.previous_record_id}-C",  # CiString(39): a UUID and the mark of a credit
             "credit": True,
             "credit_reference_id": str(row.previous_record_id),
-            "total_cost": {
-                "excl_vat": -float(_excl(row, row.previous_minor)),
-                "incl_vat": -float(_som(row.previous_minor, _currency(row))),
-            },
+            "total_cost": {name: -cost for name, cost in record["total_cost"].items()},
             "remark": "replaced by a later bill",
         }
     yield _cdr(row)
+
+
+def _before(row: CdrRow, record_id: UUID) -> CdrRow:
+    """Returns the bill before this one."""
+    return replace(
+        row,
+        record_id=record_id,
+        total_minor=row.previous_minor,
+        energy_wh=row.previous_energy_wh,
+        ended_at=row.previous_ended_at,
+        snapshot=row.previous_snapshot,
+        periods=row.previous_periods,
+        parts=row.previous_parts,
+    )
 
 
 def _cdr(row: CdrRow) -> dict[str, Any]:

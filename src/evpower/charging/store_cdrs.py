@@ -21,7 +21,12 @@ class CdrRow:
     bill_number: int
     previous_record_id: UUID | None  # of the bill before; None: this is the first
     total_minor: int
-    previous_minor: int  # the total of the bill before
+    previous_minor: int  # the total of the bill before; the others so, where there is one
+    previous_energy_wh: int
+    previous_ended_at: datetime
+    previous_snapshot: Mapping[str, Any] | None
+    previous_periods: Sequence[Any]
+    previous_parts: Sequence[Any]
     energy_wh: int
     started_at: datetime
     ended_at: datetime
@@ -73,6 +78,11 @@ async def cdrs_after(
         """
         select b.id as bill_id, c.id as record_id, b.bill_number, r.id as previous_record_id,
                b.total_minor, coalesce(e.total_minor, 0) as previous_minor, b.energy_wh,
+               coalesce(e.energy_wh, 0) as previous_energy_wh,
+               coalesce(e.ended_at, b.ended_at) as previous_ended_at,
+               r.snapshot as previous_snapshot,
+               coalesce(r.periods, '[]') as previous_periods,
+               coalesce(r.parts, '[]') as previous_parts,
                s.started_at, b.ended_at, c.created_at, c.is_estimated, b.actor, b.reason,
                c.snapshot, c.periods, c.parts, c.station_owner, c.tariff_owner,
                s.id as session_id, s.client_id, s.started_by, coalesce(t.id_tag, '') as id_tag,
