@@ -1,9 +1,10 @@
 """Callers that wait for a connection are served in the order of coming; none loses its place."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 import pytest
+from asyncpg.pool import Pool
 
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Unavailable
@@ -56,6 +57,43 @@ async def test_whoever_is_cancelled_leaves_its_place(single: Database) -> None:
     for _ in range(3):
         async with single.connection() as connection:
             assert await connection.fetchval("select 1") == 1
+
+
+async def test_the_turn_of_a_cancelled_release_passes_with_its_connection(
+    single: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def held(_: object) -> None:
+        begun.set()
+        await may_end.wait()
+
+    async def borrow() -> None:
+        async with single.connection():
+            pass
+
+    with monkeypatch.context() as slow:
+        slow.setattr(single.pool, "_reset", held)
+        task = asyncio.create_task(borrow())
+        async with asyncio.timeout(WAIT_LIMIT_S):
+            await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    free: list[int] = []
+    acquire = Pool.acquire
+
+    def counted(pool: Pool) -> Awaitable[object]:
+        free.append(pool.get_idle_size())
+        return acquire(pool)
+
+    monkeypatch.setattr(Pool, "acquire", counted)
+    waiting = asyncio.create_task(borrow())
+    await asyncio.sleep(0)
+    may_end.set()
+    await waiting
+    await borrow()
+    assert free == [1, 1]
 
 
 async def test_a_database_that_is_restarted_serves_while_one_is_out(single: Database) -> None:

@@ -270,19 +270,24 @@ class Borrowed(AbstractAsyncContextManager[Connection]):
         connection, self._connection = self._connection, None
         assert connection is not None  # noqa: S101 - only entered blocks are left
         try:
-            await self._pool.release(connection, timeout=self._wait_limit_s)
+            await asyncio.shield(self._give_back(connection))
         except LOST as lost:
             if error is None or isinstance(
                 error, Exception
             ):  # else a cancellation, which is raised
                 raise self._database.unavailable(lost) from lost
-        finally:
-            self._turns.release()
         if isinstance(error, LOST):
             raise self._database.unavailable(error) from error
         if isinstance(error, BUSY):
             busy = "the database is busy"
             raise self._database.report("database_busy", busy, cause(error), 1) from error
+
+    async def _give_back(self, connection: "PoolConnectionProxy[Record]") -> None:
+        """Releases the connection, then the turn: whoever has a turn has a free connection."""
+        try:
+            await self._pool.release(connection, timeout=self._wait_limit_s)
+        finally:
+            self._turns.release()
 
 
 class _FailureLog:
