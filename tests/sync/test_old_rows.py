@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import httpx
@@ -17,6 +17,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.stations import StatusReport, Touch
 from evpower.sync import Relay, check, status
 from evpower.sync.outbound import old_rows, store_first, store_rows
+from evpower.sync.outbound.old_row import OldRow
 from evpower.sync.outbound.old_rows import plan_key, read_rows
 from evpower.sync.outbound.presence import Presence
 from tests.charging.site import Site
@@ -38,6 +39,7 @@ DOCUMENT: dict[str, Any] = {
         {"prices": {"energy_per_kwh": "12", "time_per_hour": "0", "flat": "0"}},
     ],
 }
+FREE_TIME = {"prices": {"time_per_hour": "0"}}
 CONSTANT = {"prices": {"energy_per_kwh": "13.5"}}
 
 
@@ -591,6 +593,43 @@ async def test_a_reconciliation_finds_and_repairs_what_differs(
         )
         == 2
     )
+
+
+async def test_rules_that_are_others_since_midnight_are_no_difference_until_they_are_sent(
+    db: Database, station_id: str
+) -> None:
+    """They are too many for the hours until the first feast is over for two days."""
+    hours = [
+        {"prices": {"time_per_hour": str(60 * hour)}, "if": {"from": f"0{hour}:00", "to": "12:00"}}
+        for hour in (2, 1)
+    ]
+    feasts = [
+        {"prices": {"energy_per_kwh": str(20 + number)}, "if": {
+            "from_date": (NOW.date() + timedelta(days=2 * number)).isoformat(),
+            "to_date": (NOW.date() + timedelta(days=2 * number + 1)).isoformat(),
+        }} for number in range(34)
+    ]  # fmt: skip
+    document = {"name": "Feasts", "elements": [*feasts, *hours, CONSTANT, FREE_TIME]}
+    plan = await price(db, station_id, document)
+
+    async def read_at(now: datetime) -> OldRow:
+        async with db.connection() as connection:
+            ids = await store_rows.ids_of(connection, [plan_key(plan)])
+            [tariff] = await read_rows(connection, ids, now)
+        return tariff
+
+    def compared_tables(tariff: OldRow) -> set[str]:
+        writes = cast("list[dict[str, Any]]", tariff.compared()["writes"])
+        return {write["table"] for write in writes}
+
+    over = datetime(2026, 12, 3, 18, tzinfo=UTC)  # midnight in Bishkek
+    before, late, after = [
+        await read_at(over + timedelta(minutes=minutes)) for minutes in (-1, 0, 20)
+    ]
+    assert len(before.writes) < len(late.writes) == len(after.writes) == 202
+    assert [compared_tables(tariff) for tariff in (before, late, after)] == [
+        {"tariff_plans", "tariff_rules"}, {"tariff_plans"}, {"tariff_plans", "tariff_rules"},
+    ]  # fmt: skip
 
 
 async def test_a_change_under_way_is_no_difference(

@@ -1,7 +1,7 @@
 """A tariff as the rules of an older backend: its readers never see less than is billed."""
 
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
 from typing import Any
 from uuid import uuid4
@@ -16,12 +16,14 @@ from evpower.tariffs import RateCard, Rates, Snapshot, Tariff, prices_by_time
 from tests.tariffs import strategies
 from tests.tariffs.examples import tariff
 
+FIRST_DAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NIGHT = {"from": "23:00", "to": "07:00"}
 
 
-def rules_of(priced: Tariff) -> list[dict[str, Any]]:
+def rules_of(priced: Tariff, now: datetime = FIRST_DAY, *, most: int = 200) -> list[dict[str, Any]]:
     """The columns of a tariff's rules, by priority."""
-    written = rules(Snapshot("day", 3, priced), str(uuid4()))
+    written = rules(Snapshot("day", 3, priced), str(uuid4()), now, most=most)
+    assert len(written) <= most
     columns = [rule["always"] for rule in written]
     assert len({rule["match"]["id"] for rule in written}) == len(written)
     assert columns == sorted(columns, key=lambda rule: rule["priority"], reverse=True)
@@ -136,16 +138,61 @@ def feasts(number: int, hours: int) -> Tariff:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("days", "hours"), [(33, 2), (24, 3)])  # of the times alone: 201, 196
-def test_prices_of_too_many_times_are_one_rule_of_each_kind(days: int, hours: int) -> None:
+CONDITIONS = ("time_start", "time_end", "days_of_week", "valid_from", "valid_until")
+
+
+def test_what_has_too_many_times_is_one_rule_of_the_highest_price() -> None:
     assert len(rules_of(feasts(32, 2))) == 200
-    columns = rules_of(feasts(days, hours))
+    columns = rules_of(feasts(32, 2), most=4)
     assert [(rule["tariff_type"], rule["price"]) for rule in columns] == [
-        ("per_kwh", 29 + days), ("per_minute", hours),
+        ("per_kwh", 61), ("per_minute", 2),
     ]  # fmt: skip
-    assert columns[0]["price_per_minute"] == hours
-    conditions = ("time_start", "time_end", "days_of_week", "valid_from", "valid_until")
-    assert {rule[name] for rule in columns for name in conditions} == {None}
+    assert columns[0]["price_per_minute"] == 2
+    assert {rule[name] for rule in columns for name in CONDITIONS} == {None}
+
+
+def test_rules_of_other_prices_alone_take_none_from_the_price_that_counts_most() -> None:
+    """By day and hour the energy takes 196 rules, and the time alone five."""
+    *main, last = rules_of(feasts(24, 3))
+    assert {rule["tariff_type"] for rule in main} == {"per_kwh"}
+    assert {rule["price"] for rule in main} == {13.5, *range(30, 54)}
+    assert {rule["price_per_minute"] for rule in main} == {0, 1, 2, 3}
+    assert (last["tariff_type"], last["price"]) == ("per_minute", 3)
+    assert {last[name] for name in CONDITIONS} == {None}
+
+
+def test_prices_beside_the_one_that_counts_most_take_no_rule_from_it() -> None:
+    """By day and hour the energy takes 201 rules, by day alone 68."""
+    columns = rules_of(feasts(33, 2))
+    main = [rule for rule in columns if rule["tariff_type"] == "per_kwh"]
+    assert (len(main), len(columns)) == (68, 72)
+    assert {rule["price"] for rule in main} == {13.5, *range(30, 63)}
+    assert {rule["price_per_minute"] for rule in main} == {2}
+
+
+def test_dates_that_are_over_take_no_rule_from_those_to_come() -> None:
+    """Of 90 feasts, each on a Thursday, the last is on 16 September 2027."""
+    yearly = feasts(90, 0)
+    first = rules_of(yearly, FIRST_DAY, most=90)
+    assert [(rule["price"], rule["valid_from"]) for rule in first] == [(119, None)]
+    last_feast = FIRST_DAY + timedelta(days=7 * 89)
+    day_before, day, day_after, over = (
+        rules_of(yearly, last_feast + timedelta(days=days), most=90) for days in (-8, 0, 1, 2)
+    )
+    assert [rule["price"] for rule in day_before] == [119, 118, 13.5, 13.5, 13.5, 119]
+    feast, before, after, any_time = day
+    assert (feast["price"], feast["valid_from"], feast["valid_until"]) == (
+        119, "2027-09-16", "2027-09-16",
+    )  # fmt: skip
+    assert [rule["price"] for rule in (before, after, any_time)] == [13.5, 13.5, 119]
+    assert [rule["price"] for rule in day_after] == [119, 13.5, 119]
+    assert [rule["price"] for rule in over] == [13.5]
+
+
+def test_rules_that_fit_do_not_change_because_a_date_is_over() -> None:
+    plan, snapshot = str(uuid4()), Snapshot("day", 3, feasts(20, 2))
+    later = FIRST_DAY + timedelta(days=60)
+    assert rules(snapshot, plan, later) == rules(snapshot, plan, FIRST_DAY)
 
 
 def whole(rates: Rates) -> Rates:
@@ -164,14 +211,14 @@ def test_times_are_counted_until_there_are_too_many(
 
 
 @settings(max_examples=15)
-@given(strategies.tariffs(), st.data())
-def test_no_reader_sees_less_than_is_billed(drawn: Tariff, data: st.DataObject) -> None:
-    columns = rules_of(drawn)
+@given(strategies.tariffs(), st.sampled_from((4, 9, 200)), st.data())
+def test_no_reader_sees_less_than_is_billed(drawn: Tariff, most: int, data: st.DataObject) -> None:
     card = RateCard(drawn)
     zone = ZoneInfo(drawn.time_zone)
     for _ in range(4):
         began = data.draw(st.sampled_from(strategies.STARTS))
         at = began + timedelta(seconds=data.draw(st.integers(0, 9 * 86_400)))
+        columns = rules_of(drawn, at, most=most)
         billed = card.at(
             at,
             started_at=at - timedelta(seconds=data.draw(st.integers(0, 5_000))),

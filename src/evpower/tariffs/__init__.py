@@ -55,7 +55,7 @@ from evpower.tariffs.rates import RateCard, Rates, frozen_terms, highest
 from evpower.tariffs.reader import read_tariff
 from evpower.tariffs.save import SavedTariff, activate, save
 from evpower.tariffs.snapshot import read_snapshot, read_tally, write_snapshot, write_tally
-from evpower.tariffs.timetable import prices_by_time
+from evpower.tariffs.timetable import from_date, only, prices_by_time
 
 __all__ = [
     "Assignment",
@@ -90,6 +90,7 @@ __all__ = [
     "find_tariffs",
     "forecast",
     "freeze_tariff",
+    "from_date",
     "frozen_of",
     "frozen_terms",
     "get_client_tariff",
@@ -102,6 +103,7 @@ __all__ = [
     "local_time",
     "module",
     "next_period",
+    "only",
     "price",
     "prices_by_time",
     "quote_even",

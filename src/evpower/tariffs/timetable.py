@@ -1,10 +1,11 @@
 """The prices of a tariff by local time: which days, hours and dates have which."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from evpower.tariffs.matching import DAY_S, LocalTime
-from evpower.tariffs.model import Bounds, ClockBounds, Conditions
+from evpower.tariffs.model import Bounds, ClockBounds, Conditions, Dimension, Element, Tariff
 from evpower.tariffs.rates import RateCard, Rates
 
 _DAYS: Final = range(1, 8)
@@ -49,6 +50,30 @@ def prices_by_time(
         for (price, days, clock), numbers in spans.items()
         for dates in _dates(edges, numbers)
     ]
+
+
+def from_date(tariff: Tariff, ordinal: int) -> Tariff:
+    """Returns a tariff as it is from a local date on, without the conditions on those before."""
+    elements: list[Element] = []
+    for element in tariff.elements:
+        lower, upper = element.conditions.dates
+        if upper is not None and upper <= ordinal:
+            continue
+        dates = Bounds(None if lower is None or lower <= ordinal else lower, upper)
+        elements.append(replace(element, conditions=replace(element.conditions, dates=dates)))
+    return replace(tariff, elements=tuple(elements))
+
+
+def only(tariff: Tariff, dimension: Dimension) -> Tariff:
+    """Returns a tariff with the prices of one dimension alone, and their conditions."""
+    return replace(
+        tariff,
+        elements=tuple(
+            replace(element, prices=priced)
+            for element in tariff.elements
+            if (priced := tuple(entry for entry in element.prices if entry[0] == dimension))
+        ),
+    )
 
 
 def _clocks(

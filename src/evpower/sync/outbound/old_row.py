@@ -51,5 +51,6 @@ class OldRow:
                 }
             }
             for write in (() if self.of_closed_client else self.writes)
+            if not write.get("may_be_late")
         ]
         return {"topic": self.topic, "key": str(self.key), "writes": writes}

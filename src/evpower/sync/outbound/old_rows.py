@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from evpower import stations, tariffs
 from evpower.foundation.clock import to_z
@@ -238,14 +239,25 @@ async def _tariff(connection: Connection, key: UUID, code: str, now: datetime) -
         "match": {"id": str(key)},
         "always": {"name": _name(snapshot), "is_active": True},
     }
-    written = rules(snapshot, str(key))
-    others = {
+    written = rules(snapshot, str(key), now)
+    others: Write = {
         "table": "tariff_rules",
         "match": {"tariff_plan_id": str(key)},
         "keep": [rule["match"]["id"] for rule in written],
         "always": {"is_active": False},
     }
-    return [plan, *written, others]
+    # A date that is over since then may have other rules, which are not sent yet.
+    earlier = now - 2 * REFRESHED_WITHIN
+    may_be_late = _has_turned(snapshot, earlier, now) and (
+        rules(snapshot, str(key), earlier) != written
+    )
+    return [plan, *(rule | {"may_be_late": may_be_late} for rule in (*written, others))]
+
+
+def _has_turned(snapshot: Snapshot, earlier: datetime, now: datetime) -> bool:
+    """Returns whether a tariff's date has changed."""
+    zone = ZoneInfo(snapshot.tariff.time_zone)
+    return earlier.astimezone(zone).date() != now.astimezone(zone).date()
 
 
 async def _client_tariff(
