@@ -318,6 +318,7 @@ create index commands_that_expire on stations.commands (expires_at) where state 
 create index commands_by_station on stations.commands (station_id, created_at desc, id desc);
 create index commands_with_settings on stations.commands (station_id, id desc)
   where action = 'get_configuration' and state = 'accepted';
+create index commands_that_trigger on stations.commands (station_id) where action = 'trigger';
 create index commands_by_bulk on stations.commands (bulk_id, id) where bulk_id is not null;
 create index commands_by_socket on stations.commands (epoch) where epoch is not null;
 grant select, insert, update (state, sent_at, epoch, ended_at, response) on stations.commands to evpower_app;

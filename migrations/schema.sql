@@ -5254,6 +5254,8 @@ CREATE INDEX commands_queued ON stations.commands USING btree (station_id, id) W
 
 CREATE INDEX commands_that_expire ON stations.commands USING btree (expires_at) WHERE (state = 'queued'::text);
 
+CREATE INDEX commands_that_trigger ON stations.commands USING btree (station_id) WHERE (action = 'trigger'::text);
+
 CREATE INDEX commands_with_settings ON stations.commands USING btree (station_id, id DESC) WHERE ((action = 'get_configuration'::text) AND (state = 'accepted'::text));
 
 CREATE INDEX connections_by_end ON stations.connections USING btree (closed_at) WHERE (closed_at IS NOT NULL);

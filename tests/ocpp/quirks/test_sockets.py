@@ -22,6 +22,7 @@ from evpower.foundation.loops import Round
 from evpower.ocpp.module import Times
 from evpower.ocpp.v16.boot_notification import HEARTBEAT_S
 from evpower.stations import StationChange
+from evpower.stations.ask_boot import ask_for_boots
 from tests.ocpp.driving import Driving, accept
 from tests.ocpp.scenario import Central, Station, running
 from tests.waiting import until
@@ -296,6 +297,30 @@ async def test_q16_a_new_socket_needs_no_boot(drive: Driving) -> None:
         await drive.online(station)
         await drive.request()
         await accept(station, "RemoteStartTransaction")
+    assert await drive.bills() == [(5000, 50_00)]
+
+
+async def test_q16_a_station_without_a_boot_is_asked_for_one_and_charges_on(drive: Driving) -> None:
+    """Its make is known then, and it is asked no more."""
+    central = drive.central
+    async with central.open() as station:
+        await drive.online(station)
+        await drive.request()
+        tag = (await accept(station, "RemoteStartTransaction"))["idTag"]
+        transaction = (await drive.begin(station, tag))["transactionId"]
+        drive.later(hours=1 / 60)
+        for _ in range(2):
+            await ask_for_boots(central.db, central.bus, central.clock())
+        assert await accept(station, "TriggerMessage") == {"requestedMessage": "BootNotification"}
+        await station.call("BootNotification", BOOT)
+        await ask_for_boots(central.db, central.bus, central.clock())
+        drive.later(hours=6 / 60)
+        await station.call("Heartbeat")
+        await drive.watch()
+        assert (await drive.session())["state"] == "charging"
+        await station.call("StopTransaction", drive.end(transaction, 5000))
+    assert await drive.value("select count(*) from stations.commands") == 2
+    assert await drive.value("select vendor from stations.stations") == BOOT["chargePointVendor"]
     assert await drive.bills() == [(5000, 50_00)]
 
 
