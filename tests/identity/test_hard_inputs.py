@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from evpower.api.legacy.top_up_request import parse_top_up
+from evpower.charging.estimate_endpoint import EstimateBody
 from evpower.cli.app import app
 from evpower.client_migration import CsvSource, PostgresSource, import_opening_balances
 from evpower.client_migration.model import SourceRow
@@ -26,20 +27,22 @@ from evpower.foundation.clock import read_time, utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Invalid
 from evpower.foundation.money import amount_from_json, read_som, to_minor
+from evpower.identity import Principal, add_operator, find_clients, find_verified
 from evpower.identity.contact import normal_email, phone_as_typed, phone_from_auth
 from evpower.identity.endpoints import router
 from evpower.identity.profile import profile_of
 from evpower.identity.register import RegistrationRequest, register
+from evpower.identity.sign_in.operate import set_operator_phone
 from evpower.identity.supabase_admin import SupabaseAdmin
 from evpower.payments.errors import ProviderError
+from evpower.payments.providers.odengi.answers import read_amount
 from evpower.payments.providers.protocol import NoticeRequest
 from evpower.payments.providers.sandbox import SandboxProvider
 from evpower.sync import SupabaseRpc
 from evpower.sync.inbound.remote_users import RemoteUser, parse_all
 from tests.api.scenario import Api, running_api
 from tests.conftest import as_owner
-from tests.identity.conftest import Answer, Edge, Request
-from tests.identity.hard_inputs import (
+from tests.hard_inputs import (
     AMOUNTS,
     AUTH_PHONES,
     BROKEN_TEXTS,
@@ -49,14 +52,17 @@ from tests.identity.hard_inputs import (
     JSON_AMOUNTS,
     NO_ZONE,
     NOON,
+    ROUNDED_AMOUNTS,
     TIMES,
     TYPED_PHONES,
 )
+from tests.identity.conftest import Answer, Edge, Request
 from tests.identity.moving import Moving
 from tests.payments.conftest import SECRET
 from tests.waiting import PatientHttp
 
 REGISTER = "/api/v1/auth/register"
+OPERATOR = UUID(int=7)
 
 
 def in_row(text: str) -> bool:
@@ -113,7 +119,8 @@ async def read_table(
 
 async def people(moving: Moving) -> dict[UUID, RemoteUser]:
     """Everyone in the Supabase project, by EvPower's own function there."""
-    rpc = SupabaseRpc(moving.http, moving.supabase.url, moving.supabase.secret_key)
+    http = cast("PatientHttp", moving.http)
+    rpc = SupabaseRpc(http, moving.supabase.url, moving.supabase.secret_key)
     raw = await rpc.call("evpower_people", orjson.dumps({"payload": {"limit": 5000}}))
     return {user.id: user for user in parse_all(cast("Mapping[str, object]", raw)["people"])}
 
@@ -178,6 +185,40 @@ class TestPhones:
             assert user.profile.phone == AUTH_PHONES[text], text
             assert profile_of({"phone": text}).phone == AUTH_PHONES[text], text  # as a token says
             await moving.there.execute("delete from auth.users where id = $1", user_id)
+
+    async def test_a_search(self, db: Database, owner: Connection) -> None:
+        ids = {phone: uuid4() for phone in TYPED_PHONES.values() if phone}
+        await owner.executemany(
+            "insert into identity.clients (id, phone, phone_verified, origin)"
+            " values ($1, $2, true, 'token')",
+            [(client_id, phone) for phone, client_id in ids.items()],
+        )
+        async with db.connection() as connection:
+            for text, phone in TYPED_PHONES.items():
+                if phone is None:
+                    for find in (find_clients, find_verified):
+                        with pytest.raises(Invalid):
+                            await find(connection, text)
+                else:
+                    [client] = await find_clients(connection, text)
+                    verified = await find_verified(connection, text)
+                    assert verified is not None
+                    assert client.id == verified.id == ids[phone], text
+
+    async def test_an_operators_phone(self, db: Database, owner: Connection) -> None:
+        async with db.connection() as connection:
+            await add_operator(
+                connection, user_id=OPERATOR, name="Aida", role="viewer", actor="test"
+            )
+            for text, phone in TYPED_PHONES.items():
+                if phone is None:
+                    with pytest.raises(Invalid) as refused:
+                        await set_operator_phone(connection, OPERATOR, text, actor="test")
+                    assert refused.value.code == "invalid_phone"
+                else:
+                    await set_operator_phone(connection, OPERATOR, text, actor="test")
+                    stored = await owner.fetchval("select phone from identity.operators")
+                    assert stored == phone, text
 
     async def test_a_row_that_copied_the_logins_digits_has_the_logins_phone(
         self, moving: Moving
@@ -262,7 +303,7 @@ class TestMoney:
 
     @pytest.mark.parametrize(
         ("text", "minor"),
-        [*JSON_AMOUNTS.items(), ("100.00000000000000000000000000001", None), ("1e-999999", None)],
+        [*JSON_AMOUNTS.items(), *((text, None) for text in ROUNDED_AMOUNTS)],
     )
     def test_top_up(self, text: str, minor: int | None) -> None:
         body = f'{{"amount": {text}}}'.encode()
@@ -378,6 +419,22 @@ class TestMoney:
         assert refused.value.code == "invalid_webhook"
         assert sandbox.from_unit(10_000) == 10_000
 
+    @pytest.mark.parametrize("text", AMOUNTS)
+    def test_a_bank_whose_unit_is_tyiyn(self, text: str) -> None:
+        is_whole = text.isascii() and text.isdigit() and len(text) <= 12
+        assert read_amount(text) == (int(text) if is_whole else None)
+
+    @pytest.mark.parametrize(("text", "minor"), JSON_AMOUNTS.items())
+    def test_an_estimate(self, text: str, minor: int | None) -> None:
+        body = EstimateBody(station_id="S1", connector_id=1, amount_som=json.loads(text))
+        caller = Principal("client", uuid4(), "", None)
+        if text == "null" or minor is not None:
+            assert body.request(caller).amount_minor == minor
+        else:
+            with pytest.raises(Invalid) as refused:
+                body.request(caller)
+            assert refused.value.code == "invalid_amount"
+
 
 class TestTimes:
     @pytest.mark.parametrize(("text", "at"), TIMES.items())
@@ -492,7 +549,11 @@ class TestTexts:
         self, db: Database, owner: Connection, admin: SupabaseAdmin, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         module = sys.modules["evpower.identity.register"]
-        monkeypatch.setattr(module, "flaw", lambda *_, **__: None)
+
+        def no_flaw(*_: object, **__: object) -> None:
+            return None
+
+        monkeypatch.setattr(module, "flaw", no_flaw)
         password = SecretStr("correct-\ud83d-7")
         someone = RegistrationRequest(f"{uuid4().hex}@example.kg", password, "0555123456")
         with pytest.raises(Invalid):

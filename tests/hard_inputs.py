@@ -142,6 +142,8 @@ JSON_AMOUNTS: Mapping[str, int | None] = {
     '"1_000"': None,
     '"1e2"': None,
 }
+# JSON that a float rounds to an amount; what reads the text refuses it.
+ROUNDED_AMOUNTS = ["100.00000000000000000000000000001", "1e-999999"]
 NOON = datetime(2025, 9, 25, 12, tzinfo=UTC)
 TIMES: Mapping[str, datetime | None] = {
     "2025-09-25T12:00:00Z": NOON,
