@@ -7,15 +7,16 @@ what was named.
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from typing import Final, Literal, cast
 from zoneinfo import ZoneInfo
 
 from evpower.foundation.clock import read_time
-from evpower.foundation.money import CURRENCY, MAX_MINOR
+from evpower.foundation.errors import Invalid
+from evpower.foundation.money import CURRENCY, MAX_MINOR, read_som, to_minor
 from evpower.foundation.text import flaw
 from evpower.payments.model import STATUSES, PaymentStatus
 from evpower.payments.providers.protocol import HistoryItem
@@ -24,12 +25,18 @@ MAX_BYTES: Final = 20 * 1024 * 1024
 MAX_LINES: Final = 200_000
 _MAX_CELL: Final = 1000
 _MAX_ID: Final = 128
-_MINOR_PER_SOM: Final = 100
 _ZONE: Final = ZoneInfo("Asia/Bishkek")  # a report's times have no zone
+# Three decimals may be thousands: 10.000 and 1,000 are refused.
+_AMOUNT: Final = re.compile(
+    r"(?P<whole>[0-9]{1,30}|[0-9]{1,3}(?:[ \u00a0][0-9]{3}){1,9})(?:[.,](?P<part>[0-9]{1,2}))?"
+)
 _DELIMITERS: Final = (";", "\t", ",")
 _NEEDED: Final = ("trans_id", "order", "amount", "date", "status")
 _EXTRA: Final = ("refunded", "currency")
-_DATE_FORMATS: Final = ("%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%Y-%m-%d")
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_LOCAL_DATE: Final = re.compile(
+    r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})(?: ([0-9]{1,2})(:[0-9:]{2,5}))?"
+)
 # The words and numbers of O!Dengi's API; a report may have others.
 _NAMES: Final[Mapping[str, str]] = {
     "trans_id": "trans_id", "order": "order_id", "amount": "amount", "date": "date_pay",
@@ -94,6 +101,8 @@ def read_report(raw: bytes, columns: ReportColumns) -> list[HistoryItem]:
         if not any(cell.strip() for cell in cells):
             continue
         try:
+            if any(cell.strip() for cell in cells[len(header) :]):  # a comma inside an amount?
+                raise ReportError("has more cells than there are columns")
             items.append(_item(cells, places, columns))
         except (ValueError, IndexError) as error:
             raise ReportError(f"line {number}: {error}") from error
@@ -160,29 +169,36 @@ def _id(text: str, name: str) -> str | None:
 
 
 def _minor(text: str, unit: Literal["tyiyn", "som"]) -> int:
-    plain = text.replace("\u00a0", "").replace(" ", "").replace(",", ".")
-    try:
-        amount = Decimal(plain) * (_MINOR_PER_SOM if unit == "som" else 1)
-    except InvalidOperation as error:
-        raise ReportError(f"{text!a:.40} is no amount") from error
-    if not amount.is_finite() or not 0 <= amount <= MAX_MINOR:
-        raise ReportError(f"{text!a:.40} is no amount that can be")
-    if amount != amount.to_integral_value():
-        more = ": unit=som in EVPOWER_PAYMENT_REPORT_COLUMNS?" if unit == "tyiyn" else ""
-        raise ReportError(f"{text!a:.40} is no whole number of tyiyn{more}")
-    return int(amount)
+    """Returns the amount in tyiyn. Raises ReportError for what can be read in two ways."""
+    match = _AMOUNT.fullmatch(text)
+    if match is None:
+        raise ReportError(f"{text!a:.40} is no amount: 1234, 1 234 or 1 234,50 is one")
+    whole, part = match["whole"].replace(" ", "").replace("\u00a0", ""), match["part"]
+    if unit == "som":
+        try:
+            return to_minor(read_som(f"{whole}.{part or '0'}"))
+        except Invalid as error:
+            raise ReportError(f"{text!a:.40}: {error.detail}") from error
+    if part is not None:
+        raise ReportError(
+            f"{text!a:.40} is no number of tyiyn: unit=som in EVPOWER_PAYMENT_REPORT_COLUMNS?"
+        )
+    if int(whole) > MAX_MINOR:
+        raise ReportError(f"{text!a:.40}: the amount is too large")
+    return int(whole)
 
 
 def _time(text: str) -> datetime | None:
+    """Returns an ISO time, or a date as in 31.12.2026, with a time of day or without."""
     if not text:
         return None
+    iso = text
+    if _DATE.fullmatch(text):
+        iso = f"{text} 00:00"
+    elif local := _LOCAL_DATE.fullmatch(text):
+        day, month, year, hour, minute = local.groups()
+        iso = f"{year}-{month:0>2}-{day:0>2} {hour or '':0>2}{minute or ':00'}"
     try:
-        return read_time(text, zone=_ZONE)
-    except ValueError:
-        pass
-    for form in _DATE_FORMATS:
-        try:
-            return datetime.strptime(text, form).replace(tzinfo=_ZONE)
-        except ValueError:
-            continue
-    raise ReportError(f"{text!a:.40} is no date and time")
+        return read_time(iso, zone=_ZONE)
+    except ValueError as error:
+        raise ReportError(f"{text!a:.40} is no date and time") from error
