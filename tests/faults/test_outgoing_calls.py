@@ -4,8 +4,11 @@ Each call must end in its own slice's error (or, where it says yes or no, in a n
 was given, whatever the other side sends.
 """
 
+# pyright: reportPrivateUsage=false
+
 import ast
 import asyncio
+import inspect
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -343,6 +346,19 @@ CALLS: dict[str, Call] = {
     ),
 }
 _TARGETS = set(get_args(Target))
+# Dates and seconds that no calendar has, or that overflow on the way to one.
+HARD_MOMENTS = [
+    b"Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+    b"Mon, 01 Jan 2025 00:00:00 +99999999999999999999",
+    b"Mon, 01 Jan 0001 00:00:00 +1400",
+    b"Fri, 31 Dec 9999 23:59:59 -1400",
+    b"Mon, 01 Jan 2025 00:00:00 -0000",
+    b"9" * 400,
+    b"-1",
+    b"1e400",
+    b"\xd9\xa1",
+    b"",
+]
 
 
 def calling_functions() -> set[str]:
@@ -386,9 +402,13 @@ def test_every_operation_of_a_client_is_in_the_list(kind: type) -> None:
     operations = {
         name
         for name, member in vars(kind).items()
-        if asyncio.iscoroutinefunction(member) and not name.startswith("_")
+        if inspect.iscoroutinefunction(member) and not name.startswith("_")
     }
     assert operations <= {name.rsplit(" ", 1)[1] for name in CALLS}
+
+
+def is_error(came_to: object) -> bool:
+    return isinstance(came_to, Exception)
 
 
 async def outcome(call: Call, http: HttpClient, url: str) -> object:
@@ -448,6 +468,36 @@ async def test_a_whole_answer_without_sense_raises_nothing_else(name: str, raw: 
     async with HostileServer(answer) as server, HttpFor(WAIT_LIMIT_S) as http:
         came_to = await outcome(call, http, server.url)
         assert not isinstance(came_to, Exception), came_to
+
+
+@pytest.mark.parametrize("head", [b"Retry-After", b"Date"])
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_moment_that_cannot_be_raises_nothing_else(name: str, head: bytes) -> None:
+    call = CALLS[name]
+
+    async def came_to(status: bytes, moment: bytes) -> object:
+        answer = whole(call.right, head + b": " + moment).replace(b"200 OK", status)
+        async with HostileServer(closes_after(answer)) as server:
+            return await outcome(call, http, server.url)
+
+    cases = [(status, moment) for status in (b"429 X", b"503 X") for moment in HARD_MOMENTS]
+    async with HttpFor(WAIT_LIMIT_S) as http:
+        ends = await asyncio.gather(*(came_to(*case) for case in cases))
+    raised = [(case, end) for case, end in zip(cases, ends, strict=True) if is_error(end)]
+    assert raised == []
+
+
+@pytest.mark.parametrize("moment", HARD_MOMENTS)
+async def test_doctor_ends_with_findings_whatever_supabase_says_of_its_clock(
+    moment: bytes,
+) -> None:
+    right = whole(body({"lacking": [], "keys": []}), b"Date: " + moment)
+    async with HostileServer(closes_after(right)) as server, HttpFor(WAIT_LIMIT_S) as http:
+        findings = await doctor_supabase.examine_supabase(
+            settings(server.url), http, may_write=False
+        )
+    [clock] = [finding for finding in findings if finding.name == "Supabase clock"]
+    assert clock.ok is not True
 
 
 @pytest.mark.parametrize("right_ones", range(0, 18, 3))

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import socket
 import time
+from datetime import UTC, datetime
 
 import pytest
 from prometheus_client import REGISTRY
@@ -30,6 +31,25 @@ from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
 
 GIVE_UP_S = 2.0  # a part of it is for the connection, which a busy machine is slow to make
 RIGHT = whole(b'{"a":1}')
+NOW = datetime(2026, 12, 1, 6, tzinfo=UTC)
+PAUSES = {
+    "600": 600.0,
+    " 600 ": 600.0,
+    "9" * 400: 999_999_999.0,
+    "Tue, 01 Dec 2026 06:10:00 GMT": 600.0,
+    "Tue, 01 Dec 2026 12:10:00 +0600": 600.0,
+    "Tue, 01 Dec 2026 06:10:00": 600.0,
+    "Tue, 01 Dec 2026 05:00:00 GMT": 0.0,
+    "soon": None,
+    "": None,
+    "-1": None,
+    "1.5": None,
+    "\u0661": None,
+    "Mon, 01 Jan 99999999999999999999 00:00:00 GMT": None,
+    "Mon, 01 Jan 2025 00:00:00 +99999999999999999999": None,
+    "Mon, 01 Jan 2025 00:00:00 +2400": None,
+    "Mon, 32 Jan 2025 00:00:00 GMT": None,
+}
 
 
 async def ask(url: str, timeout_s: float = WAIT_LIMIT_S, max_bytes: int = 1000) -> HttpResponse:
@@ -54,6 +74,12 @@ async def test_a_right_response_is_whole() -> None:
     assert response.headers["x-name"] == "Value"
     assert response.json() == {"a": 1}
     assert measured("2xx") == before + 1
+
+
+@pytest.mark.parametrize(("text", "pause_s"), PAUSES.items())
+def test_a_pause_is_a_number_a_date_or_none(text: str, pause_s: float | None) -> None:
+    assert HttpResponse(429, {"retry-after": text}, b"").retry_after_s(NOW) == pause_s
+    assert HttpResponse(429, {}, b"").retry_after_s(NOW) is None
 
 
 @pytest.mark.parametrize("how", NEVER_ENDING)

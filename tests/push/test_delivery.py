@@ -1,13 +1,15 @@
 """Messages over a real socket to a push service in another process, decrypted as a browser does."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from evpower.foundation.http import HttpResponse
 from evpower.foundation.loops import Round
 from evpower.push import store_messages, web_push
 from evpower.push.upkeep import keep_up
+from evpower.push.web_push import outcome_of
 from tests.push.scenario import Browser, Push, PushService, claims_of, running_service
 from tests.waiting import until
 
@@ -246,3 +248,19 @@ async def test_old_rows_and_unused_devices_go(push: Push, service: PushService) 
     push.later(days=250)
     await keep_up(push.db, push.now)
     assert await push.devices() == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "pause_s"),
+    [
+        ("120", 120.0),
+        ("999999", 3600.0),
+        ("Tue, 01 Dec 2026 06:10:00 GMT", 600.0),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("soon", None),
+    ],
+)
+def test_a_push_service_says_when_to_come_again(text: str, pause_s: float | None) -> None:
+    now = datetime(2026, 12, 1, 6, tzinfo=UTC)
+    outcome = outcome_of(HttpResponse(429, {"retry-after": text}, b""), now)
+    assert (outcome.word, outcome.retry_after_s) == ("failed", pause_s)

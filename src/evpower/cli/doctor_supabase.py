@@ -6,7 +6,6 @@ function, and a failure of Auth is not reported as a wrong key.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -60,7 +59,7 @@ async def examine_supabase(
         return [Finding("Supabase address", False, detail, fix)]
     findings = [Finding("Supabase address", True, _host(settings))]
     if "date" in rest.headers:
-        findings.append(_clock(rest.headers["date"]))
+        findings.append(_clock(rest))
     publishable_fits = kind != "bad_key"
     findings.append(
         Finding(
@@ -239,11 +238,10 @@ def _unreachable(settings: Settings, error: HttpError) -> Finding:
     return Finding("Supabase address", False, f"no answer: {text}", fix)
 
 
-def _clock(date: str) -> Finding:
-    try:
-        return clock("Supabase clock", parsedate_to_datetime(date))
-    except (ValueError, TypeError):
+def _clock(response: HttpResponse) -> Finding:
+    if response.date is None:
         return Finding("Supabase clock", None, "its date header can't be read")
+    return clock("Supabase clock", response.date)
 
 
 def _host(settings: Settings) -> str:

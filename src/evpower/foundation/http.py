@@ -147,16 +147,26 @@ class HttpResponse:
         value = self.headers.get("retry-after", "").strip()
         if value.isdecimal() and value.isascii():
             return float(value[:9])
-        try:
-            at = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        return max(0.0, (at - now).total_seconds())
+        at = _moment(value)
+        return None if at is None else max(0.0, (at - now).total_seconds())
+
+    @property
+    def date(self) -> datetime | None:
+        """The moment of the header Date, aware; None: it has none, or none that can be read."""
+        return _moment(self.headers.get("date", ""))
 
     def json(self) -> Any:  # noqa: ANN401 - JSON
         """The parsed content. Raises NotJson."""
         return read_json(self.content)
+
+
+def _moment(text: str) -> datetime | None:
+    """Returns the moment of an HTTP date (RFC 9110, 5.6.7), aware; None: it is none."""
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 class HttpClient:

@@ -76,7 +76,7 @@ class WebPush:
             return PushOutcome("failed", str(error))
         except HttpError as error:
             return PushOutcome("unknown", str(error))
-        return outcome_of(response)
+        return outcome_of(response, self._clock())
 
     def _headers(self, message: PushMessage, now: datetime) -> dict[str, str]:
         lives_s = max(0, int((message.expires_at - now).total_seconds()))
@@ -104,7 +104,7 @@ class WebPush:
         return f"vapid t={token}, k={self._settings.keys.public}"
 
 
-def outcome_of(response: HttpResponse) -> PushOutcome:
+def outcome_of(response: HttpResponse, now: datetime) -> PushOutcome:
     """Returns what a push service's answer means."""
     status = response.status_code
     if response.is_success:
@@ -112,7 +112,9 @@ def outcome_of(response: HttpResponse) -> PushOutcome:
     if status in _UNSUBSCRIBED:
         return PushOutcome("unsubscribed", f"HTTP {status}")
     if status in _PASSING or status >= _SERVER_ERROR:
-        return PushOutcome("failed", f"HTTP {status}", _retry_after_s(response))
+        pause_s = response.retry_after_s(now)
+        pause_s = None if pause_s is None else min(pause_s, _MOST_RETRY_AFTER_S)
+        return PushOutcome("failed", f"HTTP {status}", pause_s)
     return PushOutcome("refused", f"HTTP {status}")
 
 
@@ -164,10 +166,3 @@ def topic_of(message: PushMessage) -> str:
     """Returns the name by which a newer copy replaces an older one, on its way and on a screen."""
     text = f"{message.session_id}:{message.event}"
     return to_base64url(hashlib.sha256(text.encode()).digest())[:_TOPIC_CHARACTERS]
-
-
-def _retry_after_s(response: HttpResponse) -> float | None:
-    text = response.headers.get("retry-after", "")
-    if not (text.isascii() and text.isdigit()):
-        return None  # a date, or nothing
-    return min(float(text[:10]), _MOST_RETRY_AFTER_S)
