@@ -1,20 +1,31 @@
 """Cards of clients: given by an operator, imported from an older backend."""
 
+import csv
+import io
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from evpower import charging
+from evpower import charging, identity
 from evpower.charging import ImportedCards
+from evpower.charging.tags import is_phone_tag
 from evpower.cli.app import app
 from evpower.foundation.errors import EvPowerError
 from tests.charging.site import Site
+from tests.hard_inputs import HOME, NOON, TIMES, TYPED_PHONES
 
 CARD = "04A1B2C3D4E5F6"
+FAR = datetime(2099, 12, 31, tzinfo=UTC)
+# As typed, and as Supabase Auth stores a number that is ambiguous otherwise.
+PHONES = {
+    **{text: phone for text, phone in TYPED_PHONES.items() if "\ud83d" not in text},
+    "4791234567": "+4791234567",
+}
 
 
 async def add(site: Site, client: UUID | str, tag: str = CARD) -> None:
@@ -117,6 +128,38 @@ class TestImport:
         ]  # fmt: skip
         again = await self.imported(site, text)
         assert (again.counts["repeated"], again.counts.get("added")) == (2, None)
+
+    async def test_an_expiry_that_cannot_be_read_is_past(self, site: Site) -> None:
+        client = await site.driver()
+        texts = {**TIMES, "2099-12-31": FAR, "2099-12-31T00:00:00": FAR, "31.12.2099": None}
+        rows = [f"CARD-{number},{client},{text}" for number, text in enumerate(texts)]
+        imported = await self.imported(site, "\n".join(("id_tag,client_id,expiry_date", *rows)))
+        left_out = {row.line for row in imported.left_out if row.outcome == "expired"}
+        expected = {line for line, at in enumerate(texts.values(), 2) if (at or NOON) < FAR}
+        assert left_out == expected
+
+    async def test_a_clients_own_phone_is_no_card_however_it_is_written(self, site: Site) -> None:
+        clients = {phone: await site.driver() for phone in {*PHONES.values()} - {None}}
+        for phone, client in clients.items():
+            await site.sql.execute(
+                "update identity.clients set phone = $2 where id = $1", client, phone
+            )
+        file = io.StringIO()
+        csv.writer(file).writerow(("id_tag", "client_id"))
+        csv.writer(file).writerows((tag, clients[phone or HOME]) for tag, phone in PHONES.items())
+        imported = await self.imported(site, file.getvalue())
+        outcomes = {row.tag: row.outcome for row in imported.left_out}
+        for tag, phone in PHONES.items():
+            is_card = phone is None and not is_phone_tag(tag)
+            expected = None if is_card else "phone_number"
+            if identity.plain_id_tag(tag) is None:  # with signs that can't be seen
+                expected = "invalid_tag"
+            assert outcomes.get(tag.strip()) == expected, tag
+            if phone is not None:
+                with pytest.raises(EvPowerError) as refused:
+                    await add(site, clients[phone], tag)
+                assert refused.value.code in {"phone_is_no_card", "invalid_request"}, tag
+        await add(site, clients["+77011234567"], "0555123456")  # another's number may be a card
 
     @pytest.mark.parametrize("raw", [b"", b"tag\nA\n", b"\xff\xfe"])
     async def test_a_file_of_another_form_is_refused(self, site: Site, raw: bytes) -> None:

@@ -160,13 +160,13 @@ async def _add(connection: Connection, tag: str, client_id: UUID) -> CardOutcome
 
 
 async def _is_own_phone(connection: Connection, plain: str, client_id: UUID) -> bool:
-    """Returns whether a tag is the client's own number, in any of the forms people write it."""
+    """Returns whether a tag is the client's own number, as typed or as Supabase Auth stores it."""
     try:
         client = await identity.get_client(connection, client_id)
     except NotFound:
         return False
-    phone = (client.phone or "").lstrip("+")
-    return bool(phone) and plain.lstrip("+") in {phone, f"0{phone[3:]}", f"00{phone}"}
+    readings = {identity.phone_as_typed(plain), identity.phone_from_auth(plain)}
+    return client.phone is not None and client.phone in readings
 
 
 def _is_expired(text: str, now: datetime) -> bool:
