@@ -1,10 +1,12 @@
 """The clocks of stations."""
 
+# pyright: reportUnknownArgumentType=false
+
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from evpower.ocpp.times import read_time
+from evpower.ocpp.times import read_station_time
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 SINCE = NOW - timedelta(days=40)
@@ -38,6 +40,6 @@ AT = datetime(2026, 11, 29, 8, 5, 9, tzinfo=UTC)
 )
 def test_times_are_read(raw: object, at: datetime | None, notes: set[str]) -> None:
     noted: set[str] = set()
-    time = read_time(raw, since=SINCE, now=NOW, notes=noted)
+    time = read_station_time(raw, since=SINCE, now=NOW, notes=noted)
     assert (time.at, noted) == (at, notes)
     assert time.raw == (None if raw in (None, "") else str(raw))

@@ -15,7 +15,7 @@ from evpower.foundation.errors import EvPowerError
 from evpower.ocpp import messages, store_forwards
 from evpower.ocpp.model import Direction, OcppPayload
 from evpower.ocpp.store_forwards import ForwardedStart
-from evpower.ocpp.times import BEFORE_BOOT, read_time
+from evpower.ocpp.times import BEFORE_BOOT, read_station_time
 from evpower.ocpp.v16.tags import read_tag
 from evpower.ocpp.values import integer, register, transaction_id
 
@@ -97,7 +97,7 @@ class ForwardedCharges:
 
     async def _start(self, connection: Connection, payload: OcppPayload, at: datetime) -> int:
         notes = set[str]()
-        time = read_time(payload.get("timestamp"), since=self._since, now=at, notes=notes)
+        time = read_station_time(payload.get("timestamp"), since=self._since, now=at, notes=notes)
         connector = max(integer(payload.get("connectorId"), notes, "form") or 0, 0)
         tag = read_tag(payload.get("idTag"), notes) or ""
         meter_wh = register(payload.get("meterStart"), notes)
@@ -116,7 +116,7 @@ class ForwardedCharges:
         charge = await store_forwards.open_charge(connection, self._station_id, text)
         if charge is None:
             return  # it began before the station was forwarded, or was repeated
-        time = read_time(payload.get("timestamp"), since=self._since, now=at, notes=notes)
+        time = read_station_time(payload.get("timestamp"), since=self._since, now=at, notes=notes)
         ended_at = max(min(time.at or at, at), charge.started_at)
         energy_wh = _energy_wh(charge.meter_start_wh, stop_wh)
         snapshot = await self._tariff(connection, charge.connector, charge.started_at)

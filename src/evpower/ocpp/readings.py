@@ -20,7 +20,7 @@ from evpower.ocpp.samples import (
     SampleMeaning,
     meaning_of,
 )
-from evpower.ocpp.times import read_time
+from evpower.ocpp.times import read_station_time
 from evpower.ocpp.values import items, number_text
 
 _WH: Final = Decimal(1)
@@ -64,7 +64,7 @@ def read_meter_values(
         stamp, sampled = element.get("timestamp"), element.get("sampledValue")
         if not (isinstance(stamp, str) and isinstance(sampled, list) and len(element) == _TWO):
             is_plain = False
-        time = read_time(stamp, since=since, now=now, notes=notes, zone=zone)
+        time = read_station_time(stamp, since=since, now=now, notes=notes, zone=zone)
         entry = entries.get(time.raw)
         if entry is None:
             entry = entries[time.raw] = time, {}

@@ -12,7 +12,7 @@ from evpower.charging import StationReadings
 from evpower.foundation.db import Connection
 from evpower.ocpp.model import VERSION, Frame, Handled, OcppPayload
 from evpower.ocpp.schemas import known_actions, validator
-from evpower.ocpp.times import read_time
+from evpower.ocpp.times import read_station_time
 from evpower.ocpp.v16 import (
     authorize,
     boot_notification,
@@ -67,7 +67,7 @@ def _by_id(_frame: Frame, message: bytes) -> bytes:
 
 def _if_timed(frame: Frame, message: bytes) -> bytes | None:
     """A retry, if its time says so: ids may count anew from each boot, and news look like old."""
-    time = read_time(
+    time = read_station_time(
         frame.payload.get("timestamp"), since=frame.since, now=frame.received_at, notes=set(),
         zone=frame.zone,
     )  # fmt: skip

@@ -20,7 +20,7 @@ _MILLISECONDS: Final = re.compile(r"\d{13}")
 _NO_TIME: Final = StationTime(None, None)
 
 
-def read_time(
+def read_station_time(
     value: object, *, since: datetime, now: datetime, notes: set[str], zone: tzinfo = UTC
 ) -> StationTime:
     """Returns a station's time, with its text as it came; `at` is None if it can't be used.

@@ -6,7 +6,7 @@ from evpower import charging
 from evpower.charging import StationStart
 from evpower.foundation.db import Connection
 from evpower.ocpp.model import Frame, Handled, OcppPayload
-from evpower.ocpp.times import read_time
+from evpower.ocpp.times import read_station_time
 from evpower.ocpp.v16.tags import read_tag, tag_info
 from evpower.ocpp.values import connector, register
 
@@ -28,7 +28,7 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
             id_tag=tag or "",
             meter_wh=register(payload.get("meterStart"), notes),
             text_id=None,
-            time=read_time(
+            time=read_station_time(
                 payload.get("timestamp"), since=frame.since, now=now, notes=notes, zone=frame.zone
             ),
             received_at=frame.received_at,

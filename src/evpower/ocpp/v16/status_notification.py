@@ -7,7 +7,7 @@ from evpower import charging, stations
 from evpower.charging import Changes, StationStatus
 from evpower.foundation.db import Connection
 from evpower.ocpp.model import Frame, Handled
-from evpower.ocpp.times import read_time
+from evpower.ocpp.times import read_station_time
 from evpower.ocpp.values import connector, text
 
 _STATUSES: Final = {
@@ -41,7 +41,7 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
     time = (
         charging.StationTime(None, None)
         if time_raw is None  # optional here
-        else read_time(time_raw, since=frame.since, now=now, notes=notes, zone=frame.zone)
+        else read_station_time(time_raw, since=frame.since, now=now, notes=notes, zone=frame.zone)
     )
     error = _error(frame)
     await stations.lock_station(connection, frame.station_id)  # first, as everywhere

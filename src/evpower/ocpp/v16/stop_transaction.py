@@ -8,7 +8,7 @@ from evpower.charging import StationStop
 from evpower.foundation.db import Connection
 from evpower.ocpp.model import Frame, Handled, OcppPayload
 from evpower.ocpp.readings import read_meter_values
-from evpower.ocpp.times import read_time
+from evpower.ocpp.times import read_station_time
 from evpower.ocpp.v16.tags import read_tag, tag_info
 from evpower.ocpp.values import register, text, transaction_id
 
@@ -40,7 +40,7 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
             text_id=transaction.text,
             id_tag=tag,
             meter_wh=register(payload.get("meterStop"), notes),
-            time=read_time(
+            time=read_station_time(
                 payload.get("timestamp"), since=frame.since, now=now, notes=notes, zone=frame.zone
             ),
             reason=reason or None,
