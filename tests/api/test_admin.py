@@ -9,11 +9,13 @@ import httpx
 import pytest
 
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.money import to_som
 from evpower.identity.model import OperatorRole
 from tests.api.operator_scenario import OperatorApi, running_operator_api
 from tests.api.scenario import Headers
 from tests.api.stations_scenario import YARD, Site
 from tests.charging.place import ChargingPlace
+from tests.hard_inputs import JSON_AMOUNTS, ROUNDED_AMOUNTS
 
 ADMIN = "/api/v1/admin"
 
@@ -58,7 +60,8 @@ async def call(
 async def answer(
     api: OperatorApi, method: str, path: str, role: OperatorRole, **more: Any
 ) -> httpx.Response:
-    headers = {**api.headers(role), **(more.pop("headers", None) or {})}
+    own: Headers = more.pop("headers", None) or {}
+    headers = {**api.headers(role), **own}
     return await api.http.request(method, f"{ADMIN}{path}", headers=headers, **more)
 
 
@@ -303,6 +306,24 @@ async def test_a_balance_is_changed_by_nothing_else(
     assert (await call(api, "GET", f"/clients/{client}"))["balance"] == 100.0
     if code == "lowered_by_refund":
         assert "evpower payments refund-payment" in refused.text
+
+
+async def test_a_balance_is_raised_by_the_amount_that_is_written(
+    api: OperatorApi, place: ChargingPlace
+) -> None:
+    client = await place.driver(som=100)
+    wrong = [*((text, None) for text in ROUNDED_AMOUNTS), ('"5"', None), ("NaN", None)]
+    credited = 0
+    for number, (text, minor) in enumerate([*JSON_AMOUNTS.items(), *wrong]):
+        body = f'{{"reason": "R-{number}", "amount": {text}}}'
+        done = await answer(
+            api, "PUT", f"/clients/{client}/balance", "finance", content=body,
+            headers={"Content-Type": "application/json"},
+        )  # fmt: skip
+        assert done.status_code == (422 if minor is None else 200), (text, done.text)
+        credited += minor or 0
+    page = await call(api, "GET", f"/clients/{client}")
+    assert page["balance"] == to_som(10_000 + credited)
 
 
 async def test_only_finance_credits_and_an_unknown_client_gets_nothing(

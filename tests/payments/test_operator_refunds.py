@@ -76,6 +76,20 @@ async def test_refusals_are_those_of_the_command(
     assert await refusal({**order(1, "other"), "reason": "  "}, 422) == "invalid_request"
 
 
+async def test_the_amount_that_is_written_is_returned(
+    operators: OperatorApi, paid: dict[str, Any]
+) -> None:
+    path = f"/payments/{paid['invoice_id']}/bank-refunds"
+    headers = {"Content-Type": "application/json"}
+    for text in ("10.00000000000000000000000000001", '"10"', "1e-7", "0.001", "NaN"):
+        body = f'{{"amount": {text}, "key": "other", "reason": "asked"}}'
+        refused = await operators.answer("POST", path, "finance", content=body, headers=headers)
+        assert refused.status_code == 422, (text, refused.text)
+    body = '{"amount": 1e1, "key": "other", "reason": "asked"}'
+    done = await operators.answer("POST", path, "finance", content=body, headers=headers)
+    assert (done.status_code, done.json()["amount"]) == (200, 10.0)
+
+
 async def test_the_own_payment_is_returned_by_another_operator(
     scenario: Scenario, operators: OperatorApi, paid: dict[str, Any]
 ) -> None:

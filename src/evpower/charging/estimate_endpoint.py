@@ -18,7 +18,7 @@ from evpower.foundation.clock import Clock, read_time, to_z, utc_now
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Invalid
 from evpower.foundation.json_numbers import whole
-from evpower.foundation.money import to_som
+from evpower.foundation.money import amount_from_json, to_som
 from evpower.foundation.openapi import Responses, json_response, problem
 from evpower.foundation.segments import SegmentRoute
 from evpower.identity import Access, Principal
@@ -87,7 +87,7 @@ class EstimateBody(BaseModel):
             connector=self.connector_id,
             client_id=caller.client_id,
             energy_wh=_scaled(self.energy_kwh, 3, "energy_kwh", "invalid_energy"),
-            amount_minor=_scaled(self.amount_som, 2, "amount_som", "invalid_amount"),
+            amount_minor=_amount(self.amount_som),
             duration_s=None if self.minutes is None else self.minutes * _MINUTE_S,
             parked_s=self.parked_minutes * _MINUTE_S,
             power_w=_scaled(self.power_kw, 3, "power_kw", "invalid_power"),
@@ -197,6 +197,16 @@ def _answer(estimate: Estimate) -> dict[str, Any]:
         "session_fee": rates.session_fee,
         **tariffs.frozen_terms(tariff),
     }
+
+
+def _amount(raw: object) -> int | None:
+    """Returns a JSON number of som in tyiyn; null is none. Raises Invalid("invalid_amount")."""
+    if raw is None:
+        return None
+    minor = 0 if isinstance(raw, str) else amount_from_json(raw)
+    if minor <= 0:
+        raise Invalid("invalid_amount", "amount_som must be a number above 0")
+    return minor
 
 
 def _scaled(raw: object, digits: int, name: str, code: str) -> int | None:

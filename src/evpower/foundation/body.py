@@ -1,10 +1,13 @@
-"""Reads a request's raw body, up to a limit."""
+"""Reads a request's raw body, up to a limit, and the numbers in it exactly."""
 
 from typing import Final
 
 from starlette.requests import Request
 
 from evpower.foundation.errors import EvPowerError
+from evpower.foundation.json_numbers import exact
+from evpower.foundation.json_reader import read_exact_object
+from evpower.foundation.money import amount_from_json
 
 _MAX_DIGITS: Final = 20
 
@@ -20,6 +23,16 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
             raise _too_large(limit_bytes)
         raw += part
     return bytes(raw)
+
+
+async def exact_amount(request: Request, name: str) -> int:
+    """Returns a member of a body that a model accepted, in tyiyn.
+
+    The model has a float's value: 100.00000000000000000000000000001 is 100 there. Raises
+    Invalid("invalid_amount").
+    """
+    body = read_exact_object(await request.body(), exact, constant=exact)
+    return amount_from_json(body[name])
 
 
 def _too_large(limit_bytes: int) -> EvPowerError:

@@ -6,10 +6,12 @@ from http import HTTPStatus
 from typing import Annotated, Final, Literal, NamedTuple
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from evpower.foundation.money import to_minor, to_som
+from evpower.foundation.body import exact_amount
+from evpower.foundation.json_numbers import number
+from evpower.foundation.money import to_som
 from evpower.foundation.openapi import Responses, problem
 from evpower.foundation.paging import LIMIT_DEFAULT, Page, cut, read_cursor, write_cursor
 from evpower.foundation.segments import SegmentRoute
@@ -40,13 +42,6 @@ _Key = Annotated[str, Path(min_length=1, max_length=200)]
 _Som = Annotated[float, Field(description="som")]
 
 
-def _json_number(value: object) -> object:
-    """Refuses texts: Decimal would read "1_0", and digits of other scripts."""
-    if isinstance(value, str | bool):
-        raise ValueError("must be a number")  # noqa: TRY004 - of a body, not of a call
-    return value
-
-
 class RefundPlace(NamedTuple):
     """Where a page of refunds ends."""
 
@@ -60,7 +55,7 @@ class NewBankRefund(BaseModel):
 
     amount: Annotated[
         Decimal,
-        BeforeValidator(_json_number),
+        BeforeValidator(number),
         Field(gt=0, le=10_000_000, description="som, at most 2 decimals"),
     ]
     key: Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
@@ -140,6 +135,7 @@ def refund_router(calls: OperatorCalls, desk: RefundDesk) -> APIRouter:
         responses=_ORDERS, openapi_extra=operator_call("payment.refund"),
     )  # fmt: skip
     async def refund(  # pyright: ignore[reportUnusedFunction]
+        request: Request,
         caller: Annotated[Principal, Depends(may_refund)],
         invoice_id: _Invoice,
         body: NewBankRefund,
@@ -153,7 +149,7 @@ def refund_router(calls: OperatorCalls, desk: RefundDesk) -> APIRouter:
         order = await refund_at_bank(
             desk,
             invoice_id=invoice_id,
-            amount_minor=to_minor(body.amount),
+            amount_minor=await exact_amount(request, "amount"),
             operator=actor_of(caller),
             reason=body.reason,
             key=body.key,

@@ -22,10 +22,12 @@ from evpower.api.legacy.admin import (
     shown,
 )
 from evpower.api.legacy.admin_sessions import session_answers
+from evpower.foundation.body import exact_amount
 from evpower.foundation.clock import to_z
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Invalid
-from evpower.foundation.money import to_minor, to_som
+from evpower.foundation.json_numbers import number
+from evpower.foundation.money import to_som
 from evpower.foundation.segments import SegmentRoute
 from evpower.identity import (
     CLIENT_CHANGED,
@@ -52,19 +54,12 @@ _STATUSES: Final[dict[_Word | None, tuple[str, ...]]] = {
 _ClientId = Annotated[str, Path(max_length=200, description="UUID, or an id from before")]
 
 
-def _json_number(value: object) -> object:
-    """Refuses texts: Decimal would read "1_0", and digits of other scripts."""
-    if isinstance(value, str | bool):
-        raise ValueError("must be a number")  # noqa: TRY004 - of a body, not of a call
-    return value
-
-
 class BalanceBody(BaseModel):
     """Money that was received by hand."""
 
     amount: Annotated[
         Decimal,
-        BeforeValidator(_json_number),
+        BeforeValidator(number),
         Field(ge=-10_000_000, le=10_000_000, description="som; upwards only"),
     ]
     reason: Annotated[
@@ -139,7 +134,7 @@ def _add_balance(routes: APIRouter, calls: AdminCalls) -> None:
         """Credit a payment; the same receipt again changes nothing. Downwards it is a refund."""
         resolved = await calls.access.resolve(caller, client_id)
         await refuse_own_account(calls.db, caller, resolved, "client.credit")
-        amount_minor = to_minor(body.amount)
+        amount_minor = await exact_amount(request, "amount")
         if amount_minor < 0:
             raise Invalid(
                 "lowered_by_refund",

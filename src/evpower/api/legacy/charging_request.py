@@ -1,12 +1,13 @@
 """Parses the bodies of charging start and stop. Numbers stay exact."""
 
 from collections.abc import Mapping
-from decimal import ROUND_FLOOR, Decimal, InvalidOperation
+from decimal import ROUND_FLOOR, Decimal
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from evpower.charging import StartRequest, normalized_plate
 from evpower.foundation.errors import Forbidden, Invalid, NotFound
+from evpower.foundation.json_numbers import exact
 from evpower.foundation.json_reader import NotAnObject, NotJson, read_exact_object
 from evpower.foundation.money import to_minor
 from evpower.foundation.text import checked
@@ -81,14 +82,6 @@ def read_object(raw: bytes) -> dict[str, Any]:
         raise Invalid("invalid_request", "the body must be an object") from error
     except NotJson as error:
         raise Invalid("invalid_request", "the body is not JSON") from error
-
-
-def exact(text: str) -> Decimal:
-    """Returns any number of JSON or JavaScript; NaN for one beyond all bounds."""
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        return Decimal("nan")
 
 
 def _whole(value: object, name: str, most: int) -> int:
