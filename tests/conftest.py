@@ -4,7 +4,7 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,6 +19,7 @@ from evpower.foundation.db import LOGIN_DEFAULTS, Connection, Database
 from evpower.foundation.migrations import migrate, set_login_defaults
 from tests.folders import server_folder
 from tests.quick_apps import share_authorities, share_signatures, share_types, share_validators
+from tests.quick_starts import QuickStarts
 from tests.waiting import WAIT_LIMIT_S, until
 
 # A shell that speaks to a running stack has its settings; no test may meet that stack.
@@ -66,6 +67,32 @@ settings.register_profile("thorough", max_examples=3000, **_SEARCH)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+_quick_starts = QuickStarts()
+
+
+def pytest_configure() -> None:
+    """Start processes of ours without their imports; `true_starts` is for what is about those."""
+    _quick_starts.install()
+
+
+def pytest_unconfigure() -> None:
+    """End what the tests started so."""
+    _quick_starts.close()
+
+
+@pytest.fixture
+def forks() -> None:
+    """Start every process of a test's module by a fork."""
+    _quick_starts.wait("tests.")
+
+
+@pytest.fixture
+def true_starts() -> Iterator[None]:
+    """Start every process as an operator does."""
+    with _quick_starts.off():
+        yield
+
+
 def pytest_collection_finish() -> None:
     """Tests make a million objects, which each collection of garbage would look at again."""
     gc.collect()
@@ -74,7 +101,8 @@ def pytest_collection_finish() -> None:
 
 def patient_database(dsn: str, **how: Any) -> Database:
     """The database of a process, but one that waits for a busy machine."""
-    return Database(dsn, **({"size": 10, "wait_limit_s": WAIT_LIMIT_S} | how))
+    usual: dict[str, Any] = {"size": 10, "wait_limit_s": WAIT_LIMIT_S}
+    return Database(dsn, **(usual | how))
 
 
 def as_owner(dsn: str) -> str:

@@ -8,6 +8,7 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import httpx
+import pytest
 
 from evpower.devstack.ports import free_port
 from evpower.foundation.clock import utc_now
@@ -34,6 +35,7 @@ def test_it_does_not_start_in_production_or_without_a_merchant(tmp_path: Path) -
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("true_starts")
 async def test_it_makes_bills_at_the_address_it_prints(tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("EVPOWER_")}
     process = await asyncio.create_subprocess_exec(

@@ -33,6 +33,7 @@ def evpower(
     )
 
 
+@pytest.mark.usefixtures("true_starts")
 def test_a_production_start_without_settings_lists_all_that_is_missing(tmp_path: Path) -> None:
     done = evpower(tmp_path, "serve")
     assert done.returncode == 1

@@ -8,13 +8,15 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ocpp.v16 import call
+from ocpp.v16.enums import MessageTrigger
 
 from evpower.simulator import PERSONAS
 from tests.cli.test_commands import evpower
-from tests.simulator.csms import running_csms
+from tests.simulator.csms import Csms, running_csms
 from tests.simulator.rig import TAG
 from tests.simulator.test_connect import closed_port
 from tests.waiting import until
@@ -35,12 +37,19 @@ async def simulating(*words: str) -> AsyncGenerator[Process]:
             await process.wait()
 
 
+async def send(csms: Csms, request: Any) -> None:
+    """Let the CSMS send the newest connection a request, and wait for the answer."""
+    station: Any = csms.station  # the library's types are incomplete
+    await station.call(request)
+
+
+@pytest.mark.usefixtures("true_starts")
 async def test_ctrl_c_ends_the_charge_and_prints_what_was_delivered() -> None:
     async with running_csms() as csms:
         words = ("--id", "EV-7", "--url", csms.url, "--speed", "100000")
         async with simulating(*words) as process:
             await until(lambda: csms.count("StatusNotification") >= 2)
-            await csms.station.call(call.RemoteStartTransaction(id_tag=TAG, connector_id=1))
+            await send(csms, call.RemoteStartTransaction(id_tag=TAG, connector_id=1))
             await until(lambda: csms.count("StartTransaction"))
             process.send_signal(signal.SIGINT)
             out, err = await process.communicate()
@@ -56,9 +65,9 @@ async def test_the_rated_power_is_an_option() -> None:
         words = ("--id", "EV-8", "--url", csms.url, "--power-kw", "22.5", "--speed", "2")
         async with simulating(*words):
             await until(lambda: csms.count("StatusNotification") >= 2)
-            await csms.station.call(call.RemoteStartTransaction(id_tag=TAG, connector_id=1))
+            await send(csms, call.RemoteStartTransaction(id_tag=TAG, connector_id=1))
             await until(lambda: csms.count("StartTransaction"))
-            await csms.station.call(call.TriggerMessage("MeterValues", connector_id=1))
+            await send(csms, call.TriggerMessage(MessageTrigger.meter_values, connector_id=1))
             await until(lambda: csms.count("MeterValues"))
         [value] = csms.payloads("MeterValues")[0]["meterValue"]
         powers = [
@@ -74,7 +83,7 @@ async def test_values_come_at_the_interval_of_the_option() -> None:
         words = ("--id", "EV-8", "--url", csms.url, "--sample-s", "1")
         async with simulating(*words):
             await until(lambda: csms.count("StatusNotification") >= 2)
-            await csms.station.call(call.RemoteStartTransaction(id_tag=TAG, connector_id=1))
+            await send(csms, call.RemoteStartTransaction(id_tag=TAG, connector_id=1))
             await until(lambda: csms.count("MeterValues") >= 2)
 
 
