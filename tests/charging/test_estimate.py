@@ -7,9 +7,11 @@ from uuid import UUID
 import pytest
 
 from evpower import tariffs
-from evpower.charging.course import even_course, price_course
+from evpower.charging import hold_size
+from evpower.charging.course import Course, even_course, price_course
 from evpower.charging.estimate import Estimate, EstimateRequest, estimate_cost
 from evpower.foundation.errors import EvPowerError
+from evpower.tariffs import Sample
 from tests.charging.place import ChargingPlace
 
 # A connector delivers 60 kW: a kWh a minute. It is noon.
@@ -190,3 +192,23 @@ async def test_the_edge_of_a_power_condition_is_of_the_rate_that_is_shown(
     (part,) = estimate.priced.session.cost.parts
     assert shown == rate
     assert part.price_micro == shown * 1_000_000
+
+
+@pytest.mark.parametrize("current_ma", [None, 0, 99_999, 100_000, 400_000])
+async def test_an_estimate_and_its_hold_cover_a_bill_by_any_current(
+    place: ChargingPlace, current_ma: int | None
+) -> None:
+    """Which current will flow is not known before; 90 som never apply."""
+    place.later(1)
+    strong = {"prices": {"energy_per_kwh": "20"}, "if": {"from_a": "100"}}
+    weak = {"prices": {"energy_per_kwh": "10"}, "if": {"below_a": "100"}}
+    elements = [weak, strong, {"prices": {"energy_per_kwh": "90"}}]
+    await place.price_document({"name": "by current", "elements": elements})
+    estimate = await estimated(place, energy_wh=10_000)
+    tariff, now = estimate.snapshot.tariff, estimate.starts_at
+    held_minor = hold_size.estimate(tariff, 10_000, estimate.power_w, now=now)
+    shown = tariffs.RateCard(tariff).at(now, power_w=estimate.power_w).per_kwh
+    assert (estimate.priced.cost_minor, held_minor, shown) == (20_000, 20_000, 20)
+    measured = Course(now, [Sample(now + timedelta(minutes=10), 10_000, 60_000, current_ma)])
+    is_strong = current_ma is not None and current_ma >= 100_000
+    assert price_course(tariff, measured).cost_minor == (20_000 if is_strong else 10_000)

@@ -21,6 +21,7 @@ class Course:
 
     started_at: datetime
     samples: Sequence[Sample]
+    is_foreseen: bool = False  # its current is not known yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,9 @@ def price_course(
     tariff: Tariff, course: Course, *, limit_amount_minor: int | None = None
 ) -> PricedCourse:
     """Returns the price of a course. The estimate, the bill and a preview are this function."""
-    session = tariffs.price(tariff, course.started_at, course.samples)
+    session = tariffs.price(
+        tariff, course.started_at, course.samples, is_foreseen=course.is_foreseen
+    )
     return PricedCourse(session, billed_minor(session.cost.total_minor, limit_amount_minor))
 
 
@@ -76,14 +79,14 @@ def even_course(
 ) -> Course:
     """Returns a course whose energy flows evenly; then the car takes nothing for a time.
 
-    `power_w`: the power that its prices go by; None: the average, which whole seconds and Wh make
-    a little less than the power that they were reckoned from.
+    `power_w`: the power that its prices go by, of a charge to come; None: the average of one that
+    is over. Whole seconds and Wh make that a little less than the power they were reckoned from.
     """
     done_at = started_at + timedelta(seconds=duration_s)
     samples = [Sample(done_at, energy_wh, power_w)]
     if parked_s:
         samples.append(Sample(done_at + timedelta(seconds=parked_s), energy_wh, is_parked=True))
-    return Course(started_at, samples)
+    return Course(started_at, samples, is_foreseen=power_w is not None)
 
 
 def flow_s(energy_wh: int, power_w: int) -> int:

@@ -127,6 +127,17 @@ def possible(candidates: Sequence[Candidate], moment: Moment) -> frozenset[int]:
         return indexes
 
 
+def dearest_first(candidates: Sequence[Candidate], moment: Moment) -> int | None:
+    """Returns the first element that matches, or the dearest of those that may be the first."""
+    indexes = possible(candidates, moment)
+    dearest = max(
+        (candidate for candidate in candidates if candidate.index in indexes),
+        key=lambda candidate: candidate.price,
+        default=None,
+    )
+    return None if dearest is None else dearest.index
+
+
 def _undecided(conditions: Conditions, moment: Moment) -> Conditions:
     """Returns conditions that hold as far as the moment is known, without those that do."""
     if moment.local is not None:

@@ -1,14 +1,15 @@
 """Which element of a tariff prices each dimension at a moment, and how far that holds.
 
 Per dimension the first element whose conditions match counts. Where a condition can't be decided
-(the time or the power is unknown) the cheapest of the elements that may be the first counts.
+(the time or the power is unknown) the cheapest of the elements that may be the first counts, and of
+what is foreseen the dearest (coverage.dearest_first).
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 from evpower.tariffs.model import OPEN, PPM, Bounds, Conditions, Dimension, Tariff
@@ -51,7 +52,8 @@ class Match(NamedTuple):
 class Matcher:
     """A tariff made ready for matching. What it remembers depends on the tariff alone."""
 
-    def __init__(self, tariff: Tariff) -> None:
+    def __init__(self, tariff: Tariff, choose: "Choice | None" = None) -> None:
+        self._choose = choose or cheapest_first
         conditions = [element.conditions for element in tariff.elements]
         self._zone = ZoneInfo(tariff.time_zone)
         self._clock = sorted({edge for c in conditions for edge in c.clock or ()})
@@ -122,7 +124,7 @@ class Matcher:
         if known is None:
             chosen: list[tuple[Dimension, int]] = []
             for dimension, candidates in self._candidates.items():
-                index = cheapest_first(candidates, moment)
+                index = self._choose(candidates, moment)
                 if index is not None:
                     chosen.append((dimension, index))
             known = self._known[key] = tuple(chosen)
@@ -162,6 +164,10 @@ class Candidate:
     price: int  # with tax, to compare
 
 
+# Chooses the element that prices a dimension at a moment; None: there is none.
+Choice: TypeAlias = Callable[[Sequence[Candidate], Moment], int | None]
+
+
 def candidates_of(tariff: Tariff) -> dict[Dimension, list[Candidate]]:
     """Returns the elements of each dimension, in the tariff's order."""
     by_dimension: dict[Dimension, list[Candidate]] = {}
@@ -175,7 +181,7 @@ def candidates_of(tariff: Tariff) -> dict[Dimension, list[Candidate]]:
     return by_dimension
 
 
-def cheapest_first(candidates: Iterable[Candidate], moment: Moment) -> int | None:
+def cheapest_first(candidates: Sequence[Candidate], moment: Moment) -> int | None:
     """Returns the first element that matches, or the cheapest of those that may be the first."""
     cheapest: Candidate | None = None
     for candidate in candidates:

@@ -17,9 +17,10 @@ from operator import itemgetter
 from typing import Final
 
 from evpower.foundation.money import EXPONENTS
+from evpower.tariffs.coverage import dearest_first
 from evpower.tariffs.document import scale
 from evpower.tariffs.fold import Fold
-from evpower.tariffs.matching import DAY_S, Matcher
+from evpower.tariffs.matching import DAY_S, Choice, Matcher
 from evpower.tariffs.model import (
     DIMENSIONS,
     FLAT,
@@ -49,12 +50,15 @@ PER_S: Final = 10**6
 ONCE: Final = _HOUR_S * 10**6
 
 
-def price(tariff: Tariff, started_at: datetime, samples: Sequence[Sample]) -> PricedSession:
+def price(
+    tariff: Tariff, started_at: datetime, samples: Sequence[Sample], *, is_foreseen: bool = False
+) -> PricedSession:
     """Returns what a session costs, of which parts, and where its prices changed.
 
-    `samples` in any order. Raises ValueError for one that cannot be.
+    `samples` in any order. `is_foreseen`: what is unknown of them may yet be measured, so the
+    highest price that may apply counts, else the lowest. Raises ValueError for one that cannot be.
     """
-    pricer = Pricer(tariff)
+    pricer = Pricer(tariff, dearest_first if is_foreseen else None)
     tally, periods = pricer.advance(begin(started_at), periods_of(started_at, samples))
     return PricedSession(pricer.cost(tally), tally, tuple(periods))
 
@@ -109,9 +113,10 @@ def next_period(tally: Tally, sample: Sample) -> MeteredPeriod:
 class Pricer:
     """The price function of one tariff, made ready. It keeps nothing of a session."""
 
-    def __init__(self, tariff: Tariff) -> None:
+    def __init__(self, tariff: Tariff, choose: Choice | None = None) -> None:
+        """`choose`: of the elements that may apply to what is unknown; by default the cheapest."""
         self.tariff: Final = tariff
-        self.matcher: Final = Matcher(tariff)
+        self.matcher: Final = Matcher(tariff, choose)
         self.grace_s: Final = tariff.parking_grace_s if tariff.bills_parking else 0
         self.components: Final[dict[VolumeKey, PriceComponent]] = {
             (dimension, index): component
