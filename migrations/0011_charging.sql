@@ -76,13 +76,14 @@ begin
       ('starting', 'charging'), ('starting', 'refused'), ('starting', 'cancelled'), ('starting', 'expired'),
       ('starting', 'failed'),
       ('charging', 'stopping'), ('charging', 'finished'),
-      ('stopping', 'finished'), ('stopping', 'charging'),
+      ('stopping', 'finished'),
       ('finished', 'settled'))
      -- A start that comes late, after its session was given up: nothing was billed yet.
      and not (new.source = 'evpower' and new.state = 'charging'
               and old.state in ('expired', 'refused', 'cancelled', 'failed'))
-     -- Another system may report that a session failed while it charged. Ours always ends with a bill.
-     and not (new.source = 'import' and new.state = 'failed' and old.state in ('charging', 'stopping')) then
+     -- Another system may report that a session failed while it charged, and goes on after a stop. Ours always ends with a bill.
+     and not (new.source = 'import' and (old.state, new.state) in (
+       ('charging', 'failed'), ('stopping', 'failed'), ('stopping', 'charging'))) then
     raise exception 'session % cannot go from % to %', old.id, old.state, new.state
       using errcode = 'check_violation';
   end if;

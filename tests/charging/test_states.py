@@ -1,6 +1,8 @@
 """The table of states, in Python and in the database: each pair of states is tried."""
 
+import re
 from itertools import product
+from pathlib import Path
 from typing import get_args
 from uuid import uuid4
 
@@ -13,6 +15,7 @@ from evpower.foundation.db import Connection
 from tests.charging.site import Site
 from tests.charging.test_next_start import stops
 
+PAGE = Path(__file__).parents[2] / "docs" / "charging.md"
 STATES: tuple[SessionState, ...] = get_args(SessionState)
 # What a session of ours must have in a state, beside what all have.
 FACTS = """
@@ -72,6 +75,13 @@ async def test_the_database_has_the_same_table(
         if old != new and await passes(owner, source, old, new)
     }
     assert allowed == {(old, new) for old in table for new in table[old]}
+
+
+def test_the_documented_diagram_has_the_same_table() -> None:
+    arrows = re.findall(r"^  (\w+) --> (\w+):", PAGE.read_text(), re.MULTILINE)
+    assert len(arrows) == len(set(arrows))
+    drawn = {(old, new) for old, new in arrows if old != new}
+    assert drawn == {(old, new) for old in TRANSITIONS for new in TRANSITIONS[old]}
 
 
 async def test_what_a_session_began_with_stays(site: Site) -> None:

@@ -24,11 +24,12 @@ TRANSITIONS: Final[dict[SessionState, frozenset[SessionState]]] = {
     "cancelled": _LATE,
     "failed": _LATE,
     "charging": frozenset({"stopping", "finished"}),
-    "stopping": frozenset({"charging", "finished"}),
+    "stopping": frozenset({"finished"}),
     "finished": frozenset({"settled"}),
     "settled": _NONE,
 }  # of a session that EvPower runs
-# Another system may report that a session failed while it charged, but starts nothing late.
+# Another system may report that a session failed while it charged, or goes on after a stop, but
+# starts nothing late.
 IMPORTED_TRANSITIONS: Final[dict[SessionState, frozenset[SessionState]]] = {
     **TRANSITIONS,
     "expired": _NONE,
