@@ -8,6 +8,7 @@ from evpower.foundation.db import Connection, fetch_one
 from evpower.foundation.purge import count
 from evpower.ocpp.model import FrameRow
 
+ANSWERS_STAY: Final = timedelta(days=30)
 _FRAME_COLUMNS: Final = (
     "station_id", "received_at", "direction", "message_type", "message_id", "action", "frame",
 )  # fmt: skip
@@ -104,7 +105,7 @@ async def keep_frames(
 
 
 async def delete_answers(
-    connection: Connection, now: datetime, at_most: int, *, keep: timedelta = timedelta(days=30)
+    connection: Connection, now: datetime, at_most: int, *, keep: timedelta = ANSWERS_STAY
 ) -> int:
     """Deletes answers that are too old for a retry. Returns how many."""
     return count(

@@ -9,19 +9,19 @@ from evpower.identity import metrics
 from evpower.identity.sign_in import store_codes, store_keys, store_refresh
 
 # Longer than the longest window of a limit.
-_CODES_STAY: Final = timedelta(days=2)
-_ADDRESSES_STAY: Final = timedelta(days=180)
-_TOKENS_STAY: Final = timedelta(days=7)  # after their end: a late repetition is still recognised
+CODES_STAY: Final = timedelta(days=2)
+ADDRESSES_STAY: Final = timedelta(days=180)
+TOKENS_STAY: Final = timedelta(days=7)  # after their end: a late repetition is still recognised
 
 
 async def purge_sign_ins(connection: Connection, now: datetime, at_most: int) -> int:
     """Deletes old codes, budgets, addresses and tokens; returns how many rows."""
     left = at_most
     for delete, before in (
-        (store_codes.purge_codes, now - _CODES_STAY),
-        (store_codes.purge_budgets, now - _CODES_STAY),
-        (store_codes.purge_addresses, now - _ADDRESSES_STAY),
-        (store_refresh.purge_tokens, now - _TOKENS_STAY),
+        (store_codes.purge_codes, now - CODES_STAY),
+        (store_codes.purge_budgets, now - CODES_STAY),
+        (store_codes.purge_addresses, now - ADDRESSES_STAY),
+        (store_refresh.purge_tokens, now - TOKENS_STAY),
     ):
         left -= await delete(connection, before, left)
         if left <= 0:

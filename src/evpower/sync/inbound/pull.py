@@ -45,7 +45,7 @@ _NOTIFIED_ONLY_S: Final = 3600.0  # period of processes that pull only when noti
 # Of one process: a change is pulled at once, and many a second together, 50 ms later at most.
 _PULLS_AT_ONCE: Final = 20
 _PULLS_PER_S: Final = 20.0
-_KEEP_DAYS: Final = 7
+KEEP_DAYS: Final = 7
 _PRUNE_CALLS: Final = 100  # of 20,000 changes each: more than Supabase may get in an hour
 _log = structlog.get_logger()
 
@@ -111,7 +111,7 @@ class Puller(SupabaseJob):
             cursor = await store_changes.cursor(connection)
         if cursor.xid is None:
             return 0
-        request = {"before": {"xid": cursor.xid, "seq": cursor.seq}, "keep_days": _KEEP_DAYS}
+        request = {"before": {"xid": cursor.xid, "seq": cursor.seq}, "keep_days": KEEP_DAYS}
         total = 0
         for _ in range(_PRUNE_CALLS):
             if current is not None:

@@ -33,7 +33,7 @@ LEASE_S: Final = 120.0  # longer than a page may take, with its calls and pauses
 _POLL_S: Final = 15.0
 _RETRY_S: Final = 60.0  # after Supabase did not respond
 _REFUSED_RETRY_S: Final = 600.0
-_KEEP_DAYS: Final = 90
+KEEP_DAYS: Final = 90
 _DELETED_AT_ONCE: Final = 10_000
 _OVERLAP: Final = 2  # recent: how many periods it goes back, so that runs overlap
 _LONGEST_BACK: Final = timedelta(hours=26)  # older changes were in the nightly run
@@ -178,7 +178,7 @@ class ReconciliationScheduler:
         result = summary(run)
         metrics.CHECK_SUCCESS.labels(kind).set(now.timestamp())
         async with self._db.transaction() as connection:
-            await store_runs.delete_old(connection, now, _KEEP_DAYS, _DELETED_AT_ONCE)
+            await store_runs.delete_old(connection, now, KEEP_DAYS, _DELETED_AT_ONCE)
             if kind == "full":
                 due = next_at(self._settings.check_at, now)
             else:
