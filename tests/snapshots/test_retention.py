@@ -57,8 +57,8 @@ def documented() -> dict[str, str]:
 @pytest.mark.parametrize("rows", RETENTIONS)
 def test_the_page_says_how_long(rows: str) -> None:
     days, rest = divmod(RETENTIONS[rows], timedelta(days=1))
-    said = documented()[rows]
+    written = documented()[rows]
     if rest:
-        assert re.match(rf"({RETENTIONS[rows] // timedelta(hours=1)} hours|an hour)\b", said)
+        assert re.match(rf"({RETENTIONS[rows] // timedelta(hours=1)} hours|an hour)\b", written)
     else:
-        assert re.match(rf"({days} days|{24 * days} hours)\b", said)
+        assert re.match(rf"({days} days|{24 * days} hours)\b", written)
