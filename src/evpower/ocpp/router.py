@@ -61,12 +61,11 @@ class Route:
     rescue: Rescue | None = None
 
 
-def _by_id(_frame: Frame, message: bytes) -> bytes:
-    return message
-
-
 def _if_timed(frame: Frame, message: bytes) -> bytes | None:
-    """A retry, if its time says so: ids may count anew from each boot, and news look like old."""
+    """A retry, if its time says so: ids may count anew from each boot, and news look like old.
+
+    Of starts and stops without one `charging` finds the retries, by what has ended meanwhile.
+    """
     time = read_station_time(
         frame.payload.get("timestamp"), since=frame.since, now=frame.received_at, notes=set(),
         zone=frame.zone,
@@ -120,7 +119,7 @@ def _routes_16() -> list[Route]:
         ),
         Route(
             "StartTransaction", validator("StartTransaction"), handle=start_transaction.handle,
-            same=_by_id, rescue=start_transaction.unhandled,
+            same=_if_timed, rescue=start_transaction.unhandled,
         ),
         Route(
             "MeterValues", None, read_values=meter_values.read, same=_by_content,
@@ -128,7 +127,7 @@ def _routes_16() -> list[Route]:
         ),
         Route(
             "StopTransaction", validator("StopTransaction"), handle=stop_transaction.handle,
-            same=_by_id, fallback=_nothing,
+            same=_if_timed, fallback=_nothing,
         ),
         Route("DataTransfer", validator("DataTransfer"), reply=data_transfer.reply),
         Route(

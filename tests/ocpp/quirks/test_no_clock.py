@@ -1,0 +1,49 @@
+"""A station whose clock is not set: what it sends looks the same at each charge (Q22)."""
+
+from typing import Any
+
+import pytest
+
+from tests.ocpp.driving import Driving
+from tests.ocpp.quirks.test_start import CARD, take_cards
+from tests.ocpp.scenario import Station
+
+UNSET = "0001-01-01T00:00:00Z"
+
+
+async def begin(drive: Driving, station: Station, message_id: str = "2") -> Any:
+    return await drive.begin(station, CARD, timestamp=UNSET, message_id=message_id)
+
+
+async def test_q22_without_a_clock_a_card_charges_after_each_boot(drive: Driving) -> None:
+    """Its ids count from 1 at each boot and its register from 0: the starts are equal."""
+    await take_cards(drive)
+    for _ in range(2):
+        async with drive.central.open() as station:
+            await station.boot()
+            answer = await begin(drive, station)
+            assert answer["idTagInfo"]["status"] == "Accepted"
+            end = drive.end(answer["transactionId"], 5000, timestamp=UNSET)
+            await station.call("StopTransaction", end, "3")
+    assert await drive.bills() == [(5000, 50_00), (5000, 50_00)]
+
+
+@pytest.mark.parametrize("message_id", ["2", "other"])
+async def test_q22_without_a_clock_what_is_sent_again_is_one_charge(
+    drive: Driving, message_id: str
+) -> None:
+    """The answers were lost with the connection, so that the station sends its queue again."""
+    await take_cards(drive)
+    async with drive.central.open() as station:
+        await station.boot()
+        first = await begin(drive, station)
+    async with drive.central.open() as station:
+        await station.boot()
+        assert await begin(drive, station, message_id) == first
+        end = drive.end(first["transactionId"], 5000, timestamp=UNSET)
+        await station.call("StopTransaction", end, "3")
+    async with drive.central.open() as station:
+        await station.boot()
+        assert await station.call("StopTransaction", end, message_id) == {}
+    assert await drive.bills() == [(5000, 50_00)]
+    assert await drive.alerts() == set()
