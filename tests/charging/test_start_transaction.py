@@ -245,6 +245,16 @@ class TestCards:
         assert await site.holds(session["id"]) == []
         assert await site.commands() == [("remote_stop", "queued")]
 
+    @pytest.mark.parametrize("later_s", [0, 10], ids=["edge-2", "Q82"])
+    async def test_a_repeat_of_a_blocked_one_is_blocked(self, site: Site, later_s: int) -> None:
+        await site.open_to_cards()
+        await site.card(await site.driver(5), CARD)
+        first = await site.begin(CARD)
+        began_at = site.now
+        await site.wait(20)
+        again = await site.begin(CARD, at=began_at + timedelta(seconds=later_s))
+        assert (again.transaction_id, again.tag) == (first.transaction_id, "blocked")
+
     async def test_of_a_blocked_client_it_is_blocked(self, site: Site) -> None:
         await site.open_to_cards()
         client = await site.driver()

@@ -5,7 +5,7 @@ same database transaction.
 """
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from evpower import alerts, stations
@@ -15,6 +15,7 @@ from evpower.charging import (
     late_start,
     remote,
     store_clocks,
+    store_running,
     store_sessions,
     store_transactions,
     technicians,
@@ -37,6 +38,8 @@ from evpower.foundation import failpoints
 from evpower.foundation.db import Connection
 from evpower.foundation.failpoints import Failpoint
 from evpower.stations import Station
+
+_NOT_ALLOWED: Final = "start_not_allowed"
 
 
 class _Start(NamedTuple):
@@ -134,7 +137,7 @@ async def _by_card(start: _Start, client_id: UUID) -> StartAnswer:
     if is_allowed:
         return answer
     stopped = await late_start.stop_at_once(
-        start.connection, session, "start_not_allowed", rules=start.rules, now=start.now
+        start.connection, session, _NOT_ALLOWED, rules=start.rules, now=start.now
     )
     answer.changes.merge(stopped)
     return answer._replace(tag="blocked")
@@ -256,13 +259,19 @@ async def _again(start: _Start, known: StationTransaction) -> StartAnswer:
     """Answers a repeated start as the first one."""
     await _store_text_id(start, known.id)
     tag: TagStatus = "accepted"
-    if known.limit_energy_wh == 0:
+    if known.limit_energy_wh == 0 or await _was_blocked(start, known):
         tag = "blocked"
     elif await free_period.is_unwanted(
         start.connection, known, is_paid_only=start.station.paid_only
     ):
         tag = "invalid"
     return StartAnswer(known.id, tag, Changes())
+
+
+async def _was_blocked(start: _Start, known: StationTransaction) -> bool:
+    """Returns whether a start by a card was refused; the first reason of a session's stop stays."""
+    session = (await store_running.load(start.connection, known.id)).session
+    return session is not None and session.stop_reason == _NOT_ALLOWED
 
 
 async def _clear(start: _Start, keep: ChargingSession | None) -> Changes:
