@@ -7,7 +7,7 @@ from evpower import alerts, stations
 from evpower.charging import bind, free_period, store_steps
 from evpower.charging import store_running as store
 from evpower.charging.clocks import learn_clock
-from evpower.charging.events import Changes, StationReadings
+from evpower.charging.events import Changes, Reading, StationReadings
 from evpower.charging.keep_limits import keep_limits
 from evpower.charging.meter_start import with_start
 from evpower.charging.register import TOLERANCE_WH, tolerance_wh
@@ -26,15 +26,27 @@ _CLOSING: Final = "the stop had no register, and the closing value came after it
 
 
 async def meter_values(
-    connection: Connection, event: StationReadings, *, now: datetime, rules: Rules = DEFAULT_RULES
+    connection: Connection,
+    event: StationReadings,
+    *,
+    now: datetime,
+    rules: Rules = DEFAULT_RULES,
+    is_like_earlier: bool = False,
 ) -> Changes:
     """Stores meter values and moves the session they belong to on; never raises for a value.
 
     They begin and end no transaction. Values of one that has ended cost nothing: they are its
     tail, or, where its end was estimated, the base of its next bill.
+
+    `is_like_earlier`: they have no time, and look like some that came before: sent again, or of a
+    car that takes nothing. Those count that say what the register shows by now.
     """
     station = await stations.lock_station(connection, event.station_id)
     running = await bind.bind_values(connection, event)
+    if is_like_earlier:
+        if running is None or running.transaction.ended_at is not None:
+            return Changes()
+        event = event.replace(readings=_standing(running, event))
     if running is None:
         values = [StoredValue(reading) for reading in event.readings]
         await store.insert_values(connection, event, event.connector, None, values)
@@ -44,6 +56,14 @@ async def meter_values(
     )
     hit(Failpoint.PROGRESS_UNCOMMITTED)
     return changes
+
+
+def _standing(running: RunningTransaction, event: StationReadings) -> tuple[Reading, ...]:
+    """Returns the values that are where the register stands."""
+    last = running.progress.register.last
+    return tuple(
+        reading for reading in event.readings if last is not None and reading.energy_wh == last.wh
+    )
 
 
 async def take_values(

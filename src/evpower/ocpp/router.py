@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import jsonschema_rs
 
@@ -73,18 +73,13 @@ def _if_timed(frame: Frame, message: bytes) -> bytes | None:
     return None if time.at is None else message
 
 
-def _by_content(frame: Frame, message: bytes) -> bytes:
-    """A retry, also under a new message id; where a time is missing the id counts too.
+def _by_content(_frame: Frame, message: bytes) -> bytes:
+    """A retry, also under a new message id.
 
     Also on another connection: lower values of a queue that is sent again would begin a segment of
     the register, and bill its energy twice. One that is lost costs nothing, the next has it.
     """
-    values = frame.payload.get("meterValue")
-    listed = cast("list[Any]", values if isinstance(values, list) else [values])
-    for value in listed:
-        if not isinstance(value, dict) or not cast("dict[str, Any]", value).get("timestamp"):
-            return message
-    return message[message.find(b"{") :] if listed else message
+    return message[max(message.find(b"{"), 0) :]
 
 
 def _nothing(_frame: Frame, _now: datetime) -> OcppPayload:

@@ -1,8 +1,8 @@
 """Stores meter values of several stations in one transaction, each answered after its commit.
 
 A frame waits for no other: what came in while the previous transactions ran goes into the next one.
-A frame that fails, that does more than store values, or whose station another transaction has
-locked, gets a transaction of its own.
+A frame that fails, that does more than store values, that has no time, or whose station another
+transaction has locked, gets a transaction of its own.
 """
 
 from collections.abc import Sequence
@@ -38,6 +38,11 @@ class ValuesFrame:
     answer: str
     rows: tuple[FrameRow, FrameRow]
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether each value has a time; without one equal values may be news."""
+        return all(reading.time.at is not None for reading in self.event.readings)
+
 
 class SharedFrames:
     """Takes the meter values of all sockets of this node; close it."""
@@ -70,7 +75,9 @@ class SharedFrames:
             return {frames[0]: await self._alone(frames[0], is_usual=True)}
         outcomes: dict[ValuesFrame, FrameOutcome | None] = dict.fromkeys(frames)
         # Of a station with two sockets the later frame is stored alone, after the first one.
-        first = {frame.event.station_id: frame for frame in reversed(frames)}
+        first = {frame.event.station_id: frame for frame in reversed(frames) if frame.is_timed}
+        if not first:
+            return outcomes
         async with self._db.transaction() as connection:
             free = await stations.lock_free_stations(connection, [*first])
             listed = [first[station_id] for station_id in free]
@@ -113,13 +120,14 @@ class SharedFrames:
         async with self._db.transaction() as connection:
             # Before its answer is claimed: a shared transaction has locked the station by then.
             station = await stations.lock_station(connection, frame.event.station_id)
-            if is_usual:
+            if is_usual and frame.is_timed:
                 shared = await self._share(connection, [frame], [station.paid_only], now)
                 if shared:
                     return shared[frame]
-            if not await store.claim_answer(connection, frame.key, frame.answer, frame.rows):
+            is_new = await store.claim_answer(connection, frame.key, frame.answer, frame.rows)
+            if not is_new and frame.is_timed:
                 return FrameOutcome(Changes(), is_repeated=True)
             changes = await charging.meter_values(
-                connection, frame.event, now=now, rules=self._rules
+                connection, frame.event, now=now, rules=self._rules, is_like_earlier=not is_new
             )
-        return FrameOutcome(changes, is_repeated=False)
+        return FrameOutcome(changes, is_repeated=not is_new)

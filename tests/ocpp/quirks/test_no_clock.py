@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.ocpp.driving import Driving
+from tests.ocpp.driving import Driving, Members, accept
 from tests.ocpp.quirks.test_start import CARD, take_cards
 from tests.ocpp.scenario import Station
 
@@ -47,3 +47,34 @@ async def test_q22_without_a_clock_what_is_sent_again_is_one_charge(
         assert await station.call("StopTransaction", end, message_id) == {}
     assert await drive.bills() == [(5000, 50_00)]
     assert await drive.alerts() == set()
+
+
+def values(drive: Driving, transaction: int, energy: str, **time: str) -> Members:
+    entry = {"sampledValue": [{"value": energy, "unit": "Wh"}]} | time
+    return drive.values(transaction, energy, meterValue=[entry])
+
+
+async def test_q22_equal_values_without_a_clock_count(drive: Driving) -> None:
+    """The car takes nothing: it is seen, and after 60 min its session ends."""
+    async with drive.central.open() as station:
+        _, transaction = await drive.charging(station)
+        for _ in range(3):
+            await station.call("MeterValues", values(drive, transaction, "2000", timestamp=UNSET))
+        assert await drive.value("select energy_wh from charging.progress") == 2000
+        await drive.watch()
+        await accept(station, "RemoteStopTransaction")
+        assert (await drive.session())["stop_reason"] == "no_energy"
+
+
+@pytest.mark.parametrize("time", [{"timestamp": UNSET}, {}], ids=["unset", "absent"])
+async def test_q49_values_without_a_clock_that_are_sent_again_count_once(
+    drive: Driving, time: dict[str, str]
+) -> None:
+    """Lower ones that agree would begin a segment of the register."""
+    async with drive.central.open() as station:
+        _, transaction = await drive.charging(station)
+        for _ in range(2):
+            for energy in ("1000", "1500", "2000"):
+                await station.call("MeterValues", values(drive, transaction, energy, **time))
+        await station.call("StopTransaction", drive.end(transaction, 3000))
+    assert await drive.bills() == [(3000, 30_00)]
