@@ -4,7 +4,7 @@ An id of a station counts within a session: it may be used again, be wrong, or b
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -141,6 +141,45 @@ async def bind_stop(connection: Connection, event: StationStop) -> StationTransa
         connection, event, opened
     )
     return matched[0] if matched else None
+
+
+async def bind_like_earlier(
+    connection: Connection, event: StationStop, earlier_at: datetime
+) -> StationTransaction | None:
+    """Returns what a stop without a time ends that looks like an earlier one; None: it is that.
+
+    It says something new only of what began since, if energy flowed up to its register. By our own
+    number it is of that transaction, as before.
+    """
+    number = known_id(event.transaction_id)
+    if number is not None:
+        named = await store.find_named(
+            connection, event.station_id, _as_ours(number), known_name(event.text_id) or str(number)
+        )
+        if any(transaction.id == number for transaction in named):
+            return None
+    opened = await store.find_open(connection, event.station_id)
+    late = [
+        transaction
+        for transaction in await store.find_ended(connection, event.station_id, earlier_at)
+        if transaction.end_kind == "estimated" and transaction.meter_stop_wh is None
+    ]
+    for listed in (opened, late):
+        began = [
+            transaction
+            for transaction in listed
+            if transaction.received_at >= earlier_at
+            and same_tag(event.id_tag, transaction.id_tag)
+            and not _is_at_start(event, transaction)
+        ]
+        if fitting := await _by_register(connection, event, began):
+            return fitting[0]
+    return None
+
+
+def _is_at_start(event: StationStop, transaction: StationTransaction) -> bool:
+    start_wh = transaction.meter_start_wh
+    return event.meter_wh is not None and start_wh is not None and event.meter_wh <= start_wh
 
 
 async def _of_an_open_id(

@@ -41,19 +41,27 @@ async def stop_transaction(
 ) -> StopAnswer:
     """Ends the transaction that a station means, and bills its session once.
 
-    The same stop again changes nothing. One that fits no transaction is stored for the operator.
+    The same stop again changes nothing; without a time it is the next one's, where that began since
+    and has got as far. One that fits no transaction is stored for the operator.
     One that comes after an estimated end is the next bill, as is one with a register after one
     without.
     """
     await stations.lock_station(connection, event.station_id)
     sent = bind.sent_id(event)
     stamp = store.clip(event.time.raw)
-    if stamp is None and bind.known_name(sent) is None:  # each of these says the same
-        stamp = event.received_at.isoformat()
+    earlier_at = transaction = None
+    if event.time.at is None:
+        earlier_at = await store_transactions.like_stop_came_at(connection, event, sent, stamp)
+    if earlier_at is not None:
+        transaction = await bind.bind_like_earlier(connection, event, earlier_at)
+        if transaction is None:
+            return StopAnswer("accepted", Changes())
+        stamp = f"{stamp or ''} {event.received_at.isoformat()}".strip()
     stop_id = await store.insert_stop(connection, event, sent, stamp)
     if stop_id is None:
         return StopAnswer("accepted", Changes())
-    transaction = await bind.bind_stop(connection, event)
+    if transaction is None:
+        transaction = await bind.bind_stop(connection, event)
     if transaction is None:
         await alerts.open_alert(
             connection, "stop_unmatched", event.station_id,

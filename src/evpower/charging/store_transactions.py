@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from evpower.charging.events import StationStart
+from evpower.charging.events import StationStart, StationStop
 from evpower.charging.model import Purpose, StationTransaction, TechnicianAllowance
 from evpower.foundation.db import Connection, Record
 from evpower.foundation.rows import columns, read_row
@@ -97,6 +97,27 @@ async def stop_came_at(connection: Connection, transaction: StationTransaction) 
     )
     assert transaction.ended_at is not None, "it has ended"  # noqa: S101
     return came_at or transaction.ended_at
+
+
+async def like_stop_came_at(
+    connection: Connection, event: StationStop, id_as_sent: str, station_time: str | None
+) -> datetime | None:
+    """Returns when the newest stop with the same facts was received; None: there was none.
+
+    Where a later one counted as well, its time is followed by when it was received.
+    """
+    came_at: datetime | None = await connection.fetchval(
+        """
+        select max(received_at) from charging.stops
+         where station_id = $1 and id_as_sent = $2 and meter_stop_wh is not distinct from $3
+           and ($4::text is null or station_time = $4 or starts_with(station_time, $4 || ' '))
+        """,
+        event.station_id,
+        id_as_sent,
+        event.meter_wh,
+        station_time,
+    )
+    return came_at
 
 
 async def find_transaction(

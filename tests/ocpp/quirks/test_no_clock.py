@@ -78,3 +78,23 @@ async def test_q49_values_without_a_clock_that_are_sent_again_count_once(
                 await station.call("MeterValues", values(drive, transaction, energy, **time))
         await station.call("StopTransaction", drive.end(transaction, 3000))
     assert await drive.bills() == [(3000, 30_00)]
+
+
+@pytest.mark.parametrize("time", [{"timestamp": UNSET}, {"timestamp": None}], ids=["unset", "none"])
+@pytest.mark.parametrize("number", [-1, 2**63 - 1], ids=["Q54", "edge-14"])
+async def test_q54_equal_stops_without_id_and_clock(
+    drive: Driving, number: int, time: Members
+) -> None:
+    """Two cars take as much by a register that counts from 0; the first one's stop comes again."""
+    await take_cards(drive)
+    async with drive.central.open() as station:
+        await station.boot()
+        for message_id in ("1", "2"):
+            await begin(drive, station, message_id)
+            end: Members = {"transactionId": number, "meterStop": 5000} | time
+            if message_id == "2":
+                await station.call("StopTransaction", end, "again-too-late")
+            drive.later()
+            await station.call("StopTransaction", end, f"stop-{message_id}")
+            await station.call("StopTransaction", end, f"again-{message_id}")
+    assert await drive.bills() == [(5000, 50_00), (5000, 50_00)]
