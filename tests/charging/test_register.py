@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from evpower.charging.register import (
     point,
     was_seen,
 )
+from evpower.charging.running import read_register, write_register
 
 NOON = datetime(2026, 3, 8, 12, tzinfo=UTC)
 POWER_W = 60_000  # 1,000 Wh a minute, so that 1,100 pass and one step
@@ -40,7 +42,8 @@ def after(*points: MeterPoint) -> MeterRegister:
 
 
 def outcomes(*points: MeterPoint) -> list[str]:
-    register, seen = begin(points[0], NOON), []
+    register = begin(points[0], NOON)
+    seen: list[str] = []
     for value in points[1:]:
         register, outcome = observe(register, value, POWER_W)
         seen.append(outcome)
@@ -100,6 +103,38 @@ class TestNewSegments:
     def test_what_lies_between_segments_is_not_billed(self) -> None:
         points = at(0, 0), at(1, 500), at(2, 90_000), at(3, 90_000), at(4, 90_000), at(5, 90_200)
         assert after(*points).energy_wh == 500 + 200
+
+
+class TestALowerSegmentWithoutEnergy:
+    """Q33: by a per-transaction register the station bills stop - start, however it was read."""
+
+    LOWER = at(0, 0), at(5, 2_000), at(6, 0), at(7, 0)
+
+    def test_it_is_taken_back_by_a_value_that_goes_on_before_it(self) -> None:
+        register = after(*self.LOWER, at(8, 2_100))
+        assert (register.energy_wh, register.before) == (2_100, None)
+        assert finish(register, at(9, 3_000), None, POWER_W).energy_wh == 3_000
+
+    def test_it_is_taken_back_by_the_stop(self) -> None:
+        final = finish(after(*self.LOWER), at(8, 3_000), None, POWER_W)
+        assert (final.energy_wh, final.is_estimated, final.flaw) == (3_000, False, None)
+
+    def test_it_is_taken_back_after_more_of_the_same_and_a_still_lower_one(self) -> None:
+        lower = at(0, 50), at(5, 2_050), at(6, 50), at(7, 50), at(8, 50), at(9, 0), at(10, 0)
+        assert after(*lower, at(11, 2_150)).energy_wh == 2_100
+
+    def test_it_stays_once_energy_flowed(self) -> None:
+        register = after(*self.LOWER, at(8, 900), at(9, 1_800), at(10, 2_700))
+        assert register.energy_wh == 4_700
+
+    def test_it_stays_until_the_connector_can_have_got_there(self) -> None:
+        assert outcomes(*self.LOWER, at(8, 9_000)) == ["trusted", "suspect", "segment", "suspect"]
+
+    def test_it_is_stored(self) -> None:
+        register = after(*self.LOWER)
+        assert register.before is not None
+        stored = orjson.loads(orjson.dumps(write_register(register)))
+        assert read_register(stored) == register
 
 
 class TestTolerance:

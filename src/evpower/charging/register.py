@@ -1,8 +1,8 @@
 """The energy of a session from a station's register, which may jump, wrap, reset and lie.
 
 A number is believed only in context: one value that is too low or too high changes nothing; values
-that agree with each other begin a new segment. The energy is the sum over the segments, and what
-lies between two of them is not billed. Registers are Wh.
+that agree with each other begin a new segment, until the register comes back. The energy is the sum
+over the segments, and what lies between two of them is not billed. Registers are Wh.
 """
 
 from collections.abc import Iterable, Sequence
@@ -52,6 +52,7 @@ class MeterRegister(Value, frozen=True):
     closed_wh: Decimal = Decimal(0)  # the sum of the earlier segments
     has_values: bool = False  # a value after the start was trusted
     suspects: tuple[MeterPoint, ...] = ()  # in a row, agreeing with each other, on one side of last
+    before: "MeterRegister | None" = None  # of lower values, as long as no energy flowed since them
 
     @property
     def exact_wh(self) -> Decimal:
@@ -102,10 +103,16 @@ def observe(register: MeterRegister, value: MeterPoint, power_w: int) -> Observe
     last, begun = register.last, register.begun
     if last is None or begun is None:
         return Observed(register.replace(begun=value, last=value, has_values=True), "trusted")
+    back = _back(register, value, power_w)
+    if back is not None:
+        return Observed(back, "trusted")
     if _follows(last, value, power_w) and _fits_session(register, value, power_w):
         if value.wh < last.wh:  # within the tolerance
             value = value.replace(wh=last.wh)
-        trusted = MeterRegister(register.since, begun, value, register.closed_wh, has_values=True)
+        trusted = MeterRegister(
+            register.since, begun, value, register.closed_wh, has_values=True,
+            before=register.before if value.wh - begun.wh <= TOLERANCE_WH else None,
+        )  # fmt: skip
         return Observed(trusted, "trusted")
     if _is_history(begun, last, value):
         return Observed(register, "history")
@@ -136,7 +143,8 @@ def finish(
     if stop is not None and register.last is not None and register.begun is not None:
         after, outcome = observe(register, stop, power_w)
         if outcome == "trusted":  # up to the tolerance below the last value it is itself the bill
-            energy_wh = register.closed_wh + max(stop.wh - register.begun.wh, Decimal(0))
+            assert after.begun is not None, "it has a value"  # noqa: S101
+            energy_wh = after.closed_wh + max(stop.wh - after.begun.wh, Decimal(0))
             return FinalEnergy(after, int(energy_wh), is_estimated=False, flaw=None)
         if outcome in {"segment", "jump"}:
             return FinalEnergy(after, after.energy_wh, is_estimated=False, flaw=None)
@@ -253,6 +261,22 @@ def _fits_session(register: MeterRegister, value: MeterPoint, power_w: int) -> b
     return can_deliver(energy_wh, since, value, power_w)
 
 
+def _back(register: MeterRegister, value: MeterPoint, power_w: int) -> MeterRegister | None:
+    """Returns the register before its lower values where a value goes on from there.
+
+    They were wrong then. It may also have restarted and grown as far in one step: no energy is
+    billed that may be billed already.
+    """
+    before = register.before
+    if before is None or before.last is None:
+        return None
+    if not (_follows(before.last, value, power_w) and _fits_session(before, value, power_w)):
+        return None
+    value = value.replace(wh=max(value.wh, before.last.wh))
+    back = before.replace(last=value, has_values=True)
+    return back if back.exact_wh >= register.exact_wh else None
+
+
 def _is_history(begun: MeterPoint, last: MeterPoint, value: MeterPoint) -> bool:
     """Returns whether a value is an older one of the present segment that came late."""
     return (
@@ -275,8 +299,11 @@ def _suspect(
         suspects = (value,)
     if len(suspects) < (LOWER_AGREE if is_lower else HIGHER_AGREE):
         return Observed(register.replace(suspects=suspects), "suspect")
-    highest = value.replace(wh=max(suspect.wh for suspect in suspects))
-    begun = register.replace(
-        begun=suspects[0], last=highest, closed_wh=register.exact_wh, has_values=True, suspects=()
+    first, highest = suspects[0], value.replace(wh=max(suspect.wh for suspect in suspects))
+    before = None
+    if is_lower and highest.wh - first.wh <= TOLERANCE_WH:
+        before = register.before or register.replace(suspects=())
+    begun = MeterRegister(
+        register.since, first, highest, register.exact_wh, has_values=True, before=before
     )
     return Observed(begun, "segment" if is_lower else "jump")

@@ -351,7 +351,8 @@ def as_int2(value: int | None) -> int | None:
 
 def write_register(register: MeterRegister) -> dict[str, Any]:
     """Returns a register as JSON, its times as they are."""
-    return {
+    before = {} if register.before is None else {"before": write_register(register.before)}
+    return before | {
         "format": 1,
         "since": register.since,
         "begun": _write_point(register.begun),
@@ -364,6 +365,7 @@ def write_register(register: MeterRegister) -> dict[str, Any]:
 
 def read_register(stored: Mapping[str, Any]) -> MeterRegister:
     """Returns a stored register."""
+    before = stored.get("before")
     return MeterRegister(
         since=datetime.fromisoformat(stored["since"]).astimezone(UTC),
         begun=_read_point(stored["begun"]),
@@ -373,6 +375,7 @@ def read_register(stored: Mapping[str, Any]) -> MeterRegister:
         suspects=tuple(
             value for raw in stored["suspects"] if (value := _read_point(raw)) is not None
         ),
+        before=None if before is None else read_register(before),
     )
 
 
