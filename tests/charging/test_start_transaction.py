@@ -166,6 +166,32 @@ class TestRepeatsOnceEnergyFlowed:
         again = await site.begin(CARD)
         assert again.transaction_id == card_flows.transaction_id
 
+    @pytest.mark.parametrize(
+        ("kind", "later_s", "is_new"),
+        [
+            ("per_transaction", 4 * 3600, True),
+            ("per_boot", 4 * 3600, True),
+            ("per_transaction", 120, False),
+            ("lifetime", 4 * 3600, False),
+        ],
+        ids=["Q84-stop-lost", "per-boot", "Q29", "lifetime"],
+    )
+    async def test_where_each_charge_begins_there(
+        self, site: Site, card_flows: StartAnswer, kind: str, later_s: int, *, is_new: bool
+    ) -> None:
+        """The stamp says whether the stop was lost, or the start is sent again."""
+        await site.sql.execute(
+            "insert into charging.meters (station_id, connector, register_kind, ended_at)"
+            " values ($1, 1, $2, $3)",
+            STATION, kind, site.now,
+        )  # fmt: skip
+        began_at = (await site.transaction(card_flows.transaction_id))["start_station_at"]
+        await site.wait(4 * 3600)
+        again = await site.begin(CARD, at=began_at + timedelta(seconds=later_s))
+        assert (again.transaction_id != card_flows.transaction_id) == is_new
+        session = await site.session(await site.session_of(card_flows.transaction_id))
+        assert session["end_reason"] == ("next_start" if is_new else None)
+
     async def test_with_another_register(self, site: Site, card_flows: StartAnswer) -> None:
         again = await site.begin(CARD, meter_wh=Decimal(3_000))
         assert again.transaction_id != card_flows.transaction_id

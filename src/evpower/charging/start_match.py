@@ -8,6 +8,7 @@ from uuid import UUID
 from evpower import identity, stations
 from evpower.charging import remote, store_sessions, store_technicians, store_transactions
 from evpower.charging.events import StationStart
+from evpower.charging.learn_meter import register_kind
 from evpower.charging.model import ChargingSession, StationTransaction
 from evpower.charging.our_time import SKEW_LIMIT, right_time
 from evpower.charging.states import WAITING
@@ -19,6 +20,9 @@ _OLDEST: Final = timedelta(days=30)
 _MAX_CONNECTOR: Final = 1_000
 _MAX_REGISTER_WH: Final = Decimal(10) ** 15
 _MAX_TEXT: Final = 255
+# Q29, Q82: one that is sent again may be stamped anew, 2 min later as far as is known.
+_STAMPED_AGAIN_WITHIN: Final = timedelta(minutes=10)
+_BEGINS_ANEW: Final = frozenset({"per_transaction", "per_boot"})
 
 
 class StartMatch(NamedTuple):
@@ -178,10 +182,16 @@ async def _is_repeat(
 
     Some stations stamp a retry anew and count from 0 again. Once energy flowed, the same tag may
     also begin a new transaction of which the stop before was lost: then only an equal register says
-    that it is the same.
+    that it is the same, or, where each transaction begins at that register, a stamp that is near.
     """
     if fold_tag(running.id_tag) != fold_tag(start.id_tag):
         return False
-    if running.meter_start_wh == start.meter_wh:
+    if await store_transactions.energy_of(connection, running.id) == 0:
         return True
-    return await store_transactions.energy_of(connection, running.id) == 0
+    if running.meter_start_wh != start.meter_wh:
+        return False
+    stamp, running_stamp = start.time.at, running.start_station_at
+    if stamp is None or running_stamp is None or stamp - running_stamp <= _STAMPED_AGAIN_WITHIN:
+        return True
+    kind = await register_kind(connection, running.station_id, running.connector)
+    return kind not in _BEGINS_ANEW
