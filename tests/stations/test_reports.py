@@ -113,6 +113,25 @@ async def test_a_boot_stores_what_the_station_is(operator: Operator) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("boot_says", "shown"),
+    [
+        (("", "", ""), ("ABB", "Terra", "1.8")),
+        (("ABB", "Terra", "1.9"), ("ABB", "Terra", "1.9")),
+        (("ABB", "Other", ""), ("ABB", "Other", None)),
+        (("EN+", "", ""), ("EN+", "Terra", None)),
+    ],
+    ids=["Q85-nothing", "new-firmware", "another-model", "another-make"],
+)
+async def test_a_boot_changes_what_it_says(
+    operator: Operator, boot_says: tuple[str, str, str], shown: tuple[str, str, str | None]
+) -> None:
+    await boot(operator, "ABB", "Terra", "1.8")
+    await boot(operator, *boot_says)
+    station = (await operator.show("A")).station
+    assert (station.vendor, station.model, station.firmware) == shown
+
+
 async def test_deviations_are_added_up(operator: Operator, owner: Connection) -> None:
     for at in (NOW, NOW + S):
         async with operator.db.transaction() as connection:

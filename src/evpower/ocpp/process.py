@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import asyncpg
@@ -33,6 +33,7 @@ from evpower.ocpp.socket import Registry, StationSocket
 from evpower.ocpp.times import BEFORE_BOOT
 
 _RETRY_FOR_S: Final = 20.0  # a station waits about 30 s for an answer
+_BOOTS_WITHIN: Final = timedelta(minutes=2)  # after it was asked to; later it restarted
 _TRIES: Final = 3  # of a handler that fails unexpectedly
 _FORMATION: Final = "FormationViolation"
 _EMPTY: Final = "{}"
@@ -107,8 +108,10 @@ class Processor:
         if not check(route, frame.payload):
             frame.notes.add("schema")
         if route.action == _BOOT:
-            frame.is_triggered = socket.boot_asked_at is not None
-            socket.boot_asked_at = None
+            asked_at, socket.boot_asked_at = socket.boot_asked_at, None
+            frame.is_triggered = (
+                asked_at is not None and frame.received_at - asked_at <= _BOOTS_WITHIN
+            )
         began_s, failures = self._now_s(), 0
         while True:
             try:

@@ -13,6 +13,7 @@ from websockets.frames import Opcode
 from evpower.foundation.clock import Clock
 from evpower.foundation.websocket import Ended, SocketProtocol
 from evpower.ocpp import messages, metrics
+from evpower.ocpp.calls import is_accepted
 from evpower.ocpp.frame_log import shown
 from evpower.ocpp.model import CALL, CALL_ERROR, CALL_RESULT, VERSION, FrameRow, Reply, SocketClosed
 from evpower.stations import USUAL_PROFILE, DisconnectReason, VendorProfile
@@ -29,6 +30,7 @@ _REASONS: Final[Mapping[Ended, DisconnectReason]] = {
 }  # fmt: skip
 # What waits is not served any more: it was not answered, so the station sends it again.
 _WITHOUT_REST: Final = frozenset[DisconnectReason]({"unresponsive", "shutdown"})
+_TRIGGER: Final = "TriggerMessage"
 _PING: Final = WebSocketFrame(Opcode.PING, b"").serialize(mask=False)
 
 
@@ -71,6 +73,7 @@ class StationSocket:
     """A socket. Requests wait in order; replies to our calls are never blocked by them."""
 
     __slots__ = (
+        "_boot_call",
         "_calls",
         "_inbox",
         "_is_over",
@@ -140,6 +143,7 @@ class StationSocket:
         self._inbox: deque[tuple[bytes, datetime]] = deque()
         self._pending: dict[str, asyncio.Future[Reply]] = {}
         self._calls = 0
+        self._boot_call: str | None = None  # which asked for a boot
         self._waiter: asyncio.Future[None] | None = None
         self._signs: list[asyncio.Future[None]] = []  # those who wait for a sign of life
         self._is_over = False
@@ -246,8 +250,8 @@ class StationSocket:
         if len(self._pending) > _PENDING:
             self._pending.pop(next(iter(self._pending))).cancel()
         now = self.clock()
-        if action == "TriggerMessage" and payload.get("requestedMessage") == "BootNotification":
-            self.boot_asked_at = now
+        if action == _TRIGGER and payload.get("requestedMessage") == "BootNotification":
+            self.boot_asked_at, self._boot_call = now, message_id
         if not self.write(message):
             self._pending.pop(message_id, None)
             raise SocketClosed("the socket has ended")
@@ -269,6 +273,8 @@ class StationSocket:
             return
         message_id = str(answer.id)
         reply = self._pending.pop(message_id, None)
+        if message_id == self._boot_call and not is_accepted(_TRIGGER, answer.payload or {}):
+            self.boot_asked_at = self._boot_call = None  # it boots by itself, if it does
         if reply is None:
             answer.notes.add("reply_unasked")
             text = self._count_unasked(text, now)

@@ -19,11 +19,19 @@ async def set_boot(
     firmware: str | None,
     now: datetime,
 ) -> None:
-    """Stores a boot, and forgets the newest stamps of statuses."""
+    """Stores a boot, and forgets the newest stamps of statuses.
+
+    What it does not say stays as it was; the firmware only while vendor and model do.
+    """
     await connection.execute(
         """
         update stations.stations
-           set vendor = $2, model = $3, firmware = $4, booted_at = $5, status_stamp_at = null
+           set vendor = coalesce($2, vendor), model = coalesce($3, model),
+               firmware = case
+                 when coalesce($2, vendor) is distinct from vendor
+                   or coalesce($3, model) is distinct from model then $4
+                 else coalesce($4, firmware) end,
+               booted_at = $5, status_stamp_at = null
          where id = $1
         """,
         station_id,

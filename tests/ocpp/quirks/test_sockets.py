@@ -324,22 +324,32 @@ async def test_q16_a_station_without_a_boot_is_asked_for_one_and_charges_on(driv
     assert await drive.bills() == [(5000, 50_00)]
 
 
-@pytest.mark.parametrize("triggered", [True, False])
+@pytest.mark.parametrize(
+    ("reply", "after_s", "state"),
+    [
+        pytest.param("Accepted", 0, "charging", id="asked-for"),
+        pytest.param(None, 0, "settled", id="by-itself"),
+        pytest.param("Rejected", 0, "settled", id="refused"),
+        pytest.param("Accepted", 300, "settled", id="long-after"),
+    ],
+)
 async def test_q16_a_boot_that_was_asked_for_ends_nothing(
-    drive: Driving,
-    triggered: bool,  # noqa: FBT001
+    drive: Driving, reply: str | None, after_s: int, state: str
 ) -> None:
     async with drive.central.open() as station:
         _, transaction = await drive.charging(station)
         await station.call("MeterValues", drive.values(transaction, "2000"))
-        if triggered:
+        if reply is not None:
             await drive.command("trigger", message="boot_notification")
-            await accept(station, "TriggerMessage")
+            call = await station.receive()
+            assert call[2] == "TriggerMessage"
+            await station.send([3, call[1], {"status": reply}])
+        drive.later(hours=after_s / 3600)
         await station.boot()
         drive.later(hours=6 / 60)
         await station.call("Heartbeat")
         await drive.watch()
-        assert (await drive.session())["state"] == ("charging" if triggered else "settled")
+        assert (await drive.session())["state"] == state
         await station.call("StopTransaction", drive.end(transaction, 5000))
     assert (await drive.bills())[-1] == (5000, 50_00)
 
