@@ -42,6 +42,7 @@ from evpower.payments.providers.odengi import OdengiProvider
 from evpower.payments.providers.odengi.client import Merchant
 from evpower.payments.providers.odengi.history import _fetch_file
 from evpower.payments.providers.odengi.probe import _look
+from evpower.payments.providers.odengi.provider import Reports
 from evpower.payments.providers.sandbox import SandboxProvider
 from evpower.push.model import PushMessage
 from evpower.push.web_push import WebPush
@@ -59,6 +60,9 @@ from tests.waiting import WAIT_LIMIT_S
 
 SOURCE = Path(__file__).parents[2] / "src" / "evpower"
 GIVE_UP_S = 0.3
+REPORT_HOST = "reports.example"
+# The answer to the command, and as CSV the file that it names: a header without lines.
+REPORT = {"x": f"http://{REPORT_HOST}/", "y;trans_id;order_id;amount;date_pay;status;": 0}
 ID = UUID(int=7)
 # The public key of RFC 7517, appendix A.1.
 P256 = {
@@ -104,12 +108,29 @@ def admin(http: HttpClient, url: str) -> SupabaseAdmin:
     )
 
 
+def rows(http: HttpClient, url: str) -> ClientRows:
+    return ClientRows(http, url=url, secret_key=SecretStr("sb_secret_1"))
+
+
 def bank(http: HttpClient, url: str) -> SandboxProvider:
     return SandboxProvider(url, ["a secret of the bank"], http, timeout_s=WAIT_LIMIT_S)
 
 
 def odengi(http: HttpClient, url: str) -> OdengiProvider:
-    return OdengiProvider(Merchant(url, "1", b"a password"), http)
+    reports = Reports(hosts=frozenset({REPORT_HOST}))
+    return OdengiProvider(Merchant(url, "1", b"a password"), http, reports=reports)
+
+
+class AtOnePlace(HttpClient):
+    """Fetches the bank's reports from the server that answers its commands."""
+
+    def __init__(self, http: HttpClient, url: str) -> None:
+        super().__init__()
+        self._http, self._url = http, url
+
+    async def fetch(self, target: Target, method: str, url: str, **how: Any) -> HttpResponse:
+        here = url.replace(f"http://{REPORT_HOST}", self._url)
+        return await self._http.fetch(target, method, here, **how)
 
 
 async def odengi_looks(http: HttpClient, url: str) -> bool:
@@ -235,6 +256,13 @@ ODENGI: dict[
         {"success": True},
         ProviderError,
     ),
+    "fetch_history": (
+        lambda http, url: odengi(AtOnePlace(http, url), url).fetch_history(
+            since=datetime.now(UTC), until=datetime.now(UTC)
+        ),
+        REPORT,
+        ProviderUnavailable,
+    ),
 }
 
 # The list. By the function that calls `fetch`, and of a client of one API by its operation.
@@ -290,14 +318,15 @@ CALLS: dict[str, Call] = {
         body({"transactions": []}),
         ProviderUnavailable,
     ),
-    "identity/supabase_rows.py _update": Call(
-        lambda http, url: ClientRows(
-            http, url=url, secret_key=SecretStr("sb_secret_1")
-        ).request_deletion(ID, datetime.now(UTC)),
+    "identity/supabase_rows.py _update request_deletion": Call(
+        lambda http, url: rows(http, url).request_deletion(ID, datetime.now(UTC)),
         b"",
         Unavailable,
     ),
-    "identity/sign_in/senders/nikita.py _try": Call(
+    "identity/supabase_rows.py _update withdraw_deletion": Call(
+        lambda http, url: rows(http, url).withdraw_deletion(ID), b"", Unavailable
+    ),
+    "identity/sign_in/senders/nikita.py _try send": Call(
         lambda http, url: NikitaSender(
             http, url=url, login="l", password=SecretStr("p"), sender="EvPower", pause_s=0
         ).send(Sms("ID1", "+996555123456", "123456")),
@@ -344,6 +373,15 @@ CALLS: dict[str, Call] = {
     "devstack/demo/calls.py __init__": Call(
         lambda http, url: http.fetch("devstack", "GET", url, timeout_s=30.0), b"{}", HttpError
     ),
+}
+# Clients of one API with several operations, and how the list names these.
+CLIENTS: dict[type, str] = {
+    SupabaseAdmin: "identity/supabase_admin.py attempt",
+    SandboxProvider: "payments/providers/sandbox.py _request",
+    OdengiProvider: "payments/providers/odengi/client.py call",
+    SupabaseRpc: "sync/supabase_rpc.py",
+    ClientRows: "identity/supabase_rows.py _update",
+    NikitaSender: "identity/sign_in/senders/nikita.py _try",
 }
 _TARGETS = set(get_args(Target))
 # Dates and seconds that no calendar has, or that overflow on the way to one.
@@ -397,14 +435,14 @@ def test_every_call_of_the_source_is_in_the_list() -> None:
     assert calling_functions() == listed
 
 
-@pytest.mark.parametrize("kind", [SupabaseAdmin, SandboxProvider, OdengiProvider, SupabaseRpc])
+@pytest.mark.parametrize("kind", CLIENTS)
 def test_every_operation_of_a_client_is_in_the_list(kind: type) -> None:
     operations = {
-        name
+        f"{CLIENTS[kind]} {name}"
         for name, member in vars(kind).items()
         if inspect.iscoroutinefunction(member) and not name.startswith("_")
     }
-    assert operations <= {name.rsplit(" ", 1)[1] for name in CALLS}
+    assert operations == {name for name in CALLS if name.startswith(f"{CLIENTS[kind]} ")}
 
 
 def is_error(came_to: object) -> bool:
