@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,12 +12,14 @@ import pytest
 from evpower.alerts import list_alerts
 from evpower.alerts.certificates import TlsHost, read_end, read_tls_hosts, watch_certificates
 from evpower.foundation.db import Database
+from tests.faults.hostile_server import GIB
+from tests.faults.tcp_proxy import TcpProxy
 from tests.foundation.certificates import Authority
 from tests.waiting import WAIT_LIMIT_S, until
 
 
 @contextlib.asynccontextmanager
-async def listening(tls: ssl.SSLContext | None) -> AsyncIterator[TlsHost]:
+async def listening(tls: ssl.SSLContext | None) -> AsyncGenerator[TlsHost]:
     """A server that says nothing, and hangs up when its caller does."""
     open_now: set[asyncio.StreamWriter] = set()
 
@@ -86,6 +88,39 @@ async def test_a_host_that_is_silent_is_given_up() -> None:
     async with listening(None) as host:
         with pytest.raises(TimeoutError):
             await read_end(host, total_s=0.3)
+
+
+async def test_a_host_that_is_slow_or_hangs_up_at_any_byte_is_given_up(tmp_path: Path) -> None:
+    async with serving(tmp_path, 30) as host, TcpProxy(*host) as proxy:
+        through = ("127.0.0.1", proxy.port)
+        for after in range(0, 500, 20):  # of its handshake
+            proxy.hang_up(after)
+            with pytest.raises(OSError):
+                await read_end(through, total_s=WAIT_LIMIT_S)
+        proxy.pass_again()
+        assert await read_end(through, total_s=WAIT_LIMIT_S) > datetime.now(UTC)
+        proxy.drip()
+        with pytest.raises(TimeoutError):
+            await read_end(through, total_s=0.3)
+
+
+async def test_a_handshake_of_1_gb_is_not_read() -> None:
+    record = b"\x16\x03\x03\x40\x00" + b"\x02\xff\xff\xff" + bytes(16_380)
+    written: list[int] = []
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            for number in range(GIB // len(record)):
+                writer.write(record)
+                await writer.drain()
+                written.append(number)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, asyncio.timeout(WAIT_LIMIT_S):
+        with pytest.raises(ssl.SSLError):
+            await read_end(("127.0.0.1", server.sockets[0].getsockname()[1]), total_s=WAIT_LIMIT_S)
+    assert len(written) * len(record) < GIB // 16
 
 
 def test_hosts_are_read() -> None:

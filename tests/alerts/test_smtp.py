@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -78,7 +78,7 @@ async def test_refused_recipients_are_named(mailbox: Mailbox) -> None:
 
 
 @contextlib.asynccontextmanager
-async def listener(script: list[bytes], *, drip: bytes = b"") -> AsyncIterator[int]:
+async def listener(script: list[bytes], *, drip: bytes = b"") -> AsyncGenerator[int]:
     """Says the lines of the script one after another, then drips, or is silent."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -118,6 +118,46 @@ async def test_a_server_that_never_ends_is_given_up(answered: int, drip: bytes) 
         where = SmtpServer("smtp+plain", "127.0.0.1", port, "", "")
         with pytest.raises(MailRefused):
             await hand_over(where, ssl.create_default_context(), mail(), total_s=0.4)
+
+
+ACCEPTS = [
+    *HELLO, b"250 OK\r\n", b"354 go on\r\n", b"250 accepted\r\n"
+]  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def hanging_up(after: int) -> AsyncGenerator[int]:
+    """Accepts a mail, and hangs up when so many bytes of its answers are written."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = after
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            for line in ACCEPTS:
+                writer.write(line[: max(left, 0)])
+                left -= len(line)
+                if left <= 0:
+                    break
+                await reader.readuntil(b"\r\n.\r\n" if line.startswith(b"354") else b"\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_server_that_hangs_up_at_any_byte_has_accepted_nothing() -> None:
+    async def handed_over(after: int) -> list[str]:
+        async with hanging_up(after) as port:
+            where = SmtpServer("smtp+plain", "127.0.0.1", port, "", "")
+            return await hand_over(
+                where, ssl.create_default_context(), mail(), total_s=WAIT_LIMIT_S
+            )
+
+    whole = sum(map(len, ACCEPTS))
+    for after in range(whole):
+        with pytest.raises(MailRefused):
+            await handed_over(after)
+    assert await handed_over(whole) == []
 
 
 async def test_an_answer_without_an_end_is_not_stored() -> None:

@@ -4,16 +4,16 @@ import asyncio
 import contextlib
 import re
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 from urllib.parse import urlsplit, urlunsplit
 
 _BYTE_EVERY_S = 0.1
 
 
 class TcpProxy:
-    """Passes bytes on; `say_nothing` drops later bytes, `drip` passes answers byte by byte.
+    """Passes bytes on, until it is told to fail: `say_nothing`, `drip`, `hang_up`.
 
-    Connections stay open, and new ones are taken: the other side is a machine that hangs.
+    Silent, it leaves connections open and takes new ones: the other side is a machine that hangs.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -22,6 +22,7 @@ class TcpProxy:
         self._server: asyncio.Server | None = None
         self.silent = False
         self.drips = False
+        self.left: int | None = None  # bytes of each connection's answers that still pass
         self.at: re.Pattern[bytes] | None = None  # `fault` is called when this is asked for
         self.fault = self.say_nothing
 
@@ -38,14 +39,21 @@ class TcpProxy:
         return urlunsplit(parts._replace(netloc=netloc))
 
     def say_nothing(self) -> None:
+        """Drops later bytes."""
         self.silent = True
 
     def drip(self) -> None:
+        """Passes answers byte by byte."""
         self.drips = True
+
+    def hang_up(self, after: int = 5) -> None:
+        """Hangs up once so many bytes more of an answer have passed: by default within a head."""
+        self.left = after
 
     def pass_again(self) -> None:
         """From now on; what was lost stays lost."""
         self.silent = self.drips = False
+        self.left = None
 
     def move(self, url: str) -> None:
         """Drops every connection; new ones go to another server."""
@@ -98,6 +106,8 @@ class TcpProxy:
                 self.fault()
             if self.silent:
                 continue
+            if answers and self.left is not None:
+                await self._hang_up(reader, writer, data)
             if not (answers and self.drips):
                 writer.write(data)
                 await writer.drain()
@@ -112,6 +122,19 @@ class TcpProxy:
             await asyncio.sleep(3600)
         with contextlib.suppress(OSError):
             writer.write_eof()
+
+    async def _hang_up(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes
+    ) -> NoReturn:
+        left = self.left or 0
+        while data:
+            writer.write(data[:left])
+            await writer.drain()
+            left -= len(data)
+            if left <= 0:
+                break
+            data = await reader.read(65_536)
+        raise ConnectionResetError
 
 
 def host_and_port(url: str) -> tuple[str, int]:

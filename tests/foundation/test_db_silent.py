@@ -1,4 +1,6 @@
-"""PostgreSQL falls silent or answers byte by byte: every wait ends, and the pool serves again."""
+"""PostgreSQL is silent, slow or hangs up: every wait ends, and the pool serves again."""
+
+# pyright: reportPrivateUsage=false
 
 import asyncio
 import re
@@ -6,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from evpower.foundation.db import Database, connect
+from evpower.foundation.db import LOST, Database, connect
 from evpower.foundation.errors import Unavailable
 from tests.faults.tcp_proxy import TcpProxy, host_and_port
 from tests.waiting import WAIT_LIMIT_S, until
@@ -101,7 +103,7 @@ WORK = [
 ]  # fmt: skip
 
 
-@FAULTS
+@pytest.mark.parametrize("fault", [TcpProxy.say_nothing, TcpProxy.drip, TcpProxy.hang_up])
 @pytest.mark.parametrize("work", WORK, ids=lambda work: work.__name__)
 async def test_every_wait_for_the_database_ends(
     work: Callable[[Database, Fault, TcpProxy], Awaitable[None]],
@@ -146,6 +148,21 @@ async def test_a_connection_outside_the_pool_ends(fault: Fault, dsn: str, proxy:
                 await connection.fetch(LONG_ROWS)
         with pytest.raises(TimeoutError):
             await connect(url, timeout_s=GIVE_UP_S, command_timeout_s=GIVE_UP_S).__aenter__()
+
+
+async def test_a_connection_outside_the_pool_says_that_it_is_lost(
+    dsn: str, proxy: TcpProxy
+) -> None:
+    url = proxy.through(dsn)
+    async with asyncio.timeout(WAIT_LIMIT_S):
+        async with connect(
+            url, timeout_s=WAIT_LIMIT_S, command_timeout_s=WAIT_LIMIT_S
+        ) as connection:
+            proxy.hang_up()
+            with pytest.raises(LOST):
+                await connection.fetch(LONG_ROWS)
+        with pytest.raises(LOST):
+            await connect(url, timeout_s=WAIT_LIMIT_S, command_timeout_s=WAIT_LIMIT_S).__aenter__()
 
 
 async def test_a_connection_closes_though_the_other_side_is_silent(

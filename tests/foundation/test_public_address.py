@@ -1,5 +1,7 @@
 """Whether an address is on the public internet, and that no stranger's call goes elsewhere."""
 
+# pyright: reportPrivateUsage=false
+
 import asyncio
 import ssl
 from pathlib import Path
@@ -59,6 +61,18 @@ async def test_a_strangers_call_into_the_network_is_not_sent() -> None:
     finally:
         server.close()
     assert connections == []
+
+
+async def test_a_name_that_is_never_resolved_ends_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def resolve(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    async with HttpClient() as out, asyncio.timeout(WAIT_LIMIT_S):
+        with pytest.raises(RequestNotSent, match=r"no connection in 0\.2 s"):
+            await out.fetch("push", "POST", "https://push.example.kg/x", timeout_s=0.2)
 
 
 async def test_the_address_that_was_looked_at_is_called_and_the_name_is_verified(

@@ -20,11 +20,21 @@ from websockets.typing import Subprotocol
 from evpower import alerts, ocpp, stations
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Unavailable
-from evpower.ocpp import store
+from evpower.ocpp import forward, store
+from evpower.ocpp.forwarded_socket import ForwardedHandshake
 from evpower.ocpp.model import STATION_PING
 from evpower.ocpp.module import Times
+from tests.faults.hostile_server import (
+    MIB,
+    Answer,
+    HostileServer,
+    closes_after,
+    drips,
+    hangs_after,
+    repeats,
+)
 from tests.ocpp.scenario import Central, Station, basic, running
-from tests.waiting import until
+from tests.waiting import WAIT_LIMIT_S, until
 
 
 @dataclass
@@ -312,6 +322,58 @@ async def last_sign(central: Central) -> datetime:
         stored = await store.socket_of(connection, "EVP-001")
     assert stored is not None
     return stored.last_frame_at
+
+
+SWITCHING = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: none\r\n"
+)
+
+
+async def upstream_ends(server: HostileServer) -> None:
+    """Connects to the other CSMS, which can't be had."""
+    url = server.url.replace("http", "ws", 1)
+    handshake = ForwardedHandshake("EVP-001", url, "EVP-001", None, ("ocpp1.6",), "192.0.2.1")
+    async with asyncio.timeout(WAIT_LIMIT_S):
+        with pytest.raises(Unavailable):
+            async with forward._upstream(handshake):
+                pass
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        hangs_after(b""),
+        hangs_after(SWITCHING),
+        drips(SWITCHING + b"X-Padding: " + b"x" * 100_000),
+        repeats(SWITCHING + b"X-Padding: ", b"x" * MIB, 1024),
+    ],
+    ids=["silent", "hangs in the head", "byte by byte", "1 GB"],
+)
+async def test_a_handshake_of_another_csms_that_never_ends_is_given_up(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward, "_OPEN_S", 0.3)
+    async with HostileServer(answer) as server:
+        await upstream_ends(server)
+
+
+async def test_a_handshake_of_another_csms_cut_at_any_byte_is_none() -> None:
+    async with HostileServer(closes_after(b"")) as server:
+        for length in range(len(SWITCHING)):
+            server.answer = closes_after(SWITCHING[:length])
+            await upstream_ends(server)
+        assert server.requests == len(SWITCHING)
+
+
+async def test_a_message_of_another_csms_that_is_too_long_ends_the_connection(
+    central: Central, csms: OtherCsms
+) -> None:
+    async with central.open() as station:
+        await csms.send("x" * (forward.MESSAGE_BYTES + 1))
+        assert await station.ended() is None
+    await until(central.all_closed)
+    assert await central.reasons() == ["upstream_lost"]
 
 
 async def test_few_handshakes_of_a_station_connect_at_once(central: Central) -> None:
