@@ -1,4 +1,4 @@
-"""A process that takes one frame of a station, and is killed at a failpoint before it commits."""
+"""A process that takes a frame, or corrects a bill, and is killed before it commits."""
 
 import asyncio
 import os
@@ -21,6 +21,8 @@ async def main(dsn: str, act: str, transaction: int, meter_wh: int, now: datetim
     place = ChargingPlace(db, owner, now)
     if act == "values":
         await place.values(transaction, meter_wh)
+    elif act == "correct":
+        await place.correct(transaction, meter_wh)
     else:
         await place.stop(transaction, meter_wh)
 

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from evpower import stations, tariffs
+from evpower.charging.bill_effect import bill_by_operator
 from evpower.charging.booted import station_booted
 from evpower.charging.due import find_due, watch_transaction
 from evpower.charging.events import (
@@ -23,6 +24,7 @@ from evpower.charging.events import (
     StopAnswer,
 )
 from evpower.charging.meter_values import meter_values
+from evpower.charging.operate import OperatorBill
 from evpower.charging.request_stop import StopRequest, request_stop
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.start import StartRequest, start
@@ -101,7 +103,7 @@ class ChargingPlace:
     async def driver(self, som: int = 1_000) -> UUID:
         return await self.money.topped_up(som * 100)
 
-    async def start(self, client: UUID, connector: int = 1, **limits: int) -> UUID:
+    async def start(self, client: UUID, connector: int = 1, **limits: Any) -> UUID:
         """Start by app; returns the session."""
         await self.frame()
         async with self.db.transaction() as connection:
@@ -216,6 +218,15 @@ class ChargingPlace:
             request = StopRequest(session, client, "test")
             await request_stop(connection, request, now=self.now, rules=self.rules)
 
+    async def correct(self, transaction: int, energy_wh: int) -> None:
+        """Let an operator bill the session of a transaction by another figure."""
+        session = await self.owner.fetchval(
+            "select session_id from charging.transactions where id = $1", transaction
+        )
+        bill = OperatorBill(session, energy_wh, None, "operator:aida", "read on the meter")
+        async with self.db.transaction() as connection:
+            await bill_by_operator(connection, bill, now=self.now)
+
     async def watch(self) -> list[str]:
         """Do what is due now; returns what it was."""
         async with self.db.connection() as connection:
@@ -261,13 +272,15 @@ class ChargingPlace:
         )
         return [(row["energy_wh"], row["total_minor"] // 100) for row in rows]
 
-    async def answer(self, reply: Any = "accepted") -> list[str]:
+    async def answer(
+        self, reply: Any = "accepted", response: Mapping[str, Any] | None = None
+    ) -> list[str]:
         """Let the station answer each command that waits; returns their actions."""
         actions: list[str] = []
         while (command := await self._claim()) is not None:
             actions.append(command.action)
             async with self.db.transaction() as connection:
-                await stations.end_command(connection, command.id, reply, {}, self.now)
+                await stations.end_command(connection, command.id, reply, response or {}, self.now)
         return [action for action in actions if action != "remote_start"]
 
     async def _claim(self) -> Command | None:

@@ -1,4 +1,4 @@
-"""SIGKILL while a frame of a station is taken: nothing is left of it, its repeat is billed once."""
+"""SIGKILL while a frame is taken or a bill corrected: nothing is left, the repeat bills once."""
 
 import asyncio
 import signal
@@ -71,4 +71,26 @@ async def test_a_crash_with_the_next_bill_leaves_the_first_one(
     for _ in range(2):
         await place.stop(transaction, 7_800)
     assert await place.bills(session) == [(7_500, 90), (7_800, 93)]
+    assert (await wallet.verify(place.db)).count == 0
+
+
+@pytest.mark.parametrize(("wh", "som"), [(4_000, 48), (12_000, 144)])
+async def test_a_crash_with_an_operators_correction_moves_nothing_and_its_repeat_moves_it_once(
+    place: ChargingPlace, dsn: str, tmp_path: Path, wh: int, som: int
+) -> None:
+    client = await place.driver()
+    session, transaction = await place.charging(client)
+    place.later(30)
+    await place.stop(transaction, 10_000)
+
+    async def balance() -> int:
+        return (await place.money.wallet(client))["balance_minor"] // 100
+
+    await killed(place, dsn, tmp_path, Failpoint.CORRECT_UNCOMMITTED, "correct", transaction, wh)
+    assert (await place.bills(session), await balance()) == ([(10_000, 120)], 880)
+    for _ in range(2):
+        await place.correct(transaction, wh)
+    assert (await place.bills(session), await balance()) == (
+        [(10_000, 120), (wh, som)], 1_000 - som,
+    )  # fmt: skip
     assert (await wallet.verify(place.db)).count == 0
