@@ -1,6 +1,8 @@
 """What is known of a make of station: each file, who gets it, and what an operator sets instead."""
 
 import json
+import re
+import tomllib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,20 @@ from evpower.foundation.db import Connection
 from evpower.foundation.errors import Invalid
 from evpower.stations import StationChange, VendorProfile
 from evpower.stations.profile_files import (
+    MEMBERS,
     InvalidProfile,
     match_profile,
     override,
+    override_text,
     read_override,
     read_profile,
     vendor_profiles,
 )
 from tests.stations.scenario import NOW, Operator
 
-DOCS = Path(__file__).parents[2] / "docs" / "vendors.md"
+DOCS = Path(__file__).parents[2] / "docs"
+FILES = Path(stations.__file__).parent / "vendors"
+OVERVIEW = (DOCS / "vendors.md").read_text()
 FEW = ("Energy.Active.Import.Register", "Power.Active.Import")
 # Of each profile: what a station says of itself at its boot, and what is not as usual.
 BOOTS: dict[str, tuple[tuple[str | None, str | None, str | None], dict[str, Any]]] = {
@@ -81,9 +87,36 @@ def test_a_profile_is_found_by_the_boot_and_has_its_members(name: str) -> None:
     assert asdict(profile) == usual | members
 
 
-@pytest.mark.parametrize("name", sorted(set(BOOTS) - {"default"}))
-def test_every_profile_is_on_the_page_of_vendors(name: str) -> None:
-    assert f"`{name}`" in DOCS.read_text()
+class TestPages:
+    def test_every_profile_has_a_page_and_every_page_a_profile(self) -> None:
+        pages = [page.stem for page in (DOCS / "vendors").glob("*.md")]
+        assert sorted(pages) == sorted(vendor_profiles())
+        listed = re.findall(r"^\| \[`([a-z-]+)`\]\(vendors/\1\.md\) \|", OVERVIEW, re.MULTILINE)
+        assert sorted([*listed, "default"]) == sorted(vendor_profiles())
+        assert "(vendors/default.md)" in OVERVIEW
+
+    @pytest.mark.parametrize("name", sorted(BOOTS))
+    def test_a_page_has_what_is_known_of_its_make(self, name: str) -> None:
+        page = (DOCS / "vendors" / f"{name}.md").read_text()
+        assert re.findall(r"^## (.*)$", page, re.MULTILINE) == [
+            "Address and password", "Keys", "What differs", "Known deviations",
+        ]  # fmt: skip
+        profile = vendor_profiles()[name]
+        known = page.partition("## Known deviations")[2]
+        assert [note for note in profile.notes if f"\n- {note}\n" not in known] == []
+        document = tomllib.loads((FILES / f"{name}.toml").read_text())
+        boots = [
+            tuple(f"`{match[part]}`" if part in match else "any" for part in ("vendor", "model"))
+            for match in document.get("match", ())
+        ]
+        assert re.findall(r"^\| (`[^|]*`|any) \| (`[^|]*`|any) \|$", page, re.MULTILINE) == boots
+        usual = VendorProfile()
+        differs = [
+            (member, f"{override_text(getattr(profile, member)).replace(',', ', ')}")
+            for member in document
+            if member in MEMBERS and getattr(profile, member) != getattr(usual, member)
+        ]
+        assert re.findall(r"^\| `(\w+)` \| `([^`]*)` \| ", page, re.MULTILINE) == differs
 
 
 def test_the_longest_match_wins() -> None:
