@@ -61,10 +61,46 @@ async def test_a_card_is_ones_alone(site: Site) -> None:
     assert technicians.value.code == "id_tag_taken"
 
 
+async def test_a_card_is_one_card_however_it_is_written(site: Site) -> None:
+    client = await site.driver()
+    await site.open_to_cards()
+    await add(site, client, "04:A1:B2:C3:D4:E5:F6")
+    assert await site.authorize(CARD) == "accepted"
+    assert await site.authorize("04-a1-b2-c3-d4-e5-f6") == "accepted"
+    for written in (CARD, "04 a1 b2 c3 d4 e5 f6", f"{CARD}-"):
+        with pytest.raises(EvPowerError) as refused:
+            await add(site, await site.driver(), written)
+        assert refused.value.code == "id_tag_taken"
+    async with site.db.transaction() as connection:
+        with pytest.raises(EvPowerError) as technicians:
+            await charging.add_technician(connection, tag=CARD, name="Bakyt", actor="aida")
+        assert technicians.value.code == "id_tag_taken"
+        assert await charging.remove_card(connection, tag=CARD, actor="aida") == client
+    assert await site.authorize("04:A1:B2:C3:D4:E5:F6") == "invalid"
+
+
+async def test_a_card_stored_as_it_was_written_stays_its_clients(site: Site) -> None:
+    client = await site.driver()
+    await site.open_to_cards()
+    await site.sql.execute(
+        "insert into identity.aliases (kind, alias, client_id) values ('id_tag', '04:a1:b2', $1)",
+        client,
+    )
+    assert await site.authorize("04:A1:B2") == "accepted"
+    with pytest.raises(EvPowerError) as refused:
+        await add(site, await site.driver(), "04:A1:B2")
+    assert refused.value.code == "id_tag_taken"
+    async with site.db.transaction() as connection:
+        assert await charging.remove_card(connection, tag="04:a1:b2", actor="aida") == client
+    assert await site.authorize("04:A1:B2") == "invalid"
+
+
 @pytest.mark.parametrize(
     ("tag", "code"),
     [
         ("", "invalid_request"),
+        ("-:-", "invalid_request"),
+        ("+996 555 123-456", "phone_is_no_card"),
         ("a\x00b", "invalid_request"),
         ("x" * 201, "invalid_request"),
         ("+996555123456", "phone_is_no_card"),
@@ -150,7 +186,9 @@ class TestImport:
         imported = await self.imported(site, file.getvalue())
         outcomes = {row.tag: row.outcome for row in imported.left_out}
         for tag, phone in PHONES.items():
+            plain = identity.fold_id_tag(tag)  # a sign behind it makes no card of a phone number
             is_card = phone is None and not is_phone_tag(tag)
+            is_card = is_card and identity.phone_as_typed(plain) != HOME
             expected = None if is_card else "phone_number"
             if identity.plain_id_tag(tag) is None:  # with signs that can't be seen
                 expected = "invalid_tag"

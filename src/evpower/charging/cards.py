@@ -93,8 +93,7 @@ async def remove_card(
 
     Raises NotFound("card_not_found").
     """
-    plain = identity.plain_id_tag(tag)
-    client_id = None if plain is None else await identity.remove_id_tag(connection, plain)
+    client_id = await identity.remove_id_tag(connection, tag)
     if client_id is None:
         raise NotFound("card_not_found", f"{tag!a:.80} is no client's card")
     await identity.record_act(
@@ -103,7 +102,7 @@ async def remove_card(
         action="charging.card_remove",
         subject=str(client_id),
         reason=reason,
-        details={"tag": plain},
+        details={"tag": identity.fold_id_tag(tag)},
     )
     return client_id
 
@@ -155,7 +154,7 @@ async def _add(connection: Connection, tag: str, client_id: UUID) -> CardOutcome
         return "phone_number"
     if await store_technicians.find(connection, fold_tag(tag)) is not None:
         return "of_another"
-    outcome = await identity.add_id_tag(connection, plain, client_id)
+    outcome = await identity.add_id_tag(connection, tag, client_id)
     return "unknown_client" if outcome == "not_found" else outcome
 
 

@@ -116,8 +116,7 @@ async def card_client(connection: Connection, station: Station, id_tag: str) -> 
         return None
     if station.no_auth and not station.cards_without_auth:
         return None
-    client_id = await identity.resolve_id_tag(connection, id_tag)
-    return client_id or await identity.resolve_id_tag(connection, fold_tag(id_tag))
+    return await identity.resolve_id_tag(connection, id_tag)
 
 
 def start_key(start: StationStart) -> str:

@@ -4,10 +4,11 @@ import re
 import secrets
 from typing import Final
 
+from evpower import identity
+
 # No card's UID has this length; some stations read past a tag of 20 characters.
 TAG_LENGTH: Final = 12
 _HEX: Final = frozenset("0123456789ABCDEF")
-_SEPARATORS: Final = re.compile(r"[\s:-]")
 _SHORTEST_ECHO: Final = 6  # of a tag that a station cut
 # What the old backend sent in place of a tag; it ends sessions of the switch and begins none.
 _PHONE_TAG: Final = re.compile(r"\+[0-9]+|996[0-9]{9}|CLIENT_.*", re.IGNORECASE)
@@ -24,19 +25,13 @@ def is_tag(text: str) -> bool:
 
 
 def fold_tag(tag: str) -> str:
-    """Returns the tag as tags are compared: without case, separators, and signs at its end.
-
-    Some stations write a card as 20:69:C0:21.
-    """
-    folded = _SEPARATORS.sub("", tag).upper()
-    while folded and not folded[-1].isalnum():
-        folded = folded[:-1]
-    return folded
+    """Returns the tag as tags are compared, in the upper case of one-time tags."""
+    return identity.fold_id_tag(tag).upper()
 
 
 def is_phone_tag(tag: str) -> bool:
     """Returns whether a tag is one that the old backend made of a driver's phone or id."""
-    return _PHONE_TAG.fullmatch(tag.strip()) is not None
+    return any(map(_PHONE_TAG.fullmatch, (tag.strip(), identity.fold_id_tag(tag))))
 
 
 def is_echo_of(folded: str, tag: str) -> bool:

@@ -12,7 +12,7 @@ from evpower.client_migration.model import OldConfirmation, Password, SourceErro
 from evpower.foundation.clock import read_time
 from evpower.foundation.errors import Invalid
 from evpower.foundation.money import read_old_som, rounded_minor
-from evpower.identity import clean_name, normal_email, phone_as_typed
+from evpower.identity import clean_name, fold_id_tag, normal_email, phone_as_typed
 
 # Our fields and their names in other systems, the most likely first.
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -181,8 +181,8 @@ def _is_time(text: str) -> bool:
 
 
 def _tags(text: str, bad: _Bad) -> tuple[str, ...]:
-    """Returns the id tags in lower case, each once."""
-    tags = dict.fromkeys(tag.strip().lower() for tag in text.split(";") if tag.strip())
+    """Returns the id tags as they are compared, each once."""
+    tags = dict.fromkeys(fold_id_tag(tag) for tag in text.split(";") if tag.strip())
     if any(len(tag) > _TAG_MAX or not tag.isprintable() for tag in tags) or len(tags) > _TAGS_MAX:
         bad("id_tags_invalid", text)
         return ()

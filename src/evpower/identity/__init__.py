@@ -9,7 +9,7 @@ from evpower.identity.account_deletion import (
     restore_account,
 )
 from evpower.identity.aliases import MAX_LENGTH as MAX_OLD_ID
-from evpower.identity.aliases import as_uuid, resolve, resolve_id_tag
+from evpower.identity.aliases import as_uuid, fold_id_tag, resolve, resolve_id_tag
 from evpower.identity.audit import list_acts, record_act
 from evpower.identity.clients import (
     block_client,
@@ -193,6 +193,7 @@ __all__ = [
     "find_clients",
     "find_verified",
     "find_without_token",
+    "fold_id_tag",
     "get_client",
     "get_operator",
     "list_acts",

@@ -18,6 +18,7 @@ MAX_LENGTH: Final = 200
 CACHE_TTL_S: Final = 60.0
 _OPEN_CLIENT_TTL_S: Final = 3600.0  # an open client's own id never means another one
 _CACHE_SIZE: Final = 20_000
+_SEPARATORS: Final = re.compile(r"[\s:-]")
 # UUID() alone also accepts signs, spaces, underscores and digits of other scripts among the 32.
 _UUID: Final = re.compile(r"(?:urn:)?(?:uuid:)?\{?[0-9a-fA-F-]{32,}\}?")
 
@@ -34,10 +35,30 @@ async def resolve(connection: Connection, raw: str) -> UUID | None:
     return client_id if match.is_client else match.alias_of
 
 
+def fold_id_tag(tag: str) -> str:
+    """Returns an id tag as id tags are compared: without case, separators, and signs at its end.
+
+    Some stations write a card as 20:69:C0:21.
+    """
+    folded = _SEPARATORS.sub("", tag).lower()
+    end = len(folded)
+    while end and not folded[end - 1].isalnum():
+        end -= 1
+    return folded[:end]
+
+
+def id_tag_forms(tag: str) -> tuple[str, ...]:
+    """Returns the forms under which an id tag may be stored, the one of new ones first.
+
+    Earlier versions stored a tag as it was written, in lower case.
+    """
+    forms = dict.fromkeys((fold_id_tag(tag), tag.strip().lower()))
+    return tuple(form for form in forms if _fits(form))
+
+
 async def resolve_id_tag(connection: Connection, tag: str) -> UUID | None:
-    """Returns the client of an id tag, compared without case as in OCPP; None: unknown."""
-    plain = tag.strip().lower()
-    return await store_aliases.find_alias(connection, "id_tag", plain) if _fits(plain) else None
+    """Returns the client of an id tag, however a station writes it; None: unknown."""
+    return await store_aliases.client_of_tag(connection, id_tag_forms(tag))
 
 
 def as_uuid(raw: str) -> UUID | None:

@@ -41,8 +41,19 @@ async def find_alias(connection: Connection, kind: str, alias: str) -> UUID | No
     )
 
 
+async def client_of_tag(connection: Connection, forms: Sequence[str]) -> UUID | None:
+    """Returns the client of the first of these forms of an id tag that is stored."""
+    return await connection.fetchval(
+        """
+        select client_id from identity.aliases where kind = 'id_tag' and alias = any ($1::text[])
+         order by array_position($1::text[], alias) limit 1
+        """,
+        forms,
+    )
+
+
 class NewAlias(NamedTuple):
-    """An old name of a client; an id tag in lower case, because OCPP compares it without case."""
+    """An old name of a client; an id tag in the form in which it is compared."""
 
     kind: Literal["client_id", "id_tag"]
     alias: str
@@ -110,7 +121,7 @@ async def confirm_aliases(connection: Connection, run: int, *, timeout_s: float)
 class IdTag:
     """A card of a client."""
 
-    tag: str  # in lower case
+    tag: str  # in the form in which it is compared
     client_id: UUID
     run: int | None  # of the client migration that added it; None: an operator did
     created_at: datetime
