@@ -41,6 +41,46 @@ async def test_a_draft_is_saved_quoted_activated_and_assigned(operators: Operato
     assert await operators.acts("everything") == ["tariff.assign"]
 
 
+async def test_a_tariff_file_is_saved_as_it_is(operators: OperatorApi) -> None:
+    url, body = "/tariffs/city/versions", {"document": DAY | {"plan": "city"}, **WHY}
+    saved = await operators.call("POST", url, "finance", json=body, expect=201)
+    assert saved["tariff"]["plan"] == "city"
+    body["document"] = DAY | {"plan": "town"}
+    refused = await operators.call("POST", url, "finance", json=body, expect=422)
+    assert (refused["error"], refused["detail"]) == (
+        "tariff_field_invalid", "plan: the path says city",
+    )  # fmt: skip
+
+
+async def test_a_place_is_priced_by_any_of_its_names(operators: OperatorApi) -> None:
+    station = {
+        "id": "EVP-7", "connectors": [{"number": 2, "rated_power_kw": 60}],
+        "location": {"name": "Bishkek Park"}, **WHY,
+    }  # fmt: skip
+    await operators.call("POST", "/stations", "operator", json=station, expect=201)
+    added = await operators.call("GET", "/stations/EVP-7", "viewer")
+    body = {"document": DAY, "valid_from": soon(operators, hours=1), **WHY}
+    await operators.call("POST", "/tariffs/city/versions", "finance", json=body, expect=201)
+
+    async def assign(scope: str, name: str, *, expect: int = 201) -> Any:
+        body = {"scope": scope, "scope_id": name, "plan": "city", **WHY}
+        body["valid_from"] = soon(operators, hours=2)
+        return await operators.call(
+            "POST", "/tariff-assignments", "finance", json=body, expect=expect
+        )
+
+    await assign("location", "Bishkek Park")
+    await assign("connector", "evp-7/2")
+    listed = await assign("station", added["post_code"])
+    assert {row["scope"]: row["scope_id"] for row in listed} == {
+        "location": added["location"]["id"], "station": "EVP-7", "connector": "EVP-7/2",
+    }  # fmt: skip
+    for scope, name in (("location", "EVP-7"), ("station", "EVP-8"), ("connector", "EVP-7/1")):
+        refused = await assign(scope, name, expect=404)
+        assert refused["error"] == f"{scope}_not_found"
+    assert await operators.call("GET", "/tariff-assignments", "viewer") == listed
+
+
 async def test_a_tariff_with_a_hole_is_refused_with_its_place(operators: OperatorApi) -> None:
     night = {"prices": {"energy_per_kwh": "9"}, "if": {"from": "23:00", "to": "07:00"}}
     body = {"document": {"name": "Night", "elements": [night]}, **WHY}

@@ -64,7 +64,7 @@ def assemble(
             may_read=alerts.CallGuard(access.may("read"), identity.operator_call("read")),
             may_act=alerts.CallGuard(access.may("alert.act"), identity.operator_call("alert.act")),
         ),
-        tariffs.module(shared, access=access),
+        tariffs.module(shared, access=access, find_place=stations.find_place),
         stations.module(
             shared,
             access=access,

@@ -116,8 +116,8 @@ def activate(
 def assign(  # noqa: PLR0913, PLR0917 - a command's options
     plan: str = typer.Argument("", help="The plan's code; leave it out with --none."),
     everywhere: bool = typer.Option(False, "--everywhere", help="All that has no plan of its own."),
-    location: str = typer.Option("", "--location", help="A location's id."),
-    station: str = typer.Option("", "--station", help="A station's id."),
+    location: str = typer.Option("", "--location", help="A location's id or name."),
+    station: str = typer.Option("", "--station", help="A station, by any of its names."),
     connector: str = typer.Option("", "--connector", help="STATION/NUMBER."),
     none: bool = typer.Option(False, "--none", help="No plan of its own: the wider scope's again."),
     valid_from: str = _FROM,
@@ -136,13 +136,15 @@ def assign(  # noqa: PLR0913, PLR0917 - a command's options
         fail("one place is needed", "--everywhere, --location, --station or --connector")
     if bool(plan) == none:
         fail("either a plan or --none", "evpower tariff assign PLAN --everywhere")
-    [(scope, scope_id)] = scopes
+    [(scope, name)] = scopes
 
-    async def work(database: Database) -> datetime:
+    async def work(database: Database) -> tuple[str, datetime]:
         now = utc_now()
         async with database.transaction() as connection:
-            if not await _is_known(connection, scope, scope_id):
-                errors.print(f"there is no {scope} {scope_id} yet: the plan waits for it")
+            known = await _find_place(connection, scope, name)
+            if known is None:
+                errors.print(f"there is no {scope} {name} yet: the plan waits for it")
+            scope_id = name if known is None else known
             begins = await _assignment_begins(connection, plan, valid_from, now)
             await tariffs.assign(
                 connection,
@@ -154,9 +156,9 @@ def assign(  # noqa: PLR0913, PLR0917 - a command's options
                 actor=operator or getpass.getuser(),
                 reason=reason or None,
             )
-            return begins
+            return scope_id, begins
 
-    begins = with_database(work)
+    scope_id, begins = with_database(work)
     row = {"scope": scope, "scope_id": scope_id, "plan": plan or None, "valid_from": to_z(begins)}
     if as_json:
         typer.echo(json.dumps(row))
@@ -312,24 +314,11 @@ def _quoted_tariff(
     return {"plan": snapshot.plan, "version": snapshot.version}, snapshot.tariff
 
 
-async def _is_known(connection: Connection, scope: "Scope", scope_id: str) -> bool:
-    """Returns whether there is such a place, by the id under which sessions look it up."""
+async def _find_place(connection: Connection, scope: "Scope", name: str) -> str | None:
+    """Returns the id under which sessions look a place up; None: there is no such place."""
     from evpower import stations
 
-    if scope == "everything":
-        return True
-    if scope == "location":
-        return any(
-            view.location.id == scope_id for view in await stations.list_locations(connection)
-        )
-    station_id, _, number = scope_id.rpartition("/") if scope == "connector" else (scope_id, "", "")
-    station = await stations.resolve_station(connection, station_id)
-    if station is None or station.id != station_id:
-        return False
-    if scope == "station":
-        return True
-    view = await stations.get_station(connection, station_id)
-    return number in {str(connector.number) for connector in view.connectors}
+    return name if scope == "everything" else await stations.find_place(connection, scope, name)
 
 
 async def _assignment_begins(

@@ -34,6 +34,7 @@ from evpower.stations.file import (
     write_json,
 )
 from evpower.stations.find import (
+    find_place,
     get_location,
     get_station,
     list_locations,
@@ -187,6 +188,7 @@ __all__ = [
     "end_command",
     "export_stations",
     "facts_of",
+    "find_place",
     "find_setting",
     "forward_station",
     "forward_targets",

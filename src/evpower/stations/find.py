@@ -9,6 +9,7 @@ from evpower.stations.add import find_location
 from evpower.stations.model import (
     Location,
     LocationView,
+    PlaceKind,
     Station,
     StationView,
     UnknownStation,
@@ -105,6 +106,26 @@ async def get_location(connection: Connection, location_id: str) -> Location:
         if location.id == location_id:
             return location
     raise NotFound("location_not_found", f"there is no location {location_id!a:.80}")
+
+
+async def find_place(connection: Connection, kind: PlaceKind, name: str) -> str | None:
+    """Returns the id under which a tariff is looked up for a place; None: there is no such place.
+
+    `name`: a location's id or name, any name of a station, of a connector with `/NUMBER` behind it.
+    Raises Conflict("location_ambiguous").
+    """
+    if kind == "location":
+        stored = await store.locations_named(connection, name)
+        by_id = [location for location in stored if location.id == name]
+        place = by_id[0] if by_id else await find_location(connection, Location("", name))
+        return None if place is None else place.id
+    name, _, number = name.rpartition("/") if kind == "connector" else (name, "", "")
+    station = await resolve_station(connection, name)
+    if station is None or kind == "station":
+        return None if station is None else station.id
+    connectors = (await store.connectors_of(connection, [station.id])).get(station.id, [])
+    numbers = {str(connector.number) for connector in connectors}
+    return f"{station.id}/{number}" if number in numbers else None
 
 
 async def list_unknown(connection: Connection) -> list[UnknownStation]:

@@ -18,6 +18,7 @@ _KEYS: Final = UUID("6f0c4c52-33a7-4d0b-9c2e-2f6f4d1f8a11")
 ONLINE_FOR: Final = timedelta(seconds=90)
 
 NameKind = Literal["ocpp", "old_id", "serial", "post_code"]
+PlaceKind = Literal["location", "station", "connector"]
 Availability = Literal["operative", "inoperative"]
 ProtocolVersion = Literal["ocpp1.6", "ocpp2.0.1"]
 ConnectorFormat = Literal["SOCKET", "CABLE"]

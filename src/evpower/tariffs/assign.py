@@ -1,7 +1,8 @@
 """Says which plan prices a connector, a station, a location or everything, and from when."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from evpower import identity
 from evpower.foundation.db import Connection
@@ -11,7 +12,24 @@ from evpower.tariffs import store
 from evpower.tariffs.model import Scope
 from evpower.tariffs.save import refuse_past
 
+# Returns the id of a place by any of its names; None: there is no such place.
+FindPlace = Callable[
+    [Connection, Literal["location", "station", "connector"], str], Awaitable[str | None]
+]
 _MAX_ID: Final = 128
+
+
+async def place_id(connection: Connection, find_place: FindPlace, scope: Scope, name: str) -> str:
+    """Returns the id under which sessions look a scope up, by any of its names.
+
+    Raises NotFound("location_not_found" | "station_not_found" | "connector_not_found").
+    """
+    if scope == "everything" or not name:
+        return name
+    known_id = await find_place(connection, scope, name)
+    if known_id is None:
+        raise NotFound(f"{scope}_not_found", f"there is no {scope} {name!a:.80}")
+    return known_id
 
 
 async def assign(

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
 
+from evpower.foundation.errors import Invalid
 from evpower.foundation.openapi import Responses, problem
 from evpower.foundation.paging import LIMIT_DEFAULT
 from evpower.foundation.segments import SegmentRoute
@@ -19,7 +20,7 @@ from evpower.identity import (
     refuse_own_account,
 )
 from evpower.tariffs import operator_schemas as schemas
-from evpower.tariffs.assign import assign
+from evpower.tariffs.assign import FindPlace, assign, place_id
 from evpower.tariffs.client_tariffs import (
     NewClientTariff,
     add_client_tariff,
@@ -42,20 +43,29 @@ _CHANGED: Final[Responses] = {
         "the document: `tariff_hole`, `tariff_field_unknown`, ..."
     ),
 }
+_ASSIGNED: Final[Responses] = {
+    **_CHANGED,
+    404: problem(
+        "`tariff_not_found`, `location_not_found`, `station_not_found`, `connector_not_found`"
+    ),
+    409: problem("`tariff_not_in_force`, `location_ambiguous`, `idempotency_conflict`"),
+}
 _OF_CLIENT: Final[Responses] = {
     **_CHANGED,
     404: problem("`client_not_found`, `tariff_not_found`"),
     409: problem("`own_account`: another operator does it; `idempotency_conflict`"),
 }
+_PLAN: Final = {"where": "plan"}
 _Plan = Annotated[str, Path(min_length=1, max_length=64)]
 _Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
-def tariffs_router(calls: OperatorCalls) -> APIRouter:
+def tariffs_router(calls: OperatorCalls, find_place: FindPlace) -> APIRouter:
     """Returns the routes."""
     routes = APIRouter(prefix=OPERATOR_PATH, tags=["operator tariffs"], route_class=SegmentRoute)
     _add_reads(routes, calls)
     _add_changes(routes, calls)
+    _add_assigning(routes, calls, find_place)
     _add_clients(routes, calls)
     return routes
 
@@ -136,12 +146,15 @@ def _add_changes(routes: APIRouter, calls: OperatorCalls) -> None:
     async def save_version(  # pyright: ignore[reportUnusedFunction]
         caller: Annotated[Principal, Depends(may_change)], plan: _Plan, body: schemas.NewTariff
     ) -> schemas.SavedVersion:
-        """A new code makes a new plan. A tariff with a hole is refused."""
+        """A new code, which the document may name, makes a new plan; a hole is refused."""
+        document = dict(body.document)
+        if document.pop("plan", plan) != plan:
+            raise Invalid("tariff_field_invalid", f"plan: the path says {plan}", params=_PLAN)
         async with calls.db.transaction() as connection:
             saved = await save(
                 connection,
                 plan=plan,
-                document=body.document,
+                document=document,
                 valid_from=body.valid_from,
                 now=calls.clock(),
                 actor=actor_of(caller),
@@ -178,22 +191,26 @@ def _add_changes(routes: APIRouter, calls: OperatorCalls) -> None:
             )
         return schemas.OperatedTariff.model_validate(active)
 
+
+def _add_assigning(routes: APIRouter, calls: OperatorCalls, find_place: FindPlace) -> None:
     @routes.post(
         "/tariff-assignments",
         summary="Let a plan price a place",
         status_code=_CREATED,
-        responses=_CHANGED,
+        responses=_ASSIGNED,
         openapi_extra=operator_call("tariff.change"),
     )
     async def assign_plan(  # pyright: ignore[reportUnusedFunction]
-        caller: Annotated[Principal, Depends(may_change)], body: schemas.NewAssignment
+        caller: Annotated[Principal, Depends(calls.access.may("tariff.change"))],
+        body: schemas.NewAssignment,
     ) -> list[schemas.OperatedAssignment]:
         """Everything, a location, a station or a connector; answers all of them as they are now."""
         async with calls.db.transaction() as connection:
+            scope_id = await place_id(connection, find_place, body.scope, body.scope_id)
             await assign(
                 connection,
                 scope=body.scope,
-                scope_id=body.scope_id,
+                scope_id=scope_id,
                 plan=body.plan,
                 valid_from=body.valid_from,
                 now=calls.clock(),

@@ -102,7 +102,11 @@ class NewAssignment(BaseModel):
     scope: Literal["everything", "location", "station", "connector"]
     scope_id: Annotated[
         str,
-        Field(max_length=128, description='"" for everything, `<station>/<number>` a connector'),
+        Field(
+            max_length=128,
+            description='"" for everything; a location\'s id or name, any name of a station, '
+            "`<station>/<number>` of a connector",
+        ),
     ] = ""
     plan: Annotated[
         str | None, Field(max_length=64, description="Null: the next wider scope prices it")
