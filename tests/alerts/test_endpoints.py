@@ -118,6 +118,10 @@ async def test_they_are_filtered(api: Api, db: Database) -> None:
     assert await subjects(kind="stop_unmatched", severity="grave") == []
     assert await subjects(kind="stop_unmatched") == ["S1"]
     assert await subjects(subject="S1") == ["S1"]
+    for query in ({"kind": "stop_unmatchd"}, {"kind": "stop_unmatchd", "severity": "grave"}):
+        refused = await api.get(ALERTS, api.operator, params=query)
+        assert refused.status_code == 422
+        assert "stop_unmatched" in refused.json()["detail"]
 
 
 async def test_an_operator_takes_an_alert_up(api: Api, db: Database) -> None:

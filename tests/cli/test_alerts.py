@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from click.testing import Result
 from pydantic import SecretStr
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from evpower.alerts import AlertKind, open_alert
 from evpower.cli.app import app
@@ -54,6 +53,7 @@ async def test_list_has_the_open_ones(db: Database, dsn: str) -> None:
     alert_id = await opened(db)
     line = (await alert(dsn, "list")).stdout
     assert f"open    #{alert_id}  info  start_after_stop  EVP-001  1 time" in line
+    assert "kind is one of" in (await alert(dsn, "list", "--kind", "start_after_stp")).stderr
     [row] = json.loads((await alert(dsn, "list", "--json", "--kind", "start_after_stop")).stdout)
     assert (row["id"], row["kind"], row["subject"], row["detail"], row["closed_at"]) == (
         alert_id, "start_after_stop", "EVP-001", {"connector": 1}, None,

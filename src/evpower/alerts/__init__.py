@@ -1,7 +1,7 @@
 """What an operator should look at: stored facts, open until their cause is gone, and sent."""
 
 from evpower.alerts.channels import channel_problems, configured_channels
-from evpower.alerts.kinds import LANGUAGES, AlertKind, facts_of
+from evpower.alerts.kinds import LANGUAGES, AlertKind, check_kind, facts_of
 from evpower.alerts.model import Alert, CallGuard, ChannelName, ChannelState
 from evpower.alerts.module import module
 from evpower.alerts.open_close import (
@@ -29,6 +29,7 @@ __all__ = [
     "acknowledge_alert",
     "channel_problems",
     "channel_states",
+    "check_kind",
     "close_alert",
     "configured_channels",
     "facts_of",

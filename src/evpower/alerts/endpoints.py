@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from evpower.alerts.kinds import KINDS, Severity, facts_of
+from evpower.alerts.kinds import KINDS, Severity, check_kind, facts_of
 from evpower.alerts.model import Alert, CallGuard
 from evpower.alerts.open_close import acknowledge_alert, find_alert, list_alerts
 from evpower.foundation.clock import Clock
@@ -142,6 +142,8 @@ def alert_router(
 
 
 def _kinds(kind: str | None, severity: Severity | None) -> list[str] | None:
+    if kind is not None:
+        check_kind(kind)
     if severity is None:
         return None if kind is None else [kind]
     return [

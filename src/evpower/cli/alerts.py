@@ -33,6 +33,8 @@ def list_(
     """List the open alerts, the newest first."""
 
     async def work(database: Database) -> list[Alert]:
+        if kind:
+            alerts.check_kind(kind)
         async with database.connection() as connection:
             return await alerts.list_alerts(
                 connection,
