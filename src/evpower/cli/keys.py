@@ -100,8 +100,9 @@ def add(
     console.print(f"{name} is an operator with the role {role}")
     if is_client:
         errors.print(
-            "warning: this user is a client too, and as an operator can no longer top up or charge:"
-            f" give the operator a user of its own, then evpower operators remove {user_id}"
+            "warning: this user is a client too, as whoever signed up is, and as an operator can no"
+            " longer top up or charge: where it does, give the operator a user of its own, then"
+            f" evpower operators remove {user_id}"
         )
     if asyncio.run(_is_unknown(user_id)):
         errors.print(
