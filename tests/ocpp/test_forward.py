@@ -369,7 +369,7 @@ async def test_a_handshake_of_another_csms_cut_at_any_byte_is_none() -> None:
 async def test_a_message_of_another_csms_that_is_too_long_ends_the_connection(
     central: Central, csms: OtherCsms
 ) -> None:
-    async with central.open() as station:
+    async with central.open(max_size=None) as station:
         await csms.send("x" * (forward.MESSAGE_BYTES + 1))
         assert await station.ended() is None
     await until(central.all_closed)
