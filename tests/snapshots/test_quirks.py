@@ -1,11 +1,15 @@
 """Every known quirk of real stations has a test with its number in its id."""
 
+# pyright: reportUnknownMemberType=false
+
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import pytest
+
+from evpower.charging.events import BehaviourKind
 
 TESTS: Final = Path(__file__).parents[1]
 _IDS: Final = re.compile(r'def test_(?:\w*?_)?q(\d+)_|\bid="Q(\d+)["-]')
@@ -48,7 +52,7 @@ def test_an_exception_is_not_due() -> None:
     assert set.union(*DUE.values()) & EXCEPTIONS.keys() == set()
 
 
-OCPP: Final = TESTS.parent / "src" / "evpower" / "ocpp"
+SOURCE: Final = TESTS.parent / "src" / "evpower"
 PAGE: Final = TESTS.parent / "docs" / "ocpp.md"
 _NOTED: Final = re.compile(r'notes\.add\(\s*"(\w+)"|\.note\(\s*"(\w+)"|\.note\([^)]*\{"(\w+)"\}')
 _ROW: Final = re.compile(r"^\| ([*`a-z0-9_, ]+) \|", re.MULTILINE)
@@ -57,8 +61,9 @@ _ROW: Final = re.compile(r"^\| ([*`a-z0-9_, ]+) \|", re.MULTILINE)
 def test_the_page_has_every_kind_of_deviation() -> None:
     table = PAGE.read_text().partition("## Deviations")[2]
     listed = {kind for row in _ROW.findall(table) for kind in re.findall(r"`(\w+)`", row)}
-    program = "\n".join(file.read_text() for file in OCPP.rglob("*.py"))
+    files = [file for name in ("ocpp", "charging") for file in (SOURCE / name).rglob("*.py")]
+    program = "\n".join(file.read_text() for file in files)
     noted = {kind for match in _NOTED.findall(program) for kind in match if kind}
     assert len(noted) > 20
-    assert noted - listed == set()
+    assert (noted | set(get_args(BehaviourKind))) - listed == set()
     assert {kind for kind in listed if f'"{kind}"' not in program} == set()

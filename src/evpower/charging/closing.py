@@ -44,7 +44,7 @@ async def close_estimated(
     transaction = running.transaction
     if next_start_wh is not None and not await _restarts(connection, transaction):
         running = _with_next_start(running, next_start_wh, now)
-    await learn_end(connection, running)
+    is_rare = await learn_end(connection, running)
     final = finish(running.progress.register, None, None, running.rated_power_w)
     ended_at = _last_value_was_at(running)
     await store.end_estimated(connection, transaction_id, ended_at)
@@ -58,6 +58,8 @@ async def close_estimated(
         end_reason = session.stop_reason
     end = End(final.energy_wh, ended_at, end_reason, is_estimated=True, flaw=final.flaw)
     changes = await settle(connection, running, end, now=now)
+    if is_rare:
+        changes.notes.add("interval_ignored")
     progress = running.progress.replace(stop_due_at=None, close_due_at=None, close_reason=None)
     await store.update_progress(connection, transaction_id, progress)
     if running.progress.stop_step is not None:

@@ -22,6 +22,8 @@ from evpower.stations import Station
 BATCH: Final = 100
 FIRST_VALUES_WITHIN: Final = timedelta(minutes=2)  # after a station is back
 IDLE_FOR: Final = timedelta(minutes=60)
+# Ends after which the stop of the station is missing.
+_WITHOUT_STOP: Final = frozenset({"became_available", "station_booted"})
 _AGAIN_AFTER: Final = timedelta(seconds=10)  # while a station is away, an end is looked at so often
 
 
@@ -72,7 +74,13 @@ async def watch_transaction(
         "step": lambda: follow_up(connection, running, now=now, rules=rules),
         "lost": lambda: _notify(connection, running, now),
     }
-    return await act[due.kind]()
+    changes = await act[due.kind]()
+    if changes.notes:  # seldom: no frame shows it
+        await stations.count_deviations(
+            connection,
+            [stations.Deviation(station.id, kind, 1, None, now) for kind in sorted(changes.notes)],
+        )
+    return changes
 
 
 async def _stop(
@@ -113,7 +121,12 @@ async def _close(
         later = progress.replace(close_due_at=now + _AGAIN_AFTER)
         await store.update_progress(connection, running.transaction.id, later)
         return Changes()
-    return await close_estimated(connection, running.transaction.id, reason, now=now, rules=rules)
+    changes = await close_estimated(
+        connection, running.transaction.id, reason, now=now, rules=rules
+    )
+    if reason in _WITHOUT_STOP:
+        changes.notes.add("stop_missing")
+    return changes
 
 
 def _is_unanswered(running: RunningTransaction, now: datetime, rules: Rules) -> bool:

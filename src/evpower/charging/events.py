@@ -14,6 +14,14 @@ from evpower.foundation.value import Value
 from evpower.identity import CLIENT_CHANGED
 from evpower.stations import STATION_CHANGED, station_key
 
+# What a station does off the protocol, or so that little is known of its charges.
+BehaviourKind = Literal[
+    "available_before_stop", "energy_after_stop", "interval_ignored", "limit_ignored",
+    "register_above_power", "register_absent", "register_from_zero", "register_jumped",
+    "register_restarted", "start_after_stop", "start_repeated", "start_unauthorized",
+    "stop_before_start", "stop_below_start", "stop_ignored", "stop_missing", "stop_repeated",
+    "stop_unmatched", "values_after_stop",
+]  # fmt: skip
 # The status of an id tag in an answer to a station.
 TagStatus = Literal["accepted", "blocked", "expired", "invalid", "concurrent_tx"]
 
@@ -100,19 +108,28 @@ def _no_names() -> set[str]:
     return set()
 
 
+def _no_kinds() -> set[BehaviourKind]:
+    return set()
+
+
 @dataclass(slots=True)
 class Changes:
-    """What a transaction changed, to be announced after its commit."""
+    """What a transaction changed, to be announced after its commit.
+
+    `notes` are counted by who called: with the frame that showed them, if there is one.
+    """
 
     clients: set[UUID] = field(default_factory=_no_ids)
     sessions: set[UUID] = field(default_factory=_no_ids)
     stations: set[str] = field(default_factory=_no_names)
+    notes: set[BehaviourKind] = field(default_factory=_no_kinds)  # deviations of the station
 
     def merge(self, other: "Changes") -> None:
         """Adds the changes of another part of the transaction."""
         self.clients |= other.clients
         self.sessions |= other.sessions
         self.stations |= other.stations
+        self.notes |= other.notes
 
     def publish(self, bus: Bus) -> None:
         """Announces every change; called after the commit."""

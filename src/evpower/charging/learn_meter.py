@@ -5,6 +5,8 @@ counts per boot, where the station booted in between, else per transaction. The 
 something count: a meter may be replaced, a firmware updated.
 """
 
+from typing import Final
+
 from evpower import stations
 from evpower.charging import store_meters
 from evpower.charging.events import StationStart
@@ -14,22 +16,32 @@ from evpower.charging.store_meters import LearnedMeter, StationFacts
 from evpower.foundation.db import Connection
 from evpower.stations import RegisterKind, Station
 
+_RARE_S: Final = 60  # more than this between two values is worth a look at what was wanted
+_TOO_RARE: Final = 2  # times the wanted interval
 
-async def learn_start(connection: Connection, station: Station, start: StationStart) -> None:
-    """Compares the register of a start with that of the end before it on the connector."""
+
+async def learn_start(connection: Connection, station: Station, start: StationStart) -> bool:
+    """Compares the register of a start with that of the end before it on the connector.
+
+    Returns whether it counts from 0 again.
+    """
     known = await store_meters.meter_of(connection, station.id, start.connector)
     if known is None or known.last_wh is None or start.meter_wh is None:
-        return
+        return False
     kind = _kind(known, station, start)
     if kind != known.register_kind:
         await store_meters.set_register_kind(connection, station.id, start.connector, kind)
+    return start.meter_wh <= TOLERANCE_WH < known.last_wh
 
 
-async def learn_end(connection: Connection, running: RunningTransaction) -> None:
-    """Stores where a transaction's register ended, and how often its values came."""
+async def learn_end(connection: Connection, running: RunningTransaction) -> bool:
+    """Stores where a transaction's register ended, and how often its values came.
+
+    Returns whether they came much more rarely than the station was set up to send them.
+    """
     transaction, progress = running.transaction, running.progress
     if transaction.ended_at is not None or transaction.connector < 1:
-        return  # a later, better end says nothing of the next start
+        return False  # a later, better end says nothing of the next start
     last = progress.register.last
     await store_meters.set_end(
         connection,
@@ -39,6 +51,10 @@ async def learn_end(connection: Connection, running: RunningTransaction) -> None
         max(transaction.received_at, progress.last_value_at or transaction.received_at),
         progress.interval_s,
     )
+    if progress.interval_s is None or progress.interval_s <= _RARE_S:
+        return False
+    profile = await stations.vendor_profile(connection, transaction.station_id)
+    return progress.interval_s > _TOO_RARE * profile.sample_interval_s
 
 
 async def register_kind(

@@ -7,7 +7,7 @@ from evpower import alerts, stations
 from evpower.charging import bind, free_period, store_steps
 from evpower.charging import store_running as store
 from evpower.charging.clocks import learn_clock
-from evpower.charging.events import Changes, Reading, StationReadings
+from evpower.charging.events import BehaviourKind, Changes, Reading, StationReadings
 from evpower.charging.keep_limits import keep_limits
 from evpower.charging.meter_start import with_start
 from evpower.charging.register import TOLERANCE_WH, tolerance_wh
@@ -86,15 +86,17 @@ async def take_values(
     running = await learn_clock(connection, running, event)
     step = advance(running, event.readings, event.received_at)
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
+    notes = _noted(event, step)
     if step.is_above_power and running.progress.register.suspects:
         await _alert(connection, running, "register_above_power", now)
-    if "jump" in step.outcomes:
+        notes.add("register_above_power")
+    if "register_jumped" in notes:
         await _alert(connection, running, "register_jumped", now)
     is_flowing = _has_grown(running, step)
     running = running.replace(progress=step.progress)
     if step.progress.close_reason == "station_booted":  # the station resumed the transaction
         running = running.replace(progress=without_wait(running, rules))
-    return await keep_limits(
+    changes = await keep_limits(
         connection,
         running,
         is_flowing=is_flowing,
@@ -104,6 +106,21 @@ async def take_values(
         now=now,
         rules=rules,
     )
+    changes.notes |= notes
+    return changes
+
+
+def _noted(event: StationReadings, step: MeteredProgress) -> set[BehaviourKind]:
+    """Returns what is off in values of a transaction that runs."""
+    notes: set[BehaviourKind] = set()
+    outcomes = step.outcomes
+    if "segment" in outcomes:
+        notes.add("register_restarted")
+    if "jump" in outcomes:
+        notes.add("register_jumped")
+    if not (outcomes or event.signed or step.progress.register.has_values):
+        notes.add("register_absent")
+    return notes
 
 
 async def _after_end(
@@ -122,7 +139,9 @@ async def _after_end(
     if transaction.end_kind != "estimated" and await _is_closing(connection, running, now):
         closing = advance(running, event.readings, event.received_at)
         if _has_grown(running, closing) and not closing.outcomes & {"segment", "jump"}:
-            return await _bill_closing(connection, running, event, closing, now)
+            changes = await _bill_closing(connection, running, event, closing, now)
+            changes.notes.add("values_after_stop")
+            return changes
     progress = running.progress
     since = (
         progress if progress.after_end is None else progress.replace(register=progress.after_end)
@@ -130,7 +149,9 @@ async def _after_end(
     step = advance(running.replace(progress=since), event.readings, event.received_at)
     if transaction.end_kind == "estimated":
         return await _after_estimate(connection, running, event, step, now=now, rules=rules)
-    return await _tail(connection, running, event, step, now=now, rules=rules)
+    changes = await _tail(connection, running, event, step, now=now, rules=rules)
+    changes.notes.add("values_after_stop")
+    return changes
 
 
 async def _after_estimate(
@@ -181,7 +202,9 @@ async def _tail(
     if tail_wh == before.tail_wh or tail_wh <= least_wh:  # it grows no more, or is none
         await store.update_progress(connection, running.transaction.id, running.progress)
         return Changes()
-    return await _stop_again(connection, running, "energy_after_stop", now=now, rules=rules)
+    changes = await _stop_again(connection, running, "energy_after_stop", now=now, rules=rules)
+    changes.notes.add("energy_after_stop")
+    return changes
 
 
 def _has_grown(running: RunningTransaction, step: MeteredProgress) -> bool:

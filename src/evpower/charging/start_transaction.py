@@ -108,7 +108,10 @@ async def _answer(start: _Start, known: StationTransaction | None) -> StartAnswe
         return await _by_card(start, match.card_client_id)
     if match.is_technician:
         return await _by_technician(start)
-    return await _unattributed(start)
+    answer = await _unattributed(start)
+    if answer.tag == "invalid":
+        answer.changes.notes.add("start_unauthorized")
+    return answer
 
 
 async def _of_session(start: _Start, session: ChargingSession) -> StartAnswer:
@@ -161,7 +164,7 @@ async def _begin(start: _Start, session: ChargingSession) -> StartAnswer:
 
 
 async def _insert(start: _Start, session: ChargingSession, began_at: datetime) -> StartAnswer:
-    await learn_start(start.connection, start.station, start.report)
+    changes = await _learn(start)
     transaction_id = await store_transactions.insert_transaction(
         start.connection,
         start.report,
@@ -172,10 +175,18 @@ async def _insert(start: _Start, session: ChargingSession, began_at: datetime) -
         started_at=began_at,
     )
     await _store_text_id(start, transaction_id)
-    changes = Changes(
-        clients={session.client_id}, sessions={session.id}, stations={session.station_id}
+    changes.merge(
+        Changes(clients={session.client_id}, sessions={session.id}, stations={session.station_id})
     )
     return StartAnswer(transaction_id, "accepted", changes)
+
+
+async def _learn(start: _Start) -> Changes:
+    """Learns from the register how it counts."""
+    changes = Changes()
+    if await learn_start(start.connection, start.station, start.report):
+        changes.notes.add("register_from_zero")
+    return changes
 
 
 async def _after_stop(start: _Start, ended: StationTransaction) -> StartAnswer:
@@ -190,6 +201,7 @@ async def _after_stop(start: _Start, ended: StationTransaction) -> StartAnswer:
         answer = await _again(start, ended)
     else:
         answer = await _unattributed(start)
+    answer.changes.notes.add("start_after_stop")
     detail = {"connector": start.report.connector, "transaction_id": answer.transaction_id}
     await alerts.open_alert(
         start.connection, "start_after_stop", start.station.id, detail, start.now
@@ -239,7 +251,7 @@ async def _without_session(
     start: _Start, purpose: Purpose, card: TechnicianAllowance | None = None
 ) -> StartAnswer:
     changes = await _clear(start, None)
-    await learn_start(start.connection, start.station, start.report)
+    changes.merge(await _learn(start))
     transaction_id = await store_transactions.insert_transaction(
         start.connection,
         start.report,
@@ -265,7 +277,9 @@ async def _again(start: _Start, known: StationTransaction) -> StartAnswer:
         start.connection, known, is_paid_only=start.station.paid_only
     ):
         tag = "invalid"
-    return StartAnswer(known.id, tag, Changes())
+    changes = Changes()
+    changes.notes.add("start_repeated")
+    return StartAnswer(known.id, tag, changes)
 
 
 async def _was_blocked(start: _Start, known: StationTransaction) -> bool:
@@ -283,6 +297,8 @@ async def _clear(start: _Start, keep: ChargingSession | None) -> Changes:
     running = await store_transactions.open_on_connector(
         connection, start.station.id, report.connector
     )
+    if running is not None:
+        changes.notes.add("stop_missing")
     if running is not None and running.session_id is None:
         await store_transactions.end_without_session(connection, running.id, start.now)
         changes.merge(

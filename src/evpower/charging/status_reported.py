@@ -58,10 +58,13 @@ async def status_reported(
             connection, event, event.connector, running.transaction.id,
             [StoredValue(_reading(event.status), None, sample)],
         )  # fmt: skip
-    if progress == running.progress:
-        return Changes()
-    running = running.replace(progress=progress)
-    return await keep_limits(connection, running, is_flowing=False, now=now, rules=rules)
+    changes = Changes()
+    if progress != running.progress:
+        running = running.replace(progress=progress)
+        changes = await keep_limits(connection, running, is_flowing=False, now=now, rules=rules)
+    if event.status == _OVER:
+        changes.notes.add("available_before_stop")
+    return changes
 
 
 async def _after_end(

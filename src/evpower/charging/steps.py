@@ -96,7 +96,11 @@ async def follow_up(
         return Changes()
     await store_steps.end_steps(connection, transaction.id, verdict.outcome, now)
     is_same = verdict.outcome in {"unanswered", "not_delivered", "refused"}
-    return await _take_next(connection, running, step, is_same=is_same, rules=rules, now=now)
+    changes = await _take_next(connection, running, step, is_same=is_same, rules=rules, now=now)
+    if verdict.outcome == "went_on" and command.state == "accepted":
+        is_limit = step.step == "zero_limit"
+        changes.notes.add("limit_ignored" if is_limit else "stop_ignored")
+    return changes
 
 
 async def end_steps(

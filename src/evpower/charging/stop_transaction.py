@@ -49,17 +49,20 @@ async def stop_transaction(
     await stations.lock_station(connection, event.station_id)
     sent = bind.sent_id(event)
     stamp = store.clip(event.time.raw)
+    changes = Changes()
     earlier_at = transaction = None
     if event.time.at is None:
         earlier_at = await store_transactions.like_stop_came_at(connection, event, sent, stamp)
     if earlier_at is not None:
         transaction = await bind.bind_like_earlier(connection, event, earlier_at)
         if transaction is None:
-            return StopAnswer("accepted", Changes())
+            changes.notes.add("stop_repeated")
+            return StopAnswer("accepted", changes)
         stamp = f"{stamp or ''} {event.received_at.isoformat()}".strip()
     stop_id = await store.insert_stop(connection, event, sent, stamp)
     if stop_id is None:
-        return StopAnswer("accepted", Changes())
+        changes.notes.add("stop_repeated")
+        return StopAnswer("accepted", changes)
     if transaction is None:
         transaction = await bind.bind_stop(connection, event)
     if transaction is None:
@@ -67,24 +70,36 @@ async def stop_transaction(
             connection, "stop_unmatched", event.station_id,
             {"id": sent, "meter_wh": _text(event.meter_wh)}, now,
         )  # fmt: skip
-        return StopAnswer("accepted", Changes())
+        changes.notes.add("stop_unmatched")
+        return StopAnswer("accepted", changes)
     await store.match_stop(connection, stop_id, transaction.id)
     running = await store.load(connection, transaction.id)
     if _is_final(running.transaction) or (
         running.transaction.end_kind == "stop" and event.meter_wh is None
     ):
-        return StopAnswer("accepted", Changes())
+        changes.notes.add("stop_repeated")
+        return StopAnswer("accepted", changes)
+    _note(changes, transaction, event)
     await store.insert_signed(connection, transaction.id, event.signed, event.received_at)
     name = bind.known_name(event.text_id)
     if name is not None:
         await store_transactions.add_alias(
             connection, event.station_id, name, transaction.id, event.received_at
         )
-    changes = await _end(connection, running, event, now=now)
+    changes.merge(await _end(connection, running, event, now=now))
     if running.progress.stop_step is not None or running.transaction.ended_at is not None:
         changes.merge(await end_steps(connection, transaction, "stopped", rules=rules, now=now))
     hit(Failpoint.STOP_UNCOMMITTED)
     return StopAnswer("accepted", changes)
+
+
+def _note(changes: Changes, transaction: StationTransaction, event: StationStop) -> None:
+    """Notes what of a stop can't be so."""
+    start_at, start_wh = transaction.start_station_at, transaction.meter_start_wh
+    if start_at is not None and event.time.at is not None and event.time.at < start_at:
+        changes.notes.add("stop_before_start")
+    if start_wh is not None and event.meter_wh is not None and event.meter_wh < start_wh:
+        changes.notes.add("stop_below_start")
 
 
 def _is_final(transaction: StationTransaction) -> bool:
@@ -108,7 +123,7 @@ async def _end(
         register=final.register, after_end=None, stop_due_at=None, close_due_at=None,
         close_reason=None, rebill_due_at=None, parked_since=running.progress.parked_since,
     )  # fmt: skip
-    await learn_end(connection, running.replace(progress=progress))
+    is_rare = await learn_end(connection, running.replace(progress=progress))
     await store.end_transaction(connection, transaction.id, event, at)
     end = End(
         final.energy_wh,
@@ -124,6 +139,8 @@ async def _end(
         changes = await bill_again(connection, running, end, why=_LATE_STOP, now=now)
         if final.flaw is not None:
             await quarantine(connection, running, final.flaw, now=now)
+    if is_rare:
+        changes.notes.add("interval_ignored")
     await store.update_progress(connection, transaction.id, progress)
     return changes
 

@@ -44,6 +44,7 @@ from evpower.ocpp.sockets import Living, Sockets
 MESSAGE_BYTES: Final = 1024 * 1024
 OLD_SOCKET_S: Final = 5.0  # how long an old socket without authentication has to answer a ping
 _OLD_SOCKET_FRESH: Final = timedelta(seconds=40)  # one of another node: a ping, its storing, some
+_ENDED_BY_STATION: Final = frozenset({"station", "lost", "replaced"})
 _LOOK_AGAIN_S: Final = 0.2
 _NODE: Final = f"{sockets_of_system.gethostname()[:60]}:{os.getpid()}"
 log: Final = structlog.get_logger()
@@ -320,6 +321,10 @@ class StationSockets:
             "station_disconnected", station=socket.station_id, epoch=socket.epoch, reason=reason
         )
         now = self._clock()
+        if not socket.had_first_frame and reason in _ENDED_BY_STATION:
+            self._sockets.note(
+                socket.station_id, {"connection_unused"}, socket.opened_at.isoformat(), now
+            )
         try:
             changes = charging.Changes(stations={socket.station_id})
             async with self._db.transaction() as connection:

@@ -42,6 +42,12 @@ _WITHOUT_SECRETS: Final = frozenset({
     _BOOT, "Authorize", "Heartbeat", "MeterValues", "StartTransaction", "StatusNotification",
     "StopTransaction",
 })  # fmt: skip
+# A request whose answer the station has not read, or does not heed.
+_REPEATED: Final = {
+    "MeterValues": "values_repeated", "StartTransaction": "start_repeated",
+    "StopTransaction": "stop_repeated",
+}  # fmt: skip
+_BOOTS_APART: Final = timedelta(minutes=10)
 log: Final = structlog.get_logger()
 
 
@@ -84,6 +90,8 @@ class Processor:
             (socket.booted_at or socket.opened_at) - BEFORE_BOOT, self._rules, call.notes,
             profile=socket.profile, zone=socket.zone,
         )  # fmt: skip
+        if not socket.had_first_frame and socket.booted_at is None and call.action != _BOOT:
+            frame.notes.add("before_boot")
         route = self._router.find(socket.version, frame)
         if isinstance(route, str):
             self._refuse(socket, frame, route, message)
@@ -97,7 +105,8 @@ class Processor:
         else:
             await self._serve_stored(socket, frame, route, message)
         if frame.notes:
-            self._owner.note(socket.station_id, frame.notes, shown(message), at)
+            text = storable(message) if frame.action in _WITHOUT_SECRETS else shown(message)
+            self._owner.note(socket.station_id, frame.notes, text, at)
         if not socket.had_first_frame:  # a boot was answered, or it needs none
             socket.had_first_frame = True
             socket.settled()
@@ -108,10 +117,7 @@ class Processor:
         if not check(route, frame.payload):
             frame.notes.add("schema")
         if route.action == _BOOT:
-            asked_at, socket.boot_asked_at = socket.boot_asked_at, None
-            frame.is_triggered = (
-                asked_at is not None and frame.received_at - asked_at <= _BOOTS_WITHIN
-            )
+            _read_boot(socket, frame)
         began_s, failures = self._now_s(), 0
         while True:
             try:
@@ -148,8 +154,7 @@ class Processor:
             rows = _rows(frame, route.action, message, answer)
             values = ValuesFrame(route.read_values(frame, now), key, _EMPTY, rows)
             changes, is_repeated = await self._shared.take(values)
-            changes.publish(self._bus)
-            metrics.count(route.action, "repeated" if is_repeated else "handled")
+            self._announce(frame, route, changes, is_repeated=is_repeated)
             return answer
         assert route.handle is not None  # noqa: S101 - served here only if it has one
         is_repeated = False
@@ -177,9 +182,16 @@ class Processor:
                 ):
                     # The same request came over another socket in the meantime: begin again.
                     raise asyncpg.SerializationError("answered by another transaction")
-        changes.publish(self._bus)
-        metrics.count(route.action, "repeated" if is_repeated else "handled")
+        self._announce(frame, route, changes, is_repeated=is_repeated)
         return answer
+
+    def _announce(self, frame: Frame, route: Route, changes: Changes, *, is_repeated: bool) -> None:
+        """Announces what a committed request changed, and notes what was off in it."""
+        changes.publish(self._bus)
+        frame.notes |= changes.notes
+        if is_repeated and route.action in _REPEATED:
+            frame.notes.add(_REPEATED[route.action])
+        metrics.count(route.action, "repeated" if is_repeated else "handled")
 
     async def _give_up(self, frame: Frame, route: Route, message: bytes, error: Exception) -> bytes:
         """Stores a request that EvPower itself can't handle. Returns the answer's text.
@@ -255,6 +267,15 @@ class Processor:
     def _log_both(self, frame: Frame, action: str, message: bytes, answer: bytes) -> None:
         for row in _rows(frame, action, message, answer):
             self._owner.log(row)
+
+
+def _read_boot(socket: StationSocket, frame: Frame) -> None:
+    """Sets whether a boot was asked for; notes one that comes soon after another."""
+    asked_at, socket.boot_asked_at = socket.boot_asked_at, None
+    frame.is_triggered = asked_at is not None and frame.received_at - asked_at <= _BOOTS_WITHIN
+    booted_at = socket.booted_at
+    if not frame.is_triggered and booted_at and frame.received_at - booted_at < _BOOTS_APART:
+        frame.notes.add("boot_repeated")
 
 
 def _rows(frame: Frame, action: str, message: bytes, answer: bytes) -> tuple[FrameRow, FrameRow]:

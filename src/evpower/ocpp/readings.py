@@ -25,6 +25,7 @@ from evpower.ocpp.values import items, number_text
 
 _WH: Final = Decimal(1)
 _NO_STEP: Final = Decimal(0)
+_COARSE: Final = Decimal(10)
 _MAX_INT: Final = 2**31 - 1
 _ABSOLUTE_ZERO: Final = 273.15
 _MAX_PERCENT: Final = 100
@@ -77,6 +78,8 @@ def read_meter_values(
     readings: list[Reading] = []
     for time, contexts in entries.values():
         _read_entry(time, contexts, readings, notes)
+    if any(reading.resolution_wh >= _COARSE for reading in readings):
+        notes.add("register_coarse")
     return Readings(tuple(readings), tuple(signed), is_plain and notes.isdisjoint(_NOT_PLAIN))
 
 

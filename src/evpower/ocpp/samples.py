@@ -59,6 +59,7 @@ _SENSORS: Final = {"Body": 0, "Outlet": 1, "": 1, "Inlet": 2}
 # An energy register at the outlet is what the car got; at the inlet it has the station's losses.
 _PLACES: Final = {"Outlet": 0, "": 0, "Cable": 1, "Body": 2, "EV": 3, "Inlet": 4}
 _UNKNOWN_PLACE: Final = 5
+_KILO: Final = 1000
 _MOST_MEANINGS: Final = 4096
 _MOST_CHARS: Final = 200
 
@@ -118,6 +119,8 @@ def _read(
     place = location or ""
     if phase == "N":
         kind = None
+    if kind == ENERGY and factor == _KILO:
+        notes.add("energy_in_kwh")
     return SampleMeaning(
         kind,
         context,

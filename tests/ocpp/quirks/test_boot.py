@@ -1,5 +1,7 @@
 """Boots, statuses and clocks of real stations (Q18 to Q23)."""
 
+# pyright: reportOptionalSubscript=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -195,6 +197,7 @@ async def test_q21_available_before_the_stop_ends_nothing_at_once(drive: Driving
         await station.call("StopTransaction", drive.end(transaction, 5000))
     assert await drive.bills() == [(5000, 50_00)]
     assert not (await drive.session())["is_estimated"]
+    assert await drive.central.deviations() == {"available_before_stop": 1}
 
 
 async def test_q21_available_of_the_whole_station_ends_nothing(drive: Driving) -> None:
@@ -221,6 +224,7 @@ async def test_q21_available_without_a_stop_ends_it_after_a_while(drive: Driving
         await drive.watch()
     assert await drive.bills() == [(5000, 50_00)]
     assert (await drive.session())["end_reason"] == "became_available"
+    assert set(await drive.central.deviations()) == {"available_before_stop", "stop_missing"}
 
 
 def _iso(at: datetime) -> str:

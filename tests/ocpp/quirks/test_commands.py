@@ -661,3 +661,6 @@ async def test_q72_an_accepted_limit_without_effect_is_followed_by_the_next_step
         await station.call("StopTransaction", drive.end(transaction, 1500))
         await accept(station, "ClearChargingProfile")
     assert await drive.bills() == [(1500, 15_00)]
+    assert await drive.central.deviations() == {
+        "limit_ignored": 1, "reply_schema": 1, "stop_ignored": 2
+    }  # fmt: skip

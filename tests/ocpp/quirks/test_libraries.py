@@ -37,6 +37,7 @@ async def test_q82_a_replay_has_another_id_a_later_stamp_and_a_register_of_0(
         await station.call("StopTransaction", drive.end(transaction, 6000))
     assert await drive.bills() == [(5000, 50_00)]
     assert await drive.value("select count(*) from charging.transactions") == 1
+    assert set(await drive.central.deviations()) == {"boot_repeated", "start_repeated"}
 
 
 async def test_q82_of_a_gap_only_the_last_values_come(drive: Driving) -> None:

@@ -103,6 +103,7 @@ async def test_q33_a_register_that_begins_anew_is_no_end_of_the_charge_before(
         await drive.begin(station, "04A1B2C3", meter=3500, message_id="next")
         await accept(station, "RemoteStopTransaction")
     assert await drive.bills() == [(3000, 30_00)]
+    assert await kinds(drive) == {"start_unauthorized", "stop_missing"}
 
 
 async def test_q34_two_registers(drive: Driving) -> None:
@@ -121,7 +122,7 @@ async def test_q34_two_registers(drive: Driving) -> None:
             assert (await progress(drive))["energy_wh"] == int(wh)
         await station.call("StopTransaction", drive.end(transaction, 5000))
     assert await drive.bills() == [(5000, 50_00)]
-    assert await kinds(drive) == {"two_registers"}
+    assert await kinds(drive) == {"interval_ignored", "two_registers"}
 
 
 async def test_q34_the_start_comes_from_the_value_at_the_beginning(drive: Driving) -> None:
@@ -158,7 +159,9 @@ async def test_q35_an_object_for_the_list(drive: Driving) -> None:
         assert (await progress(drive))["energy_wh"] == 2500
         await station.call("StopTransaction", drive.end(1, 5000))
     assert await drive.bills() == [(5000, 50_00)]
-    assert await kinds(drive) == {"object_for_list", "schema"}
+    assert await kinds(drive) == {
+        "energy_in_kwh", "object_for_list", "register_coarse", "schema", "values_repeated"
+    }  # fmt: skip
 
 
 async def test_q36_a_stop_one_wh_below_the_start(drive: Driving) -> None:
@@ -171,7 +174,7 @@ async def test_q36_a_stop_one_wh_below_the_start(drive: Driving) -> None:
         await station.call("StopTransaction", drive.end(transaction, 269_455))
     assert await drive.bills() == [(0, 0)]
     assert not await is_quarantined(drive)
-    assert await drive.central.deviations() == {}
+    assert await kinds(drive) == {"energy_in_kwh", "register_coarse", "stop_below_start"}
 
 
 async def test_q36_a_stop_below_the_last_value_is_the_bill(drive: Driving) -> None:
@@ -197,18 +200,27 @@ async def test_q37_energy_after_the_stop_is_tail(drive: Driving) -> None:
     async with drive.central.db.connection() as connection:
         _, facts = await charging.list_meters(connection, "EVP-001")
     assert float(facts.tail_wh) == pytest.approx(4.1), "the sum of the station"
+    assert await kinds(drive) == {"values_after_stop"}
 
 
 @pytest.mark.parametrize(
     ("value", "unit", "wh", "kind"),
     [
-        pytest.param(2.5, "kWh", 2500, {"value_number", "schema"}, id="openevse-number"),
+        pytest.param(
+            2.5,
+            "kWh",
+            2500,
+            {"energy_in_kwh", "register_coarse", "value_number", "schema"},
+            id="openevse-number",
+        ),
         pytest.param(" 2500 ", "Wh", 2500, set[str](), id="padded"),
-        pytest.param("2,5", "kWh", 2500, {"decimal_comma"}, id="comma"),
-        pytest.param("", "Wh", 0, {"value_blank"}, id="blank-is-absent"),
-        pytest.param("NaN", "Wh", 0, {"value_unreadable"}, id="nan"),
-        pytest.param("inf", "Wh", 0, {"value_unreadable"}, id="inf"),
-        pytest.param("2.5e3", "Wh", 0, {"value_unreadable"}, id="exponent"),
+        pytest.param(
+            "2,5", "kWh", 2500, {"decimal_comma", "energy_in_kwh", "register_coarse"}, id="comma"
+        ),
+        pytest.param("", "Wh", 0, {"register_absent", "value_blank"}, id="blank-is-absent"),
+        pytest.param("NaN", "Wh", 0, {"register_absent", "value_unreadable"}, id="nan"),
+        pytest.param("inf", "Wh", 0, {"register_absent", "value_unreadable"}, id="inf"),
+        pytest.param("2.5e3", "Wh", 0, {"register_absent", "value_unreadable"}, id="exponent"),
     ],
 )
 async def test_q38_values_that_are_no_plain_number(
@@ -238,7 +250,9 @@ async def test_q38_a_station_whose_values_are_all_blank(drive: Driving) -> None:
         await station.call("StopTransaction", drive.end(transaction, 105_000))
     assert await drive.bills() == [(5000, 50_00)]
     assert not await is_quarantined(drive)
-    assert await kinds(drive) >= {"value_blank", "transaction_id_none"}
+    assert await kinds(drive) == {
+        "register_absent", "transaction_id_none", "unit_of_another_measurand", "value_blank"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -256,7 +270,7 @@ async def test_q39_empty_lists(drive: Driving, changes: Members) -> None:
             changes = {"transactionData": [{"timestamp": drive.stamp(), "sampledValue": []}]}
         await station.call("StopTransaction", drive.end(transaction, 5000) | changes)
     assert await drive.bills() == [(5000, 50_00)]
-    assert await kinds(drive) == {"list_empty", "schema"}
+    assert await kinds(drive) == {"list_empty", "register_absent", "schema"}
 
 
 @pytest.mark.parametrize(
@@ -275,12 +289,14 @@ async def test_q39_empty_lists(drive: Driving, changes: Members) -> None:
         pytest.param(
             [{"value": "2.5", "measurand": REGISTER, "unit": "kWh"},
              {"value": "7400", "measurand": "Power.Active.Import", "unit": "W"}],
-            2500, 7400, set[str](), id="energy-in-kwh-beside-w",
+            2500, 7400, {"energy_in_kwh", "register_coarse"}, id="energy-in-kwh-beside-w",
         ),
         pytest.param([{"value": "2500", "unit": "wh"}], 2500, None, {"unit_unknown", "schema"},
                      id="wh"),
-        pytest.param([{"value": "2.5", "unit": "KWH"}], 2500, None, {"unit_unknown", "schema"},
-                     id="kwh-in-capitals"),
+        pytest.param(
+            [{"value": "2.5", "unit": "KWH"}], 2500, None,
+            {"energy_in_kwh", "register_coarse", "schema", "unit_unknown"}, id="kwh-in-capitals",
+        ),
         pytest.param([{"value": "2500", "unit": ""}], 2500, None, {"schema"}, id="blank"),
         pytest.param(
             [{"value": "2500"}, {"value": "31", "measurand": "Temperature", "unit": "Celcius"}],
@@ -318,7 +334,7 @@ async def test_q41_a_limit_in_amperes_is_no_energy(drive: Driving) -> None:
         await station.call("StopTransaction", drive.end(LARGEST, 5000))
     assert await drive.bills() == [(5000, 50_00)]
     assert await kinds(drive) == {
-        "context_unknown", "measurand_by_unit", "transaction_id_large", "schema"
+        "context_unknown", "measurand_by_unit", "register_absent", "schema", "transaction_id_large"
     }  # fmt: skip
 
 
@@ -414,6 +430,7 @@ async def test_q45_values_of_an_ended_transaction_open_nothing(drive: Driving) -
     assert await drive.value("select count(*) from charging.transactions") == 1
     assert (await drive.session())["state"] == "settled"
     assert float((await progress(drive))["tail_wh"]) == 0
+    assert await drive.central.deviations() == {"values_after_stop": 3}
 
 
 async def test_q45_closing_values_after_a_stop_without_register_count(drive: Driving) -> None:
@@ -445,6 +462,7 @@ async def test_q46_without_a_register_the_stop_is_the_bill(drive: Driving) -> No
         await station.call("StopTransaction", drive.end(transaction, 9000))
     assert await drive.bills() == [(8000, 80_00)]
     assert not await is_quarantined(drive)
+    assert await drive.central.deviations() == {"register_absent": 2}
 
 
 async def test_q46_without_any_register_it_is_quarantined(drive: Driving) -> None:
@@ -479,6 +497,7 @@ async def test_q47_the_interval_is_learned(drive: Driving) -> None:
         await drive.begin(station, tag, meter=5000, message_id="next")
     newest = "select interval_s from charging.progress order by transaction_id desc limit 1"
     assert await drive.value(newest) == learned
+    assert await drive.central.deviations() == {"interval_ignored": 1}
 
 
 async def test_q47_finishing_before_the_closing_value_ends_nothing(drive: Driving) -> None:
@@ -505,7 +524,7 @@ async def test_q49_the_same_values_at_each_connection_count_once(drive: Driving)
     async with drive.central.open() as station:
         await station.call("StopTransaction", drive.end(transaction, 5000))
     assert await drive.bills() == [(5000, 50_00)]
-    assert await drive.central.deviations() == {}
+    assert await drive.central.deviations() == {"values_repeated": 3}
 
 
 async def test_q50_steps_of_10_wh_at_an_interruption(drive: Driving) -> None:
@@ -522,7 +541,7 @@ async def test_q50_steps_of_10_wh_at_an_interruption(drive: Driving) -> None:
         assert (row["energy_wh"], row["current_ma"]) == (20, None)
         await station.call("StopTransaction", drive.end(transaction, 5000))
     assert await drive.bills() == [(5000, 50_00)]
-    assert await drive.central.deviations() == {}
+    assert await kinds(drive) == {"energy_in_kwh", "interval_ignored", "register_coarse"}
 
 
 async def test_q51_signed_values_are_stored_untouched(drive: Driving) -> None:

@@ -97,6 +97,7 @@ async def test_q5_a_probe_before_the_connection_changes_nothing(drive: Driving) 
     async with drive.central.open(subprotocols=both) as station:
         assert station.wire.subprotocol == "ocpp1.6"
         await charge(drive, station)
+    assert await drive.central.deviations() == {"connection_unused": 1}
 
 
 async def test_q5_a_boot_of_a_later_version_ends_the_socket_with_an_alert(

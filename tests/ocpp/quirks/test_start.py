@@ -1,5 +1,7 @@
 """Starts of real stations: tags, repeats, refusals (Q24 to Q32)."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from collections.abc import Callable
 from typing import Any
 
@@ -179,6 +181,7 @@ async def test_q26_a_full_car_stops_before_its_start_and_costs_nothing(
         await drive.request()
         await accept(station, "RemoteStartTransaction")
     assert session["quarantined_at"] is None
+    assert "stop_before_start" in await drive.central.deviations()
 
 
 async def test_q26_a_stop_that_was_asked_for_keeps_its_reason(drive: Driving) -> None:
@@ -264,6 +267,7 @@ async def test_q29_two_starts_of_one_charge_have_one_id_and_one_bill(drive: Driv
         await station.call("StopTransaction", drive.end(1758670080, 6000))
     assert await drive.bills() == [(5000, 50_00)]
     assert await drive.value("select count(*) from charging.transactions") == 1
+    assert await drive.central.deviations() == {"start_repeated": 1}
 
 
 async def test_q29_a_card_started_twice_is_one_charge(drive: Driving) -> None:
@@ -295,6 +299,9 @@ async def test_q31_a_start_from_0_in_place_of_a_stop_ends_the_charge_by_its_last
     assert (await drive.session())["end_reason"] == "next_start"
     assert "start_while_charging" in await drive.alerts()
     assert await drive.held() == 0
+    assert set(await drive.central.deviations()) == {
+        "register_from_zero", "start_unauthorized", "stop_missing"
+    }  # fmt: skip
 
 
 async def test_q31_a_start_from_0_by_the_same_tag_is_the_same_charge(drive: Driving) -> None:
@@ -336,3 +343,4 @@ async def test_q32_a_start_is_repeated_after_each_lost_connection(
         await station.call("StopTransaction", drive.end(answer["transactionId"], 5000))
     assert await drive.bills() == [(5000, 50_00)]
     assert await drive.value("select count(*) from charging.transactions") == 1
+    assert (await drive.central.deviations())["start_repeated"] == 2
