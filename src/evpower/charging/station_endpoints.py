@@ -1,4 +1,4 @@
-"""Routes by which operators set a station free for a while, and retire it."""
+"""Routes by which operators see what a station does, set it free for a while, and retire it."""
 
 from typing import Annotated, Final
 
@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path
 from evpower import stations
 from evpower.charging import station_schemas as schemas
 from evpower.charging.free_period import end_free, free_station, list_free_periods
+from evpower.charging.learn_meter import list_meters
 from evpower.charging.retire_station import retire_station
 from evpower.foundation.openapi import Responses, problem
 from evpower.identity import (
@@ -59,6 +60,24 @@ def add_station_routes(routes: APIRouter, calls: OperatorCalls) -> None:
         return schemas.StationRetired(
             station=stored.id, is_retired=not body.undo, is_changed=is_changed
         )
+
+    @routes.get(
+        "/stations/{station}/learned",
+        summary="What a station was seen to do",
+        responses={**OPERATOR_REFUSALS, 404: problem("`station_not_found`")},
+        openapi_extra=operator_call("read"),
+    )
+    async def learned(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(calls.access.may("read"))], station: _StationName
+    ) -> schemas.LearnedStation:
+        """How its registers count, how often values come, its clock, and energy that no one paid.
+
+        A member of its vendor profile counts before what was learned.
+        """
+        async with calls.db.connection() as connection:
+            station_id = (await stations.get_station(connection, station)).station.id
+            meters, facts = await list_meters(connection, station_id)
+        return schemas.learned_shown(station_id, meters, facts)
 
     @routes.get(
         "/stations/{station}/free",

@@ -201,8 +201,7 @@ def log_rows(log: StationLog) -> dict[str, object]:
 def log_lines(log: StationLog) -> list[str]:
     """Returns what was learned, and the logs, as lines."""
     lines = learned_lines(log)
-    """Returns the logs as lines."""
-    lines = [free_line(period) for period in log.free_periods]
+    lines += [free_line(period) for period in log.free_periods]
     lines += [
         f"  connected {to_z(entry.opened_at)} from {entry.address}, {entry.version},"
         f" {'password' if entry.is_authenticated else 'no password'},"

@@ -34,12 +34,14 @@ from evpower.stations.model import (
     StationView,
     station_key,
 )
+from evpower.stations.pin import pin_station
 from evpower.stations.search import (
     all_locations,
     list_owners,
     search_stations,
 )
 from evpower.stations.secure import secure_station
+from evpower.stations.setup_endpoints import add_setup_routes
 from evpower.stations.station_path import STATION_REFUSALS, StationName
 
 _CREATED: Final = 201
@@ -50,6 +52,10 @@ _CHANGED: Final[Responses] = {
     409: problem("`station_retired`, `idempotency_conflict`"),
     412: problem("`changed_meanwhile`: not as `If-Match` has it"),
     422: problem("`invalid_request`, `station_invalid`"),
+}
+_PATCHED: Final[Responses] = {
+    **_CHANGED,
+    422: problem("`invalid_request`, `station_invalid`, `profile_invalid`"),
 }
 _ADDED: Final[Responses] = {
     **OPERATOR_REFUSALS,
@@ -71,6 +77,7 @@ def stations_router(calls: OperatorCalls) -> APIRouter:
     add_log_routes(routes, calls)
     _add_new(routes, calls)
     _add_changes(routes, calls)
+    add_setup_routes(routes, calls)
     return routes
 
 
@@ -220,7 +227,7 @@ def _add_changes(routes: APIRouter, calls: OperatorCalls) -> None:
         "/stations/{station}",
         summary="Change a station",
         response_model=schemas.OperatedStation,
-        responses=_CHANGED,
+        responses=_PATCHED,
         openapi_extra=operator_call("station.change"),
     )
     async def patch(  # pyright: ignore[reportUnusedFunction]
@@ -229,9 +236,31 @@ def _add_changes(routes: APIRouter, calls: OperatorCalls) -> None:
         station: StationName,
         body: requests.ChangedStation,
     ) -> Response:
-        """Whose it is, and which cards count there."""
-        wanted = StationChange(body.owner, body.paid_only, body.cards_without_auth)
-        return await change(request, caller, station, wanted, body.reason)
+        """Whose it is, which cards count there, its vendor profile and its version of OCPP."""
+        wanted = body.change()
+        actor = actor_of(caller)
+        async with calls.db.transaction() as connection:
+            await _lock_version(connection, request, station)
+            if wanted != StationChange() or body.pinned_version is None:
+                await change_station(
+                    connection,
+                    station=station,
+                    change=wanted,
+                    now=calls.clock(),
+                    actor=actor,
+                    reason=body.reason,
+                )
+            if body.pinned_version is not None:
+                await pin_station(
+                    connection,
+                    station=station,
+                    version=None if body.pinned_version == "none" else body.pinned_version,
+                    actor=actor,
+                    reason=body.reason,
+                )
+            view = await get_station(connection, station)
+        calls.bus.publish(STATION_CHANGED, station_key(view.station.id))
+        return _shown(calls, request, view)
 
     @routes.put(
         "/stations/{station}/availability",

@@ -17,6 +17,7 @@ from evpower.stations.model import (
     ProtocolVersion,
     StationView,
 )
+from evpower.stations.profile_schemas import ProfileShown, profile_shown
 
 _W_PER_KW: Final = 1000
 _TEXT: Final = 200
@@ -116,6 +117,7 @@ class OperatedStation(BaseModel):
     is_simulated: bool
     is_forwarded: bool
     pinned_version: ProtocolVersion | None
+    profile: ProfileShown
     retired_at: datetime | None
     created_at: datetime
     updated_at: datetime
@@ -228,6 +230,7 @@ def station_shown(view: StationView, now: datetime) -> OperatedStation:
         is_simulated=station.is_simulated,
         is_forwarded=station.forward_url is not None,
         pinned_version=station.pinned_version,
+        profile=profile_shown(view.profile),
         retired_at=station.retired_at,
         created_at=station.created_at,
         updated_at=station.updated_at,
@@ -266,6 +269,8 @@ def decided_of(view: StationView) -> tuple[object, ...]:
         station.paid_only,
         station.cards_without_auth,
         station.pinned_version,
+        view.profile.profile.name if view.profile.is_chosen else None,
+        sorted(view.profile.overrides.items()),
         station.forward_url,
         station.retired_at is not None,
         tuple(name.name for name in view.names),

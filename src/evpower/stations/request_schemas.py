@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from evpower.identity import ActReason
+from evpower.stations.change import StationChange
 from evpower.stations.check import usual_connector
 from evpower.stations.model import (
     Availability,
@@ -16,11 +17,15 @@ from evpower.stations.model import (
     ProtocolVersion,
     StationDraft,
 )
+from evpower.stations.profile_files import MEMBERS, RESET, override_text
 
 _W_PER_KW: Final = 1000
 _TEXT: Final = 200
 _PowerKw = Annotated[Decimal, Field(gt=0, le=10_000, max_digits=8, decimal_places=3)]
 _Degrees = Annotated[Decimal, Field(ge=-180, le=180, max_digits=9, decimal_places=6)]
+_Member = Annotated[str, Field(max_length=40)]
+_MemberText = Annotated[str, Field(max_length=255)]
+_MemberValue = bool | int | _MemberText | Annotated[list[_MemberText], Field(max_length=50)]
 
 
 class NewConnector(BaseModel):
@@ -151,13 +156,53 @@ class ChangedStation(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"example": {"owner": "Ala-Too LLC", "reason": "sold"}},
+        json_schema_extra={
+            "examples": [
+                {"owner": "Ala-Too LLC", "reason": "sold"},
+                {
+                    "profile": "huawei",
+                    "overrides": {"ping": False, "settle_s": None},
+                    "pinned_version": "ocpp1.6",
+                    "reason": "white label",
+                },
+            ]
+        },
     )
 
     reason: ActReason
     owner: Annotated[str | None, Field(max_length=_TEXT, description='"": none any more')] = None
     paid_only: bool | None = None
     cards_without_auth: bool | None = None
+    pinned_version: Annotated[
+        ProtocolVersion | Literal["none"] | None,
+        Field(description="The only version it may speak; `none`: as each socket agrees"),
+    ] = None
+    profile: Annotated[
+        str | None,
+        Field(max_length=63, description='Its vendor profile; "": by what it says of itself'),
+    ] = None
+    overrides: Annotated[
+        dict[_Member, _MemberValue | None],
+        Field(
+            max_length=len(MEMBERS),
+            description="Members of the profile that are its own; null, or an empty text or list: "
+            "as in the profile again",
+        ),
+    ] = {}
+
+    def change(self) -> StationChange:
+        """Returns what is changed, but for the pinned version."""
+        members = {
+            member: RESET if value is None else override_text(value)
+            for member, value in self.overrides.items()
+        }
+        return StationChange(
+            self.owner,
+            self.paid_only,
+            self.cards_without_auth,
+            profile=self.profile,
+            members=members or None,
+        )
 
 
 class WantedAvailability(BaseModel):
