@@ -185,6 +185,7 @@ create unique index transactions_one_open_per_connector on charging.transactions
   where ended_at is null;
 create index transactions_by_station on charging.transactions (station_id, id desc);
 create index transactions_unattributed on charging.transactions (id desc) where purpose = 'unattributed';
+create index transactions_unattributed_by_end on charging.transactions (ended_at) where purpose = 'unattributed';
 create index transactions_by_technician on charging.transactions (technician_tag, received_at)
   where technician_tag is not null;
 create index transactions_by_text_id on charging.transactions (station_id, text_id) where text_id is not null;
@@ -380,6 +381,7 @@ create table charging.progress (
 ) with (fillfactor = 50);
 create index progress_rebills on charging.progress (transaction_id) where rebill_due_at is not null;
 create index progress_with_steps on charging.progress (transaction_id) where stop_step is not null;
+create index progress_with_tails on charging.progress (transaction_id) where tail_wh > 0;
 grant select, insert, update on charging.progress to evpower_app;
 
 -- What was done, step by step, about a charge that was to stop, and what the meter said of each.

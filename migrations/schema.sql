@@ -5063,6 +5063,8 @@ CREATE INDEX progress_rebills ON charging.progress USING btree (transaction_id) 
 
 CREATE INDEX progress_with_steps ON charging.progress USING btree (transaction_id) WHERE (stop_step IS NOT NULL);
 
+CREATE INDEX progress_with_tails ON charging.progress USING btree (transaction_id) WHERE (tail_wh > (0)::numeric);
+
 CREATE INDEX quarantined_meter_values_by_session ON charging.quarantined_meter_values USING btree (session_id, received_at);
 
 CREATE INDEX sessions_by_client ON charging.sessions USING btree (client_id, created_at DESC, id DESC);
@@ -5118,6 +5120,8 @@ CREATE INDEX transactions_by_text_id ON charging.transactions USING btree (stati
 CREATE UNIQUE INDEX transactions_one_open_per_connector ON charging.transactions USING btree (station_id, connector) WHERE (ended_at IS NULL);
 
 CREATE INDEX transactions_unattributed ON charging.transactions USING btree (id DESC) WHERE (purpose = 'unattributed'::text);
+
+CREATE INDEX transactions_unattributed_by_end ON charging.transactions USING btree (ended_at) WHERE (purpose = 'unattributed'::text);
 
 CREATE INDEX run_rows_client ON client_migration.run_rows USING btree (client_id) WHERE (client_id IS NOT NULL);
 

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -88,7 +88,7 @@ STATEMENTS = {
     "GET /api/v1/operator/alerts": 3,
     "GET /api/v1/operator/alerts/{alert_id}": 3,
     "POST /api/v1/operator/alerts/{alert_id}/acknowledge": 6,
-    "GET /api/v1/operator/reports/daily": 10,
+    "GET /api/v1/operator/reports/daily": 11,
 }
 
 
@@ -270,7 +270,7 @@ def auth() -> Starlette:
 
 
 @asynccontextmanager
-async def served(app: Any) -> AsyncIterator[str]:
+async def served(app: Any) -> AsyncGenerator[str]:
     server = LoopbackServer()
     await server.start(app)
     try:

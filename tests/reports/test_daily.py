@@ -13,6 +13,7 @@ from evpower.reports import Figures, last_day, report_csv, report_json
 from evpower.reports.daily import ZONE
 from evpower.stations import Location, StationDraft, StatusReport
 from evpower.stations.model import ConnectorDraft
+from tests.charging.place import ChargingPlace
 from tests.reports.books import FIRST, NOW, Books
 
 MIDNIGHT = datetime(2026, 3, 9, 18, tzinfo=UTC)  # FIRST begins in Bishkek
@@ -311,6 +312,40 @@ async def test_csv_has_the_same_sums_and_no_formula(db: Database, books: Books) 
     shown = report_json(report)
     assert (shown["total"]["charged_minor"], shown["currency"]) == (1_350, "KGS")
     assert [row["location_id"] for row in shown["locations"]] == [None, "mall"]
+
+
+async def test_energy_that_no_one_paid_is_summed_up(db: Database, owner: Connection) -> None:
+    """A tail of 500 Wh, an unknown card's 2 kWh, and another one's that ends after midnight."""
+    place = ChargingPlace(db, owner)
+    place.now = MIDNIGHT
+    await place.build(owner="Aida")
+    await created(owner, MIDNIGHT - HOUR)
+    place.later(60)
+    _, transaction = await place.charging(await place.driver())
+    place.later(20)
+    await place.stop(transaction, 10_000)
+    place.later(1)
+    await place.values(transaction, 10_500)
+    outside = await place.begin(None, tag="NOBODYS", meter_wh=10_500)
+    place.later(10)
+    await place.stop(outside, 12_500)
+    place.now = MIDNIGHT + 24 * HOUR - timedelta(minutes=1)
+    other = await place.begin(None, tag="NOBODYS", meter_wh=12_500)
+    place.later(1)
+    await place.stop(other, 12_600)
+    books = Books(db, owner)
+    report = await books.report()
+    for sums in (report.total, *(
+        rows[0].figures for rows in (report.stations, report.locations, report.owners)
+    )):  # fmt: skip
+        assert (sums.unbilled_tail_wh, sums.outside_charges, sums.outside_wh) == (500, 1, 2_000)
+    assert [row.id for row in report.owners] == ["Aida"]
+    total, *_ = csv.DictReader(io.StringIO(report_csv(report)))
+    assert (total["unbilled_tail_kwh"], total["outside_charges"], total["outside_kwh"]) == (
+        "0.500", "1", "2.000",
+    )  # fmt: skip
+    after = (await books.report(FIRST + timedelta(days=1))).total
+    assert (after.unbilled_tail_wh, after.outside_charges, after.outside_wh) == (0, 1, 100)
 
 
 def test_figures_without_a_connector_have_no_uptime() -> None:

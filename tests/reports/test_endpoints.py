@@ -51,7 +51,8 @@ async def test_a_day_as_json(api: Api, db: Database, owner: Connection) -> None:
     figures = {
         "energy_wh": 4_000, "sessions": 1, "free_sessions": 0, "quarantined_sessions": 0,
         "charged_minor": 1_250, "debts_collected_minor": 0, "refunded_minor": 0,
-        "revenue_minor": 1_250, "uptime": None,
+        "revenue_minor": 1_250, "uptime": None, "unbilled_tail_wh": 0, "outside_charges": 0,
+        "outside_wh": 0,
     }  # fmt: skip
     assert report == {
         "date": "2026-03-10",

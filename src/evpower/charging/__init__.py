@@ -61,7 +61,11 @@ from evpower.charging.status import (
 from evpower.charging.status_reported import status_reported
 from evpower.charging.stop_transaction import stop_transaction
 from evpower.charging.store_free import FreePeriod
-from evpower.charging.store_meters import LearnedMeter, StationFacts
+from evpower.charging.store_meters import (
+    LearnedMeter,
+    StationFacts,
+    unpaid_energy,
+)
 from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
 from evpower.charging.store_search import client_totals, count_sessions
 from evpower.charging.store_steps import StepRow
@@ -165,5 +169,6 @@ __all__ = [
     "status_reported",
     "stop_by_operator",
     "stop_transaction",
+    "unpaid_energy",
     "unused_transaction_id",
 ]

@@ -28,6 +28,15 @@ class StationFacts(NamedTuple):
     outside_wh: int
 
 
+class UnpaidEnergy(NamedTuple):
+    """What a station gave in some time that no one paid."""
+
+    station_id: str
+    unbilled_tail_wh: int
+    outside_charges: int
+    outside_wh: int
+
+
 _METER = "connector, register_kind, last_wh, ended_at, interval_s"
 
 
@@ -106,3 +115,29 @@ async def facts_of(connection: Connection, station_id: str) -> StationFacts:
     )
     assert row is not None, "an aggregate has a row"  # noqa: S101
     return read_row(StationFacts, row)
+
+
+async def unpaid_energy(
+    connection: Connection, begins_at: datetime, ends_at: datetime
+) -> list[UnpaidEnergy]:
+    """Returns what stations gave that no one paid, of the charges that ended in this time."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select station_id, round(sum(tail_wh))::bigint as unbilled_tail_wh,
+               sum(charges)::int as outside_charges, sum(outside_wh)::bigint as outside_wh
+          from (
+            select t.station_id, p.tail_wh, 0 as charges, 0 as outside_wh
+              from charging.progress p
+              join charging.transactions t on t.id = p.transaction_id
+             where p.tail_wh > 0 and t.ended_at >= $1 and t.ended_at < $2
+            union all
+            select t.station_id, 0, 1, p.energy_wh
+              from charging.transactions t
+              join charging.progress p on p.transaction_id = t.id
+             where t.purpose = 'unattributed' and t.ended_at >= $1 and t.ended_at < $2) given
+         group by station_id order by station_id
+        """,
+        begins_at,
+        ends_at,
+    )
+    return [read_row(UnpaidEnergy, row) for row in rows]

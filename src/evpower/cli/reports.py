@@ -68,5 +68,15 @@ def _line(title: str, figures: Figures) -> str:
         f"of these debts {to_text(figures.debts_collected_minor)}, "
         f"refunded {to_text(figures.refunded_minor)}, "
         f"revenue {to_text(figures.revenue_minor)} som, "
-        f"uptime {uptime}"
+        f"uptime {uptime}" + _unpaid(figures)
     )
+
+
+def _unpaid(figures: Figures) -> str:
+    parts = ""
+    if figures.unbilled_tail_wh:
+        parts += f", unbilled tail {figures.unbilled_tail_wh / 1000:.3f} kWh"
+    if figures.outside_charges:
+        charges = counted(figures.outside_charges, "charge")
+        parts += f", {charges} of no client {figures.outside_wh / 1000:.3f} kWh"
+    return parts

@@ -6,6 +6,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from evpower import charging
 from evpower.foundation.db import Database
 from evpower.foundation.errors import Invalid
 from evpower.reports import store
@@ -48,6 +49,7 @@ async def daily_report(db: Database, day: date, now: datetime) -> DailyReport:
         facts = await store.stations(connection, begins_at, ends_at)
         money = await store.money(connection, begins_at, ends_at)
         bills = await store.bills(connection, begins_at, ends_at)
+        unpaid = await charging.unpaid_energy(connection, begins_at, ends_at)
         quarantined = await store.quarantined(connection, begins_at, ends_at)
         online = await store.online(connection, begins_at, until, now - ONLINE_FOR)
         statuses = await store.statuses(connection, begins_at, until)
@@ -65,6 +67,11 @@ async def daily_report(db: Database, day: date, now: datetime) -> DailyReport:
         entry.energy_wh += row.energy_wh
         entry.sessions += row.sessions
         entry.free_sessions += row.free_sessions
+    for given in unpaid:
+        entry = figures[given.station_id, owner_of.get(given.station_id, "")]
+        entry.unbilled_tail_wh += given.unbilled_tail_wh
+        entry.outside_charges += given.outside_charges
+        entry.outside_wh += given.outside_wh
     for station_id, number in quarantined.items():
         figures[station_id, owner_of.get(station_id, "")].quarantined_sessions += number
     _add_uptime(figures, facts, online, statuses, Window(begins_at, until))

@@ -28,6 +28,9 @@ class ReportFigures(BaseModel):
     refunded_minor: int
     revenue_minor: Annotated[int, Field(description="Charged less refunded")]
     uptime: Annotated[float | None, Field(description="0 to 1; null: no connector was observed")]
+    unbilled_tail_wh: Annotated[int, Field(description="After the stops of the day's charges")]
+    outside_charges: Annotated[int, Field(description="Of no client")]
+    outside_wh: int
 
 
 class StationReport(ReportFigures):

@@ -18,6 +18,9 @@ class Figures:
     refunded_minor: int = 0
     available_s: float = 0.0  # of all connectors
     observed_s: float = 0.0
+    unbilled_tail_wh: int = 0
+    outside_charges: int = 0
+    outside_wh: int = 0
 
     @property
     def revenue_minor(self) -> int:
@@ -40,6 +43,9 @@ class Figures:
         self.refunded_minor += other.refunded_minor
         self.available_s += other.available_s
         self.observed_s += other.observed_s
+        self.unbilled_tail_wh += other.unbilled_tail_wh
+        self.outside_charges += other.outside_charges
+        self.outside_wh += other.outside_wh
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from evpower.reports.model import DailyReport, Figures, ReportRow
 _HEAD: Final = (
     "scope", "id", "name", "location", "owner", "energy_kwh", "sessions", "free_sessions",
     "quarantined_sessions", "charged_som", "debts_collected_som", "refunded_som", "revenue_som",
-    "uptime_percent",
+    "uptime_percent", "unbilled_tail_kwh", "outside_charges", "outside_kwh",
 )  # fmt: skip
 
 
@@ -55,6 +55,9 @@ def _figures(figures: Figures) -> dict[str, Any]:
         "refunded_minor": figures.refunded_minor,
         "revenue_minor": figures.revenue_minor,
         "uptime": None if figures.uptime is None else round(figures.uptime, 4),
+        "unbilled_tail_wh": figures.unbilled_tail_wh,
+        "outside_charges": figures.outside_charges,
+        "outside_wh": figures.outside_wh,
     }
 
 
@@ -84,7 +87,7 @@ def _cells(scope: str, row: ReportRow) -> list[str]:
 
 
 def _numbers(figures: Figures) -> Iterator[str]:
-    yield f"{figures.energy_wh / 1000:.3f}"
+    yield _kwh(figures.energy_wh)
     yield str(figures.sessions)
     yield str(figures.free_sessions)
     yield str(figures.quarantined_sessions)
@@ -93,3 +96,10 @@ def _numbers(figures: Figures) -> Iterator[str]:
     yield to_text(figures.refunded_minor)
     yield to_text(figures.revenue_minor)
     yield "" if figures.uptime is None else f"{100 * figures.uptime:.2f}"
+    yield _kwh(figures.unbilled_tail_wh)
+    yield str(figures.outside_charges)
+    yield _kwh(figures.outside_wh)
+
+
+def _kwh(energy_wh: int) -> str:
+    return f"{energy_wh / 1000:.3f}"
