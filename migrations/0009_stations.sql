@@ -354,6 +354,17 @@ $$;
 create trigger commands_go_forward before insert or update or delete on stations.commands
   for each row execute function stations.guard_command();
 
+-- Stations that were not asked although a bulk command named them: they have no command.
+create table stations.bulk_refusals (
+  bulk_id uuid not null,
+  station text not null check (length(station) between 1 and 255), -- its id, or as it was named
+  action text not null,
+  error text not null,
+  refused_at timestamptz not null,
+  primary key (bulk_id, station)
+);
+grant select, insert on stations.bulk_refusals to evpower_app;
+
 -- Queues a command, and locks its station; no row if that is retired, or there is none.
 create function stations.queue_command(
   at_station text, action text, payload jsonb, connector int, actor text, made_at timestamptz, until timestamptz,

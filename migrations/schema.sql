@@ -3845,6 +3845,15 @@ CREATE TABLE push.sessions (
     done_at timestamp with time zone
 );
 
+CREATE TABLE stations.bulk_refusals (
+    bulk_id uuid NOT NULL,
+    station text NOT NULL,
+    action text NOT NULL,
+    error text NOT NULL,
+    refused_at timestamp with time zone NOT NULL,
+    CONSTRAINT bulk_refusals_station_check CHECK (((length(station) >= 1) AND (length(station) <= 255)))
+);
+
 ALTER TABLE stations.commands ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME stations.commands_id_seq
     START WITH 1
@@ -4856,6 +4865,9 @@ ALTER TABLE ONLY push.messages
 
 ALTER TABLE ONLY push.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (session_id);
+
+ALTER TABLE ONLY stations.bulk_refusals
+    ADD CONSTRAINT bulk_refusals_pkey PRIMARY KEY (bulk_id, station);
 
 ALTER TABLE ONLY stations.commands
     ADD CONSTRAINT commands_pkey PRIMARY KEY (id);
@@ -6281,6 +6293,8 @@ GRANT SELECT,INSERT,DELETE ON TABLE push.sessions TO evpower_app;
 GRANT UPDATE(events) ON TABLE push.sessions TO evpower_app;
 
 GRANT UPDATE(done_at) ON TABLE push.sessions TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE stations.bulk_refusals TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE stations.connections TO evpower_app;
 

@@ -190,9 +190,12 @@ class TestMany:
         await posts[1].answer("refused", {"status": "Rejected"})
         silent = await posts[2].take()
         path = f"/bulk-commands/{bulk['id']}"
-        certain = {"ACCEPTS": "accepted", "REFUSES": "refused", "AWAY": "offline"}
+        certain = {
+            "ACCEPTS": "accepted", "REFUSES": "refused", "AWAY": "offline", "NOWHERE": "refused",
+        }  # fmt: skip
         present = await operators.call("GET", path, "viewer")
         assert outcomes(present) == certain | {"SILENT": "waiting"}
+        assert {result["station"]: result["error"] for result in present["results"]} == errors
         async with db.transaction() as connection:
             await stations.end_command(connection, silent.id, "timed_out", None, operators.clock())
         later = await operators.call("GET", path, "viewer")
@@ -248,6 +251,13 @@ class TestMany:
         body = RESET | {"arguments": {"kind": "gently"}, "stations": [post.id]}
         await operators.call("POST", "/bulk-commands", json=body, expect=422)
         assert (await operators.call("GET", "/commands"))["items"] == []
+
+    async def test_one_that_asked_no_station_says_why(self, operators: OperatorApi) -> None:
+        body = RESET | {"stations": ["NOWHERE"]}
+        first = await operators.call("POST", "/bulk-commands", json=body)
+        stored = await operators.call("GET", f"/bulk-commands/{first['id']}")
+        assert (stored["action"], stored["counts"]) == ("reset", {"refused": 1})
+        assert {result["error"] for result in stored["results"]} == {"station_not_found"}
 
     async def test_no_such_bulk(self, operators: OperatorApi) -> None:
         await operators.call("GET", f"/bulk-commands/{uuid4()}", expect=404)

@@ -32,6 +32,15 @@ class CommandFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class BulkRefusal:
+    """A station that a bulk command named, and that was not asked."""
+
+    station: str  # its id, or as it was named
+    action: CommandAction
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class OwnerCount:
     """An owner of stations; None: those that have none."""
 

@@ -29,7 +29,7 @@ from evpower.identity import (
     operator_call,
 )
 from evpower.stations.commands import get_command
-from evpower.stations.filters import CommandFilter
+from evpower.stations.filters import BulkRefusal, CommandFilter
 from evpower.stations.find import get_station, list_stations, resolve_station
 from evpower.stations.model import (
     STATION_CHANGED,
@@ -50,6 +50,7 @@ from evpower.stations.outcomes import CommandOutcomes, StationOutcome
 from evpower.stations.request import CommandCheck, read_arguments, request_command
 from evpower.stations.search import search_commands
 from evpower.stations.station_path import StationName
+from evpower.stations.store_commands import insert_refusals, refusals_of
 
 BULK_MOST: Final = 500
 _ACCEPTED: Final = 202
@@ -217,17 +218,15 @@ def _add_bulk(
         names = await _names(calls, body)
         bulk_id = new_uuid()
         queued: list[Command] = []
-        refused: list[BulkResult] = []
+        refused: list[BulkRefusal] = []
         for name in names:
             try:
                 queued.append(await queue.add(caller, body, name, bulk_id))
             except EvPowerError as error:
-                refused.append(
-                    BulkResult(
-                        station=name, outcome="refused", command=None, error=error.code,
-                        response=None,
-                    )
-                )  # fmt: skip
+                refused.append(BulkRefusal(name, body.action, error.code))
+        if refused:
+            async with calls.db.transaction() as connection:
+                await insert_refusals(connection, bulk_id, refused, calls.clock())
         listed = await outcomes.wait(queued, body.wait_s)
         return _bulk(bulk_id, body.action, listed, refused)
 
@@ -240,14 +239,16 @@ def _add_bulk(
     async def one_bulk(  # pyright: ignore[reportUnusedFunction]
         _: Annotated[Principal, Depends(calls.access.may("read"))], bulk: UUID
     ) -> BulkCommand:
-        """Of the stations that were asked; who was refused at once is in the first answer only."""
+        """As the first answer has it, with what became of it since."""
         async with calls.db.connection() as connection:
             commands = await search_commands(
                 connection, CommandFilter(bulk_id=bulk), before=None, limit=BULK_MOST
             )
-        if not commands:
+            refused = await refusals_of(connection, bulk)
+        if not commands and not refused:
             raise NotFound("command_not_found", f"there is no bulk command {bulk}")
-        return _bulk(bulk, commands[0].action, await outcomes.wait(commands, 0), [])
+        action = (commands or refused)[0].action
+        return _bulk(bulk, action, await outcomes.wait(commands, 0), refused)
 
 
 async def _names(calls: OperatorCalls, body: NewBulkCommand) -> Sequence[str]:
@@ -273,16 +274,23 @@ def _bulk(
     bulk_id: UUID,
     action: CommandAction,
     listed: Sequence[tuple[Command, StationOutcome]],
-    refused: Sequence[BulkResult],
+    refused: Sequence[BulkRefusal],
 ) -> BulkCommand:
-    results = [
+    outcomes = [
         BulkResult(
             station=command.station_id, outcome=outcome, command=command.id, error=None,
             response=command.response,
         )
         for command, outcome in listed
     ]  # fmt: skip
-    results = sorted([*results, *refused], key=lambda result: result.station)
+    not_asked = [
+        BulkResult(
+            station=refusal.station, outcome="refused", command=None, error=refusal.error,
+            response=None,
+        )
+        for refusal in refused
+    ]  # fmt: skip
+    results = sorted([*outcomes, *not_asked], key=lambda result: result.station)
     counts: Counter[StationOutcome] = Counter(result.outcome for result in results)
     return BulkCommand(id=bulk_id, action=action, counts=dict(counts), results=results)
 

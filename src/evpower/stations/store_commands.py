@@ -1,6 +1,6 @@
 """SQL of the queue of commands."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Final
@@ -8,6 +8,7 @@ from uuid import UUID
 
 from evpower.foundation.db import Connection, Record
 from evpower.foundation.rows import columns, read_row
+from evpower.stations.filters import BulkRefusal
 from evpower.stations.model import Command
 from evpower.stations.store_profiles import PROFILE_FACTS, ProfileFacts, facts_of_row
 
@@ -236,3 +237,34 @@ async def latest(connection: Connection, station_id: str, limit: int) -> list[Co
 async def newest_setting(connection: Connection, station_id: str, key: str) -> str | None:
     """Returns a key's value of the newest configuration that a station answered with."""
     return await connection.fetchval("select stations.newest_setting($1, $2)", station_id, key)
+
+
+async def insert_refusals(
+    connection: Connection, bulk_id: UUID, refusals: Sequence[BulkRefusal], now: datetime
+) -> None:
+    """Stores which stations of a bulk command were not asked, and why."""
+    await connection.execute(
+        """
+        insert into stations.bulk_refusals (bulk_id, station, action, error, refused_at)
+        select $1, r.station, r.action, r.error, $2
+          from unnest($3::text[], $4::text[], $5::text[]) r (station, action, error)
+            on conflict do nothing
+        """,
+        bulk_id,
+        now,
+        [refusal.station for refusal in refusals],
+        [refusal.action for refusal in refusals],
+        [refusal.error for refusal in refusals],
+    )
+
+
+async def refusals_of(connection: Connection, bulk_id: UUID) -> list[BulkRefusal]:
+    """Returns which stations of a bulk command were not asked, by name."""
+    rows: list[Record] = await connection.fetch(
+        f"""
+        select {columns(BulkRefusal)} from stations.bulk_refusals
+         where bulk_id = $1 order by station
+        """,
+        bulk_id,
+    )
+    return [read_row(BulkRefusal, row) for row in rows]
