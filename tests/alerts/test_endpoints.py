@@ -11,8 +11,10 @@ from pydantic import SecretStr
 from evpower.alerts import AlertKind, CallGuard, close_alert, open_alert
 from evpower.alerts.endpoints import alert_router
 from evpower.foundation.db import Database
+from evpower.foundation.paging import write_cursor
 from evpower.identity import Access, operator_call
 from evpower.identity.tokens import TokenVerifier
+from evpower.stations.operator_commands import CommandPlace
 from tests.api.scenario import ISSUER, SECRET, Api, bearer, running_api
 from tests.waiting import patient_http
 
@@ -86,20 +88,20 @@ async def test_an_alert_has_the_facts_of_its_kind(api: Api, db: Database) -> Non
         "acknowledged_by": None,
         "note": None,
     }
-    assert (await listed(api))["alerts"] == [shown]
+    assert (await listed(api))["items"] == [shown]
 
 
 async def test_pages_follow_each_other(api: Api, db: Database) -> None:
     for number in range(5):
         await opened(db, "stop_unmatched", f"S{number}")
     subjects: list[list[str]] = []
-    before: dict[str, int] = {}
+    after: dict[str, str] = {}
     for _ in range(3):
-        page = await listed(api, limit=2, **before)
-        subjects.append([alert["subject"] for alert in page["alerts"]])
-        before = {"before_id": page["next_before_id"]}
+        page = await listed(api, limit=2, **after)
+        subjects.append([alert["subject"] for alert in page["items"]])
+        after = {"cursor": page["next"]}
     assert subjects == [["S4", "S3"], ["S2", "S1"], ["S0"]]
-    assert before == {"before_id": None}
+    assert after == {"cursor": None}
 
 
 async def test_they_are_filtered(api: Api, db: Database) -> None:
@@ -110,7 +112,7 @@ async def test_they_are_filtered(api: Api, db: Database) -> None:
         await close_alert(connection, "stop_unmatched", "S2", NOON)
 
     async def subjects(**query: Any) -> list[str]:
-        return [alert["subject"] for alert in (await listed(api, **query))["alerts"]]
+        return [alert["subject"] for alert in (await listed(api, **query))["items"]]
 
     assert await subjects() == ["relay", "S1"]
     assert await subjects(state="all") == ["S2", "relay", "S1"]
@@ -131,7 +133,7 @@ async def test_an_operator_takes_an_alert_up(api: Api, db: Database) -> None:
     assert stored["acknowledged_at"] == "2026-12-01T06:00:00Z"
     assert stored["acknowledged_by"].startswith("operator:")
     assert (stored["note"], stored["closed_at"]) == ("Bek drives there", None)
-    assert (await listed(api))["alerts"] == [stored]
+    assert (await listed(api))["items"] == [stored]
 
 
 async def test_what_is_closed_or_unknown_is_not_taken_up(api: Api, db: Database) -> None:
@@ -145,12 +147,18 @@ async def test_what_is_closed_or_unknown_is_not_taken_up(api: Api, db: Database)
 
 
 @pytest.mark.parametrize(
-    "query", [{"limit": 0}, {"limit": 201}, {"before_id": 0}, {"severity": "bad"}, {"state": "x"},
-              {"before_id": 2**63}, {"subject": "a\x00b"}],
+    "query", [{"limit": 0}, {"limit": 501}, {"severity": "bad"}, {"state": "x"},
+              {"subject": "a\x00b"}],
 )  # fmt: skip
 async def test_a_query_that_makes_no_sense_is_refused(api: Api, query: dict[str, Any]) -> None:
     response = await api.get(ALERTS, api.operator, params=query)
     assert (response.status_code, response.json()["error"]) == (422, "invalid_request")
+
+
+async def test_a_cursor_of_another_list_is_refused(api: Api) -> None:
+    for cursor in ("x", write_cursor(CommandPlace(1))):
+        response = await api.get(ALERTS, api.operator, params={"cursor": cursor})
+        assert (response.status_code, response.json()["error"]) == (422, "invalid_cursor")
 
 
 @pytest.mark.parametrize(

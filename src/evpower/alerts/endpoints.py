@@ -1,7 +1,7 @@
 """Routes by which operators read alerts and take them up: /api/v1/operator/alerts."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -13,9 +13,16 @@ from evpower.alerts.open_close import acknowledge_alert, find_alert, list_alerts
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
 from evpower.foundation.openapi import Responses, problem
+from evpower.foundation.paging import (
+    LIMIT_DEFAULT,
+    LIMIT_MOST,
+    Page,
+    cut,
+    read_cursor,
+    write_cursor,
+)
 from evpower.foundation.text import checked
 
-PAGE_LIMIT: Final = 200
 _MAX_ID: Final = 2**63 - 1
 _MOST_NOTE: Final = 500
 _MOST_SUBJECT: Final = 200
@@ -52,13 +59,10 @@ class OperatorsAlert(BaseModel):
     note: str | None
 
 
-class AlertPage(BaseModel):
-    """Some alerts, the newest first."""
+class AlertPlace(NamedTuple):
+    """Where a page of alerts ended."""
 
-    alerts: list[OperatorsAlert]
-    next_before_id: Annotated[
-        int | None, Field(description="`before_id` of the next page; null: this is the last")
-    ]
+    id: int
 
 
 class Acknowledgement(BaseModel):
@@ -74,7 +78,7 @@ class Acknowledgement(BaseModel):
 _REFUSALS: Final[Responses] = {
     401: problem("`missing_token`, `invalid_token`, `token_expired`"),
     403: problem("`forbidden`: no operator, or the role does not allow it"),
-    422: problem("`invalid_request`"),
+    422: problem("`invalid_request`, `invalid_cursor`"),
 }
 
 
@@ -91,21 +95,25 @@ def alert_router(
         kind: Annotated[str | None, Query(max_length=64)] = None,
         severity: Annotated[Severity | None, Query()] = None,
         subject: Annotated[str | None, Query(max_length=_MOST_SUBJECT)] = None,
-        before_id: Annotated[int | None, Query(ge=1, le=_MAX_ID)] = None,
-        limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = 50,
-    ) -> AlertPage:
+        limit: Annotated[int, Query(ge=1, le=LIMIT_MOST)] = LIMIT_DEFAULT,
+        cursor: Annotated[str | None, Query(description="`next` of the page before")] = None,
+    ) -> Page[OperatorsAlert]:
+        """The newest first."""
+        place = read_cursor(cursor, AlertPlace)
         async with db.connection() as connection:
             alerts = await list_alerts(
                 connection,
                 kinds=_kinds(kind, severity),
                 subject=None if subject is None else checked(subject, "subject", most=200),
                 with_closed=state == "all",
-                before_id=before_id,
+                before_id=place and place.id,
                 limit=limit + 1,
             )
-        page = alerts[:limit]
-        more = page[-1].id if len(alerts) > limit else None
-        return AlertPage(alerts=[shown_alert(alert) for alert in page], next_before_id=more)
+        page, last = cut(alerts, limit)
+        return Page(
+            items=[shown_alert(alert) for alert in page],
+            next=None if last is None else write_cursor(AlertPlace(last.id)),
+        )
 
     @routes.get(
         "/{alert_id}",
@@ -121,7 +129,7 @@ def alert_router(
 
     @routes.post(
         "/{alert_id}/acknowledge",
-        summary="Take an alert up",
+        summary="Acknowledge an alert",
         openapi_extra=may_act.document,
         responses={404: problem("`alert_not_found`"), 409: problem("`alert_closed`")},
     )
