@@ -58,7 +58,7 @@ RIGHTS: Final[Mapping[Right, Grant]] = MappingProxyType({
     ),
     "audit.read": Grant(frozenset({"finance", "admin"}), "read who did what"),
     "alert.act": Grant(
-        frozenset({"support", "operator", "finance", "admin"}), "take, snooze and close alerts"
+        frozenset({"support", "operator", "finance", "admin"}), "acknowledge alerts"
     ),
     "client.block": Grant(_HELP, "block and unblock a client"),
     "client.close": Grant(_STATIONS, "close a client for good"),
