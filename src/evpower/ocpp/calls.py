@@ -36,8 +36,8 @@ class InvalidCommand(ValueError):
 def write_calls(action: str, payload: CommandPayload) -> tuple[OutgoingCall, ...]:
     """Returns a command's calls of OCPP 1.6, to be tried in order until one is accepted.
 
-    Only remote_stop has more than one: a call for each id of the transaction. Raises
-    InvalidCommand.
+    Only remote_stop has more than one, a call for each id of the transaction, and trigger, a call
+    for each connector: those are all sent. Raises InvalidCommand.
     """
     try:
         call_action, write = _WRITERS[action]
@@ -106,10 +106,13 @@ def _clear_cache(_: CommandPayload) -> list[dict[str, Any]]:
 
 def _trigger(payload: CommandPayload) -> list[dict[str, Any]]:
     request: dict[str, Any] = {"requestedMessage": _word(payload, "message", _MESSAGES)}
+    # Stations with one connector refuse 0, and without a number only 0 is reported.
     if payload.get("connector") is not None:
-        # Stations with one connector refuse 0, and without a number only 0 is reported.
-        request["connectorId"] = _number(payload, "connector", least=1)
-    return [request]
+        return [request | {"connectorId": _number(payload, "connector", least=1)}]
+    numbers: list[object] = payload.get("connectors") or []
+    of_each = [{"connector": number} for number in numbers]
+    requests = [request | {"connectorId": _number(one, "connector", least=1)} for one in of_each]
+    return requests or [request]
 
 
 def _data_transfer(payload: CommandPayload) -> list[dict[str, Any]]:

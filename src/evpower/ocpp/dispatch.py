@@ -243,7 +243,10 @@ class Dispatcher:
             await self._judge(socket, command, outcome)
 
     async def _send(self, socket: CommandSocket, claimed: stations.ClaimedCommand) -> CommandResult:
-        """Sends a command's calls until a station accepts one, or does not answer."""
+        """Sends a command's calls until a station accepts one, or does not answer.
+
+        A trigger's are all sent; it is accepted if one of them is.
+        """
         command = claimed.command
         payload, refusal = fit(command, claimed.profile)
         if refusal is not None:
@@ -253,12 +256,16 @@ class Dispatcher:
         except InvalidCommand as error:
             log.error("command_invalid", command=command.id, error=str(error))  # noqa: TRY400
             return CommandResult("refused", {"error": "invalid_command", "description": str(error)})
-        outcome = _TIMED_OUT
+        outcome: CommandResult | None = None
         for call in calls:
-            outcome = await self._call(socket, command, call)
-            if outcome.state != "refused":
+            answer = await self._call(socket, command, call)
+            if outcome is None or outcome.state == "refused":
+                outcome = answer
+            if answer.state == "timed_out" or (
+                answer.state == "accepted" and command.action != "trigger"
+            ):
                 break
-        return outcome
+        return outcome or _TIMED_OUT
 
     async def _call(
         self, socket: CommandSocket, command: stations.Command, call: OutgoingCall

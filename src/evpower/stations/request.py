@@ -22,6 +22,7 @@ _TRIGGERS: Final = (
     "boot_notification", "diagnostics_status_notification", "firmware_status_notification",
     "heartbeat", "meter_values", "status_notification",
 )  # fmt: skip
+_OF_CONNECTORS: Final = frozenset({"meter_values", "status_notification"})
 
 # Refuses what a slice above knows to be wrong now: connection, station, action, arguments.
 CommandCheck = Callable[[Connection, str, CommandAction, Mapping[str, str]], Awaitable[None]]
@@ -90,6 +91,9 @@ async def request_command(  # noqa: PLR0913 - the facts of a command, and who as
     connectors = (await store.connectors_of(connection, [stored.id])).get(stored.id, [])
     if isinstance(connector, int) and connector not in {0, *(row.number for row in connectors)}:
         raise Invalid("command_invalid", f"station {stored.id} has no connector {connector}")
+    if action == "trigger" and connector is None and payload["message"] in _OF_CONNECTORS:
+        # Asked without a number, a station says it of itself as a whole, or refuses.
+        payload["connectors"] = [row.number for row in connectors]
     command = await queue_command(
         connection,
         stored.id,

@@ -332,6 +332,30 @@ async def test_q67_a_trigger_names_a_connector_from_1(drive: Driving) -> None:
         }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("answers", "state"),
+    [
+        pytest.param(["Rejected", "Accepted"], "accepted", id="the-second-does"),
+        pytest.param(["Accepted", "Rejected"], "accepted", id="the-first-does"),
+        pytest.param(["Rejected", "NotImplemented"], "refused", id="none-does"),
+    ],
+)
+async def test_q67_a_trigger_without_a_connector_asks_each(
+    drive: Driving, answers: list[str], state: str
+) -> None:
+    async with drive.central.open() as station:
+        await station.boot()
+        queued = await command(drive, "trigger", message="meter_values")
+        numbers: list[int] = []
+        for answer in answers:
+            call = await station.receive()
+            assert call[3].keys() == {"requestedMessage", "connectorId"}
+            numbers.append(call[3]["connectorId"])
+            await station.send([3, call[1], {"status": answer}])
+        assert numbers == [1, 2], "from 1 on, as many as it has"
+        assert (await outcome(drive, queued)).state == state
+
+
 async def test_q67_no_trigger_is_sent_to_a_make_that_refuses_it(drive: Driving) -> None:
     async with drive.central.open() as station:
         await station.boot(chargePointVendor="ABL", chargePointModel="eMH2")
