@@ -110,8 +110,8 @@ def _trigger(payload: CommandPayload) -> list[dict[str, Any]]:
     if payload.get("connector") is not None:
         return [request | {"connectorId": _number(payload, "connector", least=1)}]
     numbers: list[object] = payload.get("connectors") or []
-    of_each = [{"connector": number} for number in numbers]
-    requests = [request | {"connectorId": _number(one, "connector", least=1)} for one in of_each]
+    named = [{"connector": number} for number in numbers]
+    requests = [request | {"connectorId": _number(each, "connector", least=1)} for each in named]
     return requests or [request]
 
 
