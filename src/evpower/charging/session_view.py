@@ -14,7 +14,15 @@ from evpower.foundation.clock import to_z
 from evpower.foundation.json_reader import as_object, read_stored_json
 from evpower.foundation.money import to_som
 from evpower.stations import ONLINE_FOR
-from evpower.tariffs import Pricer, RateCard, Rates, cost_parts, read_snapshot, read_tally
+from evpower.tariffs import (
+    Pricer,
+    RateCard,
+    Rates,
+    Tally,
+    cost_parts,
+    read_snapshot,
+    read_tally,
+)
 
 _KILO: Final = 1000
 _MINUTE: Final = timedelta(minutes=1)
@@ -76,6 +84,7 @@ class SessionView:
     parked_since: datetime | None = None  # while it runs: since when the car takes nothing
     tally: str | None = None  # while it runs
     parts: str | None = None  # the lines of its newest bill
+    billed_element: int | None = None  # which priced the last energy of that bill; the first is 1
 
     @property
     def is_open(self) -> bool:
@@ -107,19 +116,25 @@ class SessionView:
     def rates(self, now: datetime) -> Rates | None:
         """Returns the prices that apply now, or did at its end; None: it has no tariff.
 
-        While it runs they are those of its newest power and current.
+        While it runs they are those of its newest power and current, as far as the bill so far
+        agrees; after its end the energy's is the one that was billed last.
         """
         if self.snapshot is None:
             return None
         card, at = _card(self.snapshot), self.ended_at or now
         started_at = self.started_at or at
-        rates = card.at(
-            at,
-            started_at=started_at,
-            energy_wh=self.energy_wh,
-            power_w=self.power_w if self.is_open else None,
-            current_ma=self.current_ma if self.is_open else None,
-        )
+        if self.is_open and self.tally is not None:
+            rates = card.as_billed(
+                at,
+                tally=_tally(self.tally),
+                energy_wh=self.energy_wh,
+                power_w=self.power_w,
+                current_ma=self.current_ma,
+            )
+        else:
+            rates = card.at(at, started_at=started_at, energy_wh=self.energy_wh)
+        if self.billed_element is not None:
+            rates = replace(rates, per_kwh=card.billed_per_kwh(self.billed_element - 1))
         # It is paid once, at the start.
         fee = card.at(started_at, started_at=started_at, energy_wh=0).session_fee
         return replace(rates, session_fee=fee)
@@ -304,11 +319,16 @@ def _pricer(snapshot: str) -> Pricer:
 
 
 @lru_cache(maxsize=_TARIFFS)
+def _tally(tally: str) -> Tally:
+    return read_tally(as_object(read_stored_json(tally)))
+
+
+@lru_cache(maxsize=_TARIFFS)
 def _parts_so_far(
     snapshot: str, tally: str, limit_amount_minor: int | None
 ) -> list[dict[str, Any]]:
     pricer = _pricer(snapshot)
-    cost = pricer.cost(read_tally(as_object(read_stored_json(tally))))
+    cost = pricer.cost(_tally(tally))
     total_minor = cost.total_minor
     unbilled_minor = total_minor - billed_minor(total_minor, limit_amount_minor)
     return parts_as_billed(cost_parts(pricer.tariff, cost), unbilled_minor)

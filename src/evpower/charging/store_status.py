@@ -31,7 +31,8 @@ select s.id, s.client_id, s.station_id, s.connector_id, s.state, s.status, s.sta
        p.body_temperature, p.outlet_temperature, p.inlet_temperature, p.register_wh,
        p.last_value_at, c.last_frame_at, f.snapshot::text as snapshot,
        case when r.is_running then p.parked_since end as parked_since,
-       case when r.is_running then p.tally::text end as tally, d.parts::text as parts
+       case when r.is_running then p.tally::text end as tally, d.parts::text as parts,
+       d.billed_element
   from {{source}} s
   left join lateral (select * from wallet.holds_public h
                       where h.session_id = s.id order by h.attempt desc limit 1) h on true
@@ -43,7 +44,11 @@ select s.id, s.client_id, s.station_id, s.connector_id, s.state, s.status, s.sta
                        from charging.settlements b where b.session_id = s.id) b on true
  cross join lateral (
    select p.session_id is not null and s.state in ('charging', 'stopping') as is_running) r
-  left join lateral (select d.parts from charging.cdrs d
+  left join lateral (select d.parts,
+                            (jsonb_path_query_array(d.periods,
+                               '$[*] ? (@.energy_kwh != "0").elements.energy'
+                             ) -> -1)::int as billed_element
+                       from charging.cdrs d
                       where d.session_id = s.id and not r.is_running
                       order by d.settlement_id desc limit 1) d on true
   left join lateral (select c.last_frame_at from stations.sockets_public c

@@ -3,13 +3,22 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import product
 from typing import Final
 
 from evpower.foundation.money import EXPONENTS
 from evpower.tariffs.coverage import possible
 from evpower.tariffs.document import scale
 from evpower.tariffs.matching import FOREVER, LocalTime, Matcher, Moment, candidates_of
-from evpower.tariffs.model import MWH_PER_WH, PPM, Conditions, Dimension, Tariff
+from evpower.tariffs.model import (
+    MWH_PER_WH,
+    PPM,
+    Conditions,
+    Dimension,
+    Tally,
+    Tariff,
+    VolumeKey,
+)
 
 _MICRO: Final = 1_000_000
 _MINUTES: Final = 60  # of an hour
@@ -102,6 +111,55 @@ class RateCard:
         local, _ = self._matcher.local_time(at_s)
         moment = Moment(local, at_s - started_s, energy_mwh, power_w, current_ma)
         return self._rates(self._highest(moment), match.until_s)
+
+    def as_billed(
+        self,
+        at: datetime,
+        *,
+        tally: Tally,
+        energy_wh: int = 0,
+        power_w: int | None = None,
+        current_ma: int | None = None,
+    ) -> Rates:
+        """Returns the prices at a moment of a session that goes on as it was billed last.
+
+        `power_w`, `current_ma`: its newest, which are of no bill yet. Energy whose price they do
+        not explain is shown at the price of the powers and currents that do, the highest of them.
+        """
+        started_at = datetime.fromtimestamp(tally.started_s, UTC)
+        newest = (power_w, current_ma)
+        rates = self.at(
+            at, started_at=started_at, energy_wh=energy_wh, power_w=power_w, current_ma=current_ma
+        )
+        billed, at_s = tally.last.get("energy"), tally.at_s
+        if self._constant is not None or billed is None or at_s is None:
+            return rates
+        # The last second and energy of what was billed: there a price may end.
+        last_s, last_mwh = max(at_s - 1, tally.started_s), max(tally.energy_mwh - 1, 0)
+        used = [newest]
+        if self._energy_key(tally, last_s, last_mwh, newest) != billed:
+            powers = (0, *self._matcher.power_edges)
+            currents = (None, 0, *self._matcher.current_edges)
+            used = [
+                flow
+                for flow in product(powers, currents)
+                if self._energy_key(tally, last_s, last_mwh, flow) == billed
+            ]
+        now_s, energy_mwh = max(int(at.timestamp()), last_s), energy_wh * MWH_PER_WH
+        keys = [self._energy_key(tally, now_s, energy_mwh, flow) for flow in used]
+        prices = [self._prices[key] for key in keys if key is not None]
+        return replace(rates, per_kwh=max(prices, default=rates.per_kwh))
+
+    def billed_per_kwh(self, element: int) -> float:
+        """Returns the price of energy that an element has."""
+        return self._prices["energy", element]
+
+    def _energy_key(
+        self, tally: Tally, at_s: int, energy_mwh: int, flow: tuple[int | None, int | None]
+    ) -> VolumeKey | None:
+        """Returns what a bill prices energy by at a moment, with a power and a current."""
+        match = self._matcher.match(at_s, tally.started_s, energy_mwh, *flow, is_timed=True)
+        return next((key for key in match.elements if key[0] == "energy"), None)
 
     def ahead(self, at: datetime) -> Rates:
         """Returns the highest prices that any moment of a session may have, by the clock at `at`.
