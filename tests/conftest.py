@@ -53,17 +53,25 @@ SERVER_SETTINGS = {
     "scram_iterations": "1",  # both sides of each connection would hash the password 4096 times
 }
 
-# How long properties are searched: HYPOTHESIS_PROFILE=thorough for a night. Here, before any test
-# is read: what is decorated earlier would keep Hypothesis's own deadline of 200 ms. The quick one
-# repeats, so that no change is refused for what was there before; the thorough one draws anew.
+# How long properties are searched: HYPOTHESIS_PROFILE=thorough for a night, HYPOTHESIS_EXAMPLES=300
+# beside it for an hour. Here, before any test is read: what is decorated earlier would keep
+# Hypothesis's own deadline of 200 ms. The quick one repeats, so that no change is refused for what
+# was there before; the thorough one draws anew. Slow searches take a share of the examples and of
+# the steps, so that each is as much longer.
 _SEARCH: dict[str, Any] = {
-    "stateful_step_count": 40,
     "deadline": None,
     "suppress_health_check": list(HealthCheck),
     "print_blob": True,
 }
-settings.register_profile("quick", max_examples=120, derandomize=True, **_SEARCH)
-settings.register_profile("thorough", max_examples=3000, **_SEARCH)
+settings.register_profile(
+    "quick", max_examples=120, stateful_step_count=40, derandomize=True, **_SEARCH
+)
+settings.register_profile(
+    "thorough",
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "3000")),
+    stateful_step_count=80,
+    **_SEARCH,
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 

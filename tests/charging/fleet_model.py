@@ -14,11 +14,16 @@ class Charge:
     tag: str
     start_wh: int
     started_at: datetime
-    base_wh: int = 0  # where the register began that the station shows of this charge
+    shown_wh: int  # the register that the station shows at its start
     number: int | None = None  # our number for it, once the station has its answer
     end_wh: int | None = None
+    shown_end_wh: int = 0
     ended_at: datetime | None = None
     done_s: float = 0  # how long the car took nothing, by its status
+    was_reset: bool = False  # the register began at 0 in its midst
+    is_late: bool = False  # its start waited until the station was online
+    seen_wh: int = 0  # what it had delivered by a sample that came while it ran
+    has_stop: bool = False  # its stop came
 
 
 @dataclass
@@ -27,10 +32,22 @@ class Socket:
 
     number: int
     register_wh: int = 5_000
+    base_wh: int = 0  # where the register is that the station shows as 0
     charge: Charge | None = None
     is_done: bool = False  # the car takes nothing
     is_limited: bool = False  # to 0
     over: list[Charge] = field(default_factory=list[Charge])
+
+    @property
+    def shown_wh(self) -> int:
+        """The register as the station shows it."""
+        return self.register_wh - self.base_wh
+
+    def reset(self) -> None:
+        """Lets the register that is shown begin at 0."""
+        self.base_wh = self.register_wh
+        if self.charge is not None:
+            self.charge.was_reset = True
 
     @property
     def all_charges(self) -> list[Charge]:
@@ -71,7 +88,8 @@ class Station:
         socket = self.sockets[connector - 1]
         if socket.charge is not None:
             return None
-        socket.charge, socket.is_done = Charge(tag, socket.register_wh, at), False
+        socket.charge = Charge(tag, socket.register_wh, at, socket.shown_wh)
+        socket.is_done = False
         return socket.charge
 
     def end(self, connector: int, at: datetime) -> Charge | None:
@@ -81,6 +99,7 @@ class Station:
         socket.is_limited = False
         if charge is not None:
             charge.end_wh, charge.ended_at = socket.register_wh, at
+            charge.shown_end_wh = socket.shown_wh
             socket.over.append(charge)
         return charge
 

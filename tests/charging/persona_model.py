@@ -1,38 +1,56 @@
-"""What the switches of a simulator's persona mean for the facts in a station's frames.
+"""The frames of a simulator's persona: what it writes of the facts, and as the edge reads it.
 
-Those of the socket and of the JSON mean nothing here: `tests/flows/test_personas.py` has them.
+What it does on its socket means nothing here: `tests/flows/test_personas.py` has that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
+from typing import Any, Final
 
-from evpower.charging.events import Reading
+from ocpp.v16.enums import ReadingContext
+
+from evpower.charging.rules import Rules
+from evpower.ocpp import messages
+from evpower.ocpp.model import Frame
+from evpower.ocpp.times import BEFORE_BOOT
 from evpower.simulator import PERSONAS, Faults
 from evpower.simulator.faults import ENERGY
-from tests.charging.fleet_model import Charge
-from tests.charging.place import read
+from evpower.simulator.frames import CallFrame, encode_call
+from evpower.simulator.values import MeterReading, write_meter_value, write_stamp
+from tests.charging.fleet_model import Charge, Socket
 
-_KWH_DECIMALS = 3
-# The switches that the machine knows; a persona with none of them is to it as one by the book.
-_SWITCHES = (
-    "repeat", "bend", "status_before_stop", "replay_on_reconnect", "reconnects_every_s",
-    "transaction_id", "start_on_reconnect", "stops_full_car", "values_after_stop",
-    "stale_transaction", "stop_offset_wh", "register", "missing", "blank", "kwh_decimals",
+_KWH_DECIMALS: Final = 3
+# The switches that change a frame here; a persona with none of them is as one by the book.
+_SWITCHES: Final = (
+    "repeat", "malformed", "bend", "status_before_stop", "replay_on_reconnect",
+    "reconnects_every_s", "clock_without_zone", "transaction_id", "start_on_reconnect",
+    "stops_full_car", "values_after_stop", "stale_transaction", "stop_offset_wh", "register",
+    "missing", "blank", "kwh_samples", "two_registers", "current_max", "values_as_object",
 )  # fmt: skip
+# What stations do that no persona does, by the simulator's other switches.
+_OTHERS: Final[Mapping[str, Callable[[], Faults]]] = {
+    "counts per boot": lambda: Faults(register="boot"),
+    "counts per transaction": lambda: Faults(register="transaction"),
+    "whole kWh": lambda: Faults(kwh_samples=True, kwh_decimals=0),
+    "first sample is 0": lambda: Faults(zero_samples=1),
+    "bare numbers": lambda: Faults(without_unit=True, values_as_numbers=True),
+    "starts anew": lambda: Faults(repeat={"StartTransaction": 1}, new_stamp_on_repeat=True),
+    "longer tag in the stop": lambda: Faults(id_tag_tail="-0001"),
+}
 
 
-def differing(groups: int) -> list[Sequence[str]]:
-    """Returns the personas that differ in the facts of their frames, and "plain", in groups."""
+def _differs(faults: Faults) -> bool:
     usual = Faults()
-    names = [
-        name
-        for name, persona in PERSONAS.items()
-        if name == "plain"
-        or any(getattr(persona.faults(), switch) != getattr(usual, switch) for switch in _SWITCHES)
-    ]
-    return [names[number::groups] for number in range(groups)]
+    return any(getattr(faults, switch) != getattr(usual, switch) for switch in _SWITCHES)
+
+
+# By name: "plain", and those that differ from it in their frames.
+STATIONS: Final[Mapping[str, Callable[[], Faults]]] = {
+    name: persona.faults
+    for name, persona in PERSONAS.items()
+    if name == "plain" or _differs(persona.faults())
+} | _OTHERS
 
 
 @dataclass(frozen=True)
@@ -47,28 +65,66 @@ class FrameFacts:
         """The step of the energy in its samples."""
         return 10 ** (_KWH_DECIMALS - self.faults.kwh_decimals) if self.faults.kwh_samples else 1
 
-    def stamp(self, at: datetime) -> datetime:
-        return at + self.clock_ahead
+    @property
+    def has_right_clock(self) -> bool:
+        return not self.clock_ahead
 
-    def base_wh(self, register_wh: int) -> int:
-        """Where the register of a charge begins that begins now, of one that counts for life."""
-        return register_wh if self.faults.register == "transaction" else 0
+    def reset(self, socket: Socket, when: str) -> None:
+        """Lets the register of a socket begin at 0, if the station's does so then."""
+        if self.faults.register == when:
+            socket.reset()
 
-    def number(self, number: int | None) -> int | None:
+    def start(self, connector: int, charge: Charge, at: datetime) -> dict[str, Any]:
+        return {
+            "connectorId": connector,
+            "idTag": charge.tag,
+            "meterStart": charge.shown_wh,
+            "timestamp": self._stamp(at),
+        }
+
+    def values(self, socket: Socket, at: datetime) -> dict[str, Any] | None:
+        """Meter values; None: the station leaves all of them out."""
+        reading = MeterReading(socket.shown_wh, 0, None)
+        value = write_meter_value(
+            reading, self._stamp(at), ReadingContext.sample_periodic, [ENERGY, "Voltage"],
+            self.faults,
+        )  # fmt: skip
+        if value is None:
+            return None
+        listed = value if self.faults.values_as_object else [value]
+        return {"connectorId": socket.number, "meterValue": listed}
+
+    @property
+    def shows_energy(self) -> bool:
+        return ENERGY not in self.faults.missing | self.faults.blank
+
+    def stop_wh(self, charge: Charge) -> int:
+        return charge.shown_end_wh + self.faults.stop_offset_wh
+
+    def stop(self, charge: Charge, reason: str) -> dict[str, Any]:
+        assert charge.ended_at is not None
+        return {
+            "idTag": charge.tag + self.faults.id_tag_tail,
+            "meterStop": self.stop_wh(charge),
+            "timestamp": self._stamp(charge.ended_at),
+            "reason": reason,
+        }
+
+    def with_id(self, payload: Mapping[str, Any], number: int | None) -> dict[str, Any]:
+        """A message with a transaction's number, or with what the station sends in its place."""
+        if number is None:
+            return {**payload, "transactionId": 0} if self.faults.malformed else dict(payload)
         sent = self.faults.transaction_id
-        return number if sent is None else sent
+        return {**payload, "transactionId": number if sent is None else sent}
 
-    def reading(self, register_wh: int, charge: Charge | None, at: datetime) -> Reading:
-        """A sample; without energy where the station leaves it out or blank."""
-        if ENERGY in self.faults.missing | self.faults.blank:
-            return read(None, self.stamp(at))
-        wh = register_wh - (0 if charge is None else charge.base_wh)
-        sent = round(Decimal(wh) / self.step_wh) * self.step_wh
-        return read(sent, self.stamp(at), step=self.step_wh)
+    def frame(self, action: str, payload: dict[str, Any], now: datetime, rules: Rules) -> Frame:
+        """A message as it is written, and read."""
+        bend = self.faults.bend.get(action)
+        sent = payload if bend is None else bend(payload)
+        text = encode_call(CallFrame("1", action, sent), self.faults.malformed.get(action))
+        call = messages.read(text.encode())
+        assert isinstance(call, messages.Call), call
+        return Frame("EVP-001", call.id, call.action, call.payload, now, now - BEFORE_BOOT, rules)
 
-    def stop_wh(self, charge: Charge) -> Decimal:
-        return Decimal((charge.end_wh or 0) - charge.base_wh + self.faults.stop_offset_wh)
-
-    def stop_tag(self, tag: str) -> str:
-        bend = self.faults.bend.get("StopTransaction")
-        return tag if bend is None else bend({"idTag": tag})["idTag"]
+    def _stamp(self, at: datetime) -> str:
+        return write_stamp(at, self.clock_ahead.total_seconds(), self.faults)

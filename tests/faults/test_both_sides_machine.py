@@ -1,14 +1,13 @@
 """Whatever happens on either side and between them: at rest both say the same."""
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -29,8 +28,6 @@ from tests.faults.user_model import NOTHING, ModelUser, Typed
 pytestmark = [pytest.mark.xdist_group("both_sides"), pytest.mark.timeout(1800)]
 
 T = TypeVar("T")
-QUICK = 25
-EXAMPLES = {"thorough": 1000}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), QUICK)
 INDEX = st.integers(0, 5)
 WHICH = st.integers(0, 2)  # few addresses, so that people want the same ones
 NODE = st.integers(0, NODES - 1)
@@ -403,12 +400,8 @@ async def test_at_rest_both_sides_are_equal(scenario: BothSides) -> None:
         run_state_machine_as_test,
         Here,
         settings=settings(
-            max_examples=EXAMPLES,
-            derandomize=EXAMPLES == QUICK,  # the thorough search draws anew
-            stateful_step_count=25,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
-            print_blob=True,
+            max_examples=settings().max_examples // 5,
+            stateful_step_count=settings().stateful_step_count * 5 // 8,
             report_multiple_bugs=False,
         ),
     )

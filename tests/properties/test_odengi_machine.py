@@ -321,8 +321,8 @@ async def test_the_ledger_follows_the_bank(
     Machine.scenario = scenario
     Machine.owner = owner
     bounds = settings(
-        max_examples=min(settings().max_examples, 25),
-        stateful_step_count=20,
+        max_examples=settings().max_examples // 5,
+        stateful_step_count=settings().stateful_step_count // 2,
         deadline=None,
         phases=[Phase.generate],
     )

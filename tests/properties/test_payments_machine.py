@@ -395,5 +395,5 @@ async def test_no_money_is_dropped_or_credited_twice(db: Database, owner: Connec
     Machine.loop = asyncio.get_running_loop()
     Machine.db = db
     Machine.owner = owner
-    bounds = settings(max_examples=min(settings().max_examples, 1_000), stateful_step_count=30)
+    bounds = settings(stateful_step_count=settings().stateful_step_count * 3 // 4)
     await asyncio.to_thread(run_state_machine_as_test, Machine, settings=bounds)
