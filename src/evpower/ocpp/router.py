@@ -62,15 +62,21 @@ class Route:
 
 
 def _if_timed(frame: Frame, message: bytes) -> bytes | None:
-    """A retry, if its time says so: ids may count anew from each boot, and news look like old.
-
-    Of starts and stops without one `charging` finds the retries, by what has ended meanwhile.
-    """
+    """A retry, if its time says so: ids may count anew from each boot, and news look like old."""
     time = read_station_time(
         frame.payload.get("timestamp"), since=frame.since, now=frame.received_at, notes=set(),
         zone=frame.zone,
     )  # fmt: skip
     return None if time.at is None else message
+
+
+def _by_boot(frame: Frame, message: bytes) -> bytes:
+    """A retry, without a time only since the same boot: ids may count anew from each.
+
+    Of those of an earlier boot `charging` finds the retries, by what has ended meanwhile.
+    """
+    timed = _if_timed(frame, message)
+    return timed or message + b"\0" + frame.since.isoformat().encode()
 
 
 def _by_content(_frame: Frame, message: bytes) -> bytes:
@@ -114,7 +120,7 @@ def _routes_16() -> list[Route]:
         ),
         Route(
             "StartTransaction", validator("StartTransaction"), handle=start_transaction.handle,
-            same=_if_timed, rescue=start_transaction.unhandled,
+            same=_by_boot, rescue=start_transaction.unhandled,
         ),
         Route(
             "MeterValues", None, read_values=meter_values.read, same=_by_content,
@@ -122,7 +128,7 @@ def _routes_16() -> list[Route]:
         ),
         Route(
             "StopTransaction", validator("StopTransaction"), handle=stop_transaction.handle,
-            same=_if_timed, fallback=_nothing,
+            same=_by_boot, fallback=_nothing,
         ),
         Route("DataTransfer", validator("DataTransfer"), reply=data_transfer.reply),
         Route(

@@ -49,6 +49,33 @@ async def test_q22_without_a_clock_what_is_sent_again_is_one_charge(
     assert await drive.alerts() == set()
 
 
+@pytest.mark.parametrize("charges", [False, True], ids=["idle", "another charges"])
+async def test_q22_without_a_clock_an_ended_start_that_is_sent_again_begins_nothing(
+    drive: Driving,
+    charges: bool,  # noqa: FBT001
+) -> None:
+    """The station never took the answer to the start; it has not booted since."""
+    await take_cards(drive)
+    await drive.central.owner.execute(
+        "insert into identity.aliases (kind, alias, client_id) values ('id_tag', 'cafe0001', $1)",
+        drive.client,
+    )
+    async with drive.central.open() as station:
+        await station.boot()
+        first = await begin(drive, station)
+        end = drive.end(first["transactionId"], 5000, timestamp=UNSET)
+        await station.call("StopTransaction", end, "3")
+        if charges:
+            await drive.begin(station, "CAFE0001", timestamp=UNSET, message_id="4")
+        assert await begin(drive, station) == first
+        assert await station.call("StopTransaction", end, "3") == {}
+    assert await drive.value("select count(*) from charging.sessions") == 1 + charges
+    opened = "select count(*) from charging.transactions where ended_at is null"
+    assert await drive.value(opened) == charges
+    assert await drive.value("select count(*) from wallet.holds where state = 'open'") == charges
+    assert await drive.bills() == [(5000, 50_00)]
+
+
 def values(drive: Driving, transaction: int, energy: str, **time: str) -> Members:
     entry = {"sampledValue": [{"value": energy, "unit": "Wh"}]} | time
     return drive.values(transaction, energy, meterValue=[entry])
