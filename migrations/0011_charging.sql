@@ -306,6 +306,14 @@ create table charging.transaction_aliases (
 create index transaction_aliases_by_transaction on charging.transaction_aliases (transaction_id);
 grant select, insert, update (last_seen_at) on charging.transaction_aliases to evpower_app;
 
+-- Starts that could not be handled: the number that the station was answered, which no transaction has.
+create table charging.unhandled_starts (
+  number int primary key,
+  station_id text not null references stations.stations,
+  received_at timestamptz not null
+);
+grant select, insert on charging.unhandled_starts to evpower_app;
+
 -- Each StopTransaction once, also one whose transaction was not found.
 create table charging.stops (
   id bigint generated always as identity primary key,

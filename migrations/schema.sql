@@ -3076,6 +3076,12 @@ ALTER TABLE charging.transactions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTI
     CACHE 1
 );
 
+CREATE TABLE charging.unhandled_starts (
+    number integer NOT NULL,
+    station_id text NOT NULL,
+    received_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE client_migration.decisions (
     old_id text NOT NULL,
     client_id uuid NOT NULL,
@@ -4725,6 +4731,9 @@ ALTER TABLE ONLY charging.transactions
 ALTER TABLE ONLY charging.transactions
     ADD CONSTRAINT transactions_start_key_start_number_key UNIQUE (start_key, start_number);
 
+ALTER TABLE ONLY charging.unhandled_starts
+    ADD CONSTRAINT unhandled_starts_pkey PRIMARY KEY (number);
+
 ALTER TABLE ONLY client_migration.decisions
     ADD CONSTRAINT decisions_pkey PRIMARY KEY (old_id);
 
@@ -5616,6 +5625,9 @@ ALTER TABLE ONLY charging.transactions
 ALTER TABLE ONLY charging.transactions
     ADD CONSTRAINT transactions_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
 
+ALTER TABLE ONLY charging.unhandled_starts
+    ADD CONSTRAINT unhandled_starts_station_id_fkey FOREIGN KEY (station_id) REFERENCES stations.stations(id);
+
 ALTER TABLE ONLY client_migration.run_rows
     ADD CONSTRAINT run_rows_run_fkey FOREIGN KEY (run) REFERENCES client_migration.runs(id);
 
@@ -6115,6 +6127,8 @@ GRANT UPDATE(end_kind) ON TABLE charging.transactions TO evpower_app;
 GRANT UPDATE(is_end_timed) ON TABLE charging.transactions TO evpower_app;
 
 GRANT USAGE ON SEQUENCE charging.transactions_id_seq TO evpower_app;
+
+GRANT SELECT,INSERT ON TABLE charging.unhandled_starts TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE foundation.idempotency_keys TO evpower_app;
 

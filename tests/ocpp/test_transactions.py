@@ -280,6 +280,31 @@ async def test_a_request_that_fails_here_is_stored_and_answered(
     assert ("in", "StopTransaction") in [(direction, action) for direction, action, _ in frames]
 
 
+async def test_a_start_that_fails_here_ends_no_other(
+    drive: Driving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its values and its stop are of no transaction, also where only one can be meant."""
+
+    async def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    async with drive.central.open() as station:
+        _, charges = await drive.charging(station)
+        with monkeypatch.context() as broken:
+            broken.setattr(charging, "start_transaction", fail)
+            answer = await drive.begin(station, "", meter=9000, connectorId=2, message_id="b")
+        number = answer["transactionId"]
+        values = drive.values(number, 9000, connectorId=1)
+        assert await station.call("MeterValues", values) == {}
+        assert await station.call("StopTransaction", drive.end(number, 9100)) == {}
+        assert (await drive.session())["state"] == "charging"
+        await station.call("StopTransaction", drive.end(charges, 5000), "own")
+    assert await drive.bills() == [(5000, 50_00)]
+    assert (
+        await drive.value("select count(*) from charging.stops where transaction_id is null") == 1
+    )
+
+
 async def test_a_start_that_fails_here_has_a_number_of_its_own(
     drive: Driving, monkeypatch: pytest.MonkeyPatch
 ) -> None:

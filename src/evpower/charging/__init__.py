@@ -70,7 +70,7 @@ from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
 from evpower.charging.store_search import client_totals, count_sessions
 from evpower.charging.store_steps import StepRow
 from evpower.charging.store_technicians import TechnicianCharge
-from evpower.charging.store_transactions import unused_transaction_id
+from evpower.charging.store_transactions import insert_unhandled_start
 from evpower.charging.technicians import (
     add_technician,
     limit_technician,
@@ -138,6 +138,7 @@ __all__ = [
     "free_station",
     "get_session",
     "import_cards",
+    "insert_unhandled_start",
     "limit_technician",
     "list_free_periods",
     "list_free_stations",
@@ -170,5 +171,4 @@ __all__ = [
     "stop_by_operator",
     "stop_transaction",
     "unpaid_energy",
-    "unused_transaction_id",
 ]

@@ -14,7 +14,11 @@ from evpower.charging.model import StationTransaction
 from evpower.charging.our_time import SKEW_LIMIT, our_time, stamped_at
 from evpower.charging.register import MeterRegister, for_progress, observe, point, tolerance_wh
 from evpower.charging.running import RunningTransaction, bounded
-from evpower.charging.store_transactions import add_alias, stop_came_at
+from evpower.charging.store_transactions import (
+    add_alias,
+    is_of_unhandled_start,
+    stop_came_at,
+)
 from evpower.charging.tags import fold_tag
 from evpower.foundation.db import Connection
 
@@ -66,6 +70,8 @@ async def bind_values(connection: Connection, event: StationReadings) -> Running
     for transaction in running:
         if transaction.id == number or transaction.connector == event.connector:
             return await store.load(connection, transaction.id)
+    if not named and await _is_unhandled(connection, event.station_id, number):
+        return None
     here = await _open_here(connection, event)
     if here is not None:
         candidate = await store.load(connection, here.id)
@@ -100,6 +106,12 @@ async def _just_ended(connection: Connection, event: StationReadings) -> Running
     return None
 
 
+async def _is_unhandled(connection: Connection, station_id: str, number: int | None) -> bool:
+    """Returns whether it is of a start that could not be handled, and so of no transaction."""
+    ours = _as_ours(number)
+    return ours is not None and await is_of_unhandled_start(connection, station_id, ours)
+
+
 def _as_ours(number: int | None) -> int | None:
     """Returns a number that can be one of ours."""
     return number if number is not None and number <= MAX_ID else None
@@ -128,6 +140,8 @@ async def bind_stop(connection: Connection, event: StationStop) -> StationTransa
             return await _of_an_open_id(connection, event, named, opened)
         if named:
             return await _of_a_used_id(connection, event, named[0], opened)
+        if await _is_unhandled(connection, event.station_id, number):
+            return None
     fitting = await _that_may_end(connection, event, _begun_by_time(event, opened))
     if fitting:
         return fitting[0]

@@ -58,10 +58,32 @@ async def insert_transaction(
     return transaction_id
 
 
-async def unused_transaction_id(connection: Connection) -> int:
-    """Returns a number for a transaction that is not stored; no other gets it."""
-    number: int = await connection.fetchval("select nextval('charging.transactions_id_seq')")
+async def insert_unhandled_start(
+    connection: Connection, station_id: str, received_at: datetime
+) -> int:
+    """Stores a start that could not be handled; returns a number that no transaction gets."""
+    number: int = await connection.fetchval(
+        """
+        insert into charging.unhandled_starts (number, station_id, received_at)
+        values (nextval('charging.transactions_id_seq'), $1, $2) returning number
+        """,
+        station_id,
+        received_at,
+    )
     return number
+
+
+async def is_of_unhandled_start(connection: Connection, station_id: str, number: int) -> bool:
+    """Returns whether a station was answered this number for a start that was not handled."""
+    known: bool = await connection.fetchval(
+        """
+        select exists (select from charging.unhandled_starts u
+                        where u.number = $2 and u.station_id = $1)
+        """,
+        station_id,
+        number,
+    )
+    return known
 
 
 async def set_meter_start(

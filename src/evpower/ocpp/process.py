@@ -207,7 +207,9 @@ class Processor:
         try:
             async with self._db.transaction() as connection:
                 if route.rescue is not None:
-                    answer = messages.result(frame.message_id, await route.rescue(connection))
+                    answer = messages.result(
+                        frame.message_id, await route.rescue(connection, frame)
+                    )
                     rows = _rows(frame, route.action, message, answer)
                 await store.insert_frames(connection, rows)
                 await alerts.open_alert(

@@ -33,7 +33,7 @@ ReadValues = Callable[[Frame, datetime], StationReadings]
 # Answers without the database.
 Respond = Callable[[Frame, datetime], OcppPayload]
 # Answers what could not be handled, with the database.
-Rescue = Callable[[Connection], Awaitable[OcppPayload]]
+Rescue = Callable[[Connection, Frame], Awaitable[OcppPayload]]
 # Which bytes of a request make it the same as an earlier one, beside its station and action; None:
 # it is no retry of any.
 Same = Callable[[Frame, bytes], bytes | None]

@@ -40,11 +40,11 @@ async def handle(connection: Connection, frame: Frame, now: datetime) -> Handled
     return Handled(response, answer.changes)
 
 
-async def unhandled(connection: Connection) -> OcppPayload:
+async def unhandled(connection: Connection, frame: Frame) -> OcppPayload:
     """Returns the answer to a start that can't be handled: a number no transaction has.
 
     A station drops a transaction whose start is refused a few times; its stop is stored as one
     without a start.
     """
-    number = await charging.unused_transaction_id(connection)
+    number = await charging.insert_unhandled_start(connection, frame.station_id, frame.received_at)
     return {"transactionId": number, "idTagInfo": tag_info("invalid")}
