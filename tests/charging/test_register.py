@@ -130,6 +130,14 @@ class TestALowerSegmentWithoutEnergy:
     def test_it_stays_until_the_connector_can_have_got_there(self) -> None:
         assert outcomes(*self.LOWER, at(8, 9_000)) == ["trusted", "suspect", "segment", "suspect"]
 
+    def test_it_is_taken_back_within_the_bounds_that_hold_by_now(self) -> None:
+        """The start came late: each frame of its queue moves the bounds of the present register."""
+        register = after(*self.LOWER)
+        assert register.before is not None
+        late = register.before.replace(since=at(7, 0).at)
+        register = register.replace(before=late)
+        assert observe(register, at(8, 2_100), POWER_W).register.energy_wh == 2_100
+
     def test_it_is_stored(self) -> None:
         register = after(*self.LOWER)
         assert register.before is not None

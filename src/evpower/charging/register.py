@@ -268,11 +268,13 @@ def _back(register: MeterRegister, value: MeterPoint, power_w: int) -> MeterRegi
     billed that may be billed already.
     """
     before = register.before
-    if before is None or before.last is None:
+    last = None if before is None else before.last
+    if before is None or last is None:
         return None
-    if not (_follows(before.last, value, power_w) and _fits_session(before, value, power_w)):
+    before = before.replace(since=register.since)
+    if not (_follows(last, value, power_w) and _fits_session(before, value, power_w)):
         return None
-    value = value.replace(wh=max(value.wh, before.last.wh))
+    value = value.replace(wh=max(value.wh, last.wh))
     back = before.replace(last=value, has_values=True)
     return back if back.exact_wh >= register.exact_wh else None
 
