@@ -28,7 +28,15 @@ async def _start(folder: Path, **steps: str) -> asyncio.subprocess.Process:
     (folder / "make").chmod(0o755)
     env = {**os.environ, "FAILING": "", "HANGING": "", **steps}
     env["PATH"] = f"{folder}:{env['PATH']}"
-    return await asyncio.create_subprocess_exec("bash", folder / ".ci" / "run", env=env)
+    return await asyncio.create_subprocess_exec(
+        "bash", folder / ".ci" / "run", env=env, preexec_fn=_hears_signals
+    )
+
+
+def _hears_signals() -> None:
+    """A shell can't trap what was ignored when it began, as in what runs in the background."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,8 @@ async def charge(site: Site, persona: str, sign_up: asyncio.Lock) -> Charged:
         await phone.stop(session_id)
         await until(lambda: phone.is_billed(session_id), f"{persona} was never billed")
         await station.wait_sent()
+        if persona == "en-plus-stale-tx":
+            await until(lambda: _sends_on(site, station_id), f"{persona} sends no more values")
         station.unplug()
     return await charged(site, station, phone, session_id)
 
@@ -128,6 +130,17 @@ async def charged(site: Site, station: SimulatedStation, phone: Phone, session_i
         connections=row["connections"],
         violations=station.violations,
     )
+
+
+async def _sends_on(site: Site, station_id: str) -> bool:
+    """Whether meter values came after the stop."""
+    [row] = await site.rows(
+        "select exists (select from ocpp.frames f join charging.stops s using (station_id)"
+        " where station_id = $1 and f.action = 'MeterValues' and f.direction = 'in'"
+        " and f.received_at > s.received_at) as yes",
+        station_id,
+    )
+    return row["yes"]
 
 
 async def _is_answered(site: Site, station_id: str) -> bool:

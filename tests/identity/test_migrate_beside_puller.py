@@ -12,6 +12,7 @@ from evpower import client_migration
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
+from evpower.identity.aliases import fold_id_tag
 from evpower.sync import Puller, SupabaseRpc
 from tests.identity.conftest import Answer, Edge, Request, forward
 from tests.identity.moving import CONFIRMED, Moving, someone
@@ -87,7 +88,7 @@ async def are_one(moving: Moving, rows: list[dict[str, object]], puller: Puller)
             assert (
                 await moving.owner.fetchval(
                     "select client_id from identity.aliases where kind = 'id_tag' and alias = $1",
-                    str(row["id_tags"]).lower(),
+                    fold_id_tag(str(row["id_tags"])),
                 )
                 == client["id"]
             )
