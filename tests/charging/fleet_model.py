@@ -70,7 +70,7 @@ class Socket:
 class Station:
     """Its connectors, and the frames that wait until it is online."""
 
-    sockets: tuple[Socket, ...] = field(default_factory=lambda: (Socket(1), Socket(2)))
+    sockets: tuple[Socket, ...] = field(default_factory=lambda: (Socket(1), Socket(2, 900_000)))
     is_online: bool = True
     queue: list[Send] = field(default_factory=list[Send])
     power_w: int = 15_000
@@ -102,6 +102,12 @@ class Station:
             charge.shown_end_wh = socket.shown_wh
             socket.over.append(charge)
         return charge
+
+    def has_tag(self, tag: str) -> bool:
+        """Returns whether a charge of a tag is running."""
+        return any(
+            socket.charge is not None and socket.charge.tag == tag for socket in self.sockets
+        )
 
     def find(self, number: int) -> int | None:
         """The connector of a running charge by our number."""

@@ -96,7 +96,9 @@ class FrameFacts:
 
     @property
     def shows_energy(self) -> bool:
-        return ENERGY not in self.faults.missing | self.faults.blank
+        """Whether the next sample has what the meter shows."""
+        faults = self.faults
+        return not faults.zero_samples and ENERGY not in faults.missing | faults.blank
 
     def stop_wh(self, charge: Charge) -> int:
         return charge.shown_end_wh + self.faults.stop_offset_wh
