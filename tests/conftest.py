@@ -76,6 +76,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 _quick_starts = QuickStarts()
+collect_ignore = [] if _quick_starts.active else ["test_fork_server.py"]
 
 
 def pytest_configure() -> None:
@@ -89,9 +90,10 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture
-def forks() -> None:
-    """Start every process of a test's module by a fork."""
+def forks() -> bool:
+    """Start every process of a test's module by a fork; answers whether this machine can."""
     _quick_starts.wait("tests.")
+    return _quick_starts.active
 
 
 @pytest.fixture

@@ -9,9 +9,11 @@ that changes any of that is an ordinary one.
 import inspect
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,13 +22,23 @@ from typing import Any
 
 from evpower.devstack import children
 from tests import fork_server
+from tests.waiting import COMMAND_S, WAIT_LIMIT_S
 
 ROOT = Path(__file__).parents[1]
 _LAZY = ("uvloop.loop", "uvicorn.lifespan.on", "uvicorn.protocols.http.auto", "pydantic.v1.main")
-# What is imported for modules whose names begin so.
+# What is imported for modules whose names begin so. What `tests.conftest` needs, but not that one:
+# it changes the process that imports it.
 IMPORTS: Mapping[str, tuple[str, ...]] = {
-    "evpower": ("evpower", *_LAZY), "tests.": ("tests.conftest", "evpower"),
-}  # fmt: skip
+    "evpower": ("evpower", *_LAZY),
+    "tests.": (
+        "evpower",
+        "hypothesis.core",
+        "pytest",
+        "tests.folders",
+        "tests.quick_apps",
+        __name__,
+    ),
+}
 _CHANGING = ("EVPOWER_", "LITE_", "PYTEST_")  # begin names that nothing imported looks at
 _Popen: Any = subprocess.Popen
 _execute_child = _Popen._execute_child
@@ -42,49 +54,88 @@ class _ForkServer:
     """One fork server of this process, started when the first process is."""
 
     def __init__(self, imports: tuple[str, ...], environment: dict[str, str]) -> None:
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # No terminal is among its files: what looks at them when it is imported would see that one,
+        # whatever the files of the started process are.
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             number = theirs.fileno()
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, "-m", fork_server.__name__, str(number), *imports],
                 pass_fds=[number], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=self.log,
             )  # fmt: skip
         self._is_ready = False
+        self._number = 0  # of the newest request; what it answers first has none
 
     def is_ready(self, *, waits: bool = False) -> bool:
         """Returns whether it has imported all; `waits` until it has."""
         if not self._is_ready:
+            self.control.settimeout(COMMAND_S if waits else 0)
             with suppress(BlockingIOError):
-                answer = self._control.recv(16, 0 if waits else socket.MSG_DONTWAIT)
-                assert answer == b"ready", f"no fork server: {self._process.wait()}"
+                self._answer()
                 self._is_ready = True
         return self._is_ready
 
-    def start(self, request: dict[str, Any], files: list[int]) -> int:
-        """Returns the pid of a new child of this process."""
-        socket.send_fds(self._control, [json.dumps(request).encode()], files)
-        answer = self._control.recv(16)
-        assert answer, f"the fork server ended: {self._process.wait()}"
-        return int(answer)
+    def start(self, request: bytes, files: list[int]) -> int | None:
+        """Returns the pid of a new child of this process; None if there is none.
+
+        After an exception an answer may be on its way: the server is of no more use.
+        """
+        self._number += 1
+        self.control.settimeout(WAIT_LIMIT_S)
+        socket.send_fds(self.control, [b"%d %s" % (self._number, request)], files)
+        pid = self._answer()
+        if pid < 0:
+            os.waitpid(-pid, 0)
+        return pid if pid > 0 else None
+
+    def _answer(self) -> int:
+        answer = self.control.recv(64)
+        if not answer:
+            code = self.process.wait()
+            self.log.seek(0)
+            raise ChildProcessError(
+                f"the fork server ended: {code}\n{self.log.read().decode(errors='replace')}"
+            )
+        number, pid = map(int, answer.split())
+        assert number == self._number, f"the answer {answer!r} to request {self._number}"
+        return pid
 
     def close(self) -> None:
-        """Ends it and all it started."""
-        self._control.close()
-        self._process.wait()
+        """Ends it and all it started, and takes leave of a child that only its answer names."""
+        if not self._is_ready:
+            self.process.kill()  # it has started nothing
+        unknown: list[int] = []
+        with self.control, self.log, suppress(OSError):
+            self.control.shutdown(socket.SHUT_WR)
+            self.control.settimeout(WAIT_LIMIT_S)
+            while answer := self.control.recv(64):
+                unknown.append(abs(int(answer.split()[1])))
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(WAIT_LIMIT_S)
+        self.process.kill()
+        self.process.wait()
+        for pid in filter(None, unknown):
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 class QuickStarts:
     """Makes this process start modules of ours by forks, while `active`."""
 
-    def __init__(self) -> None:
+    def __init__(self, imports: Mapping[str, tuple[str, ...]] = IMPORTS) -> None:
+        self._imports = imports
         self.active = bool(fork_server.CLONE) and sys.platform == "linux"
         self._environment = _unchanging(os.environ)
-        self._servers: dict[str, _ForkServer] = {}
+        self.servers: dict[str, _ForkServer] = {}
         self._one_at_a_time = threading.Lock()
 
     def install(self) -> None:
         """Asks a fork server where Popen would fork and execute, and Popen does all the rest."""
+        if not self.active:
+            return
 
         def execute_child(popen: Any, *values: Any) -> None:
             how = _parameters.bind(popen, *values).arguments
@@ -113,38 +164,52 @@ class QuickStarts:
     def wait(self, kind: str) -> None:
         """Waits until starts of this kind are forks: before that they are ordinary ones.
 
+        Where there are no forks it returns at once.
         Nothing else waits for it: a test's event loop would stand still while others time out.
         """
-        with self._one_at_a_time:
-            self._server(kind).is_ready(waits=True)
+        if self.active:
+            with self.server(kind) as server:
+                server.is_ready(waits=True)
 
     def close(self) -> None:
         """Ends all that was started."""
-        for server in self._servers.values():
+        for server in self.servers.values():
             server.close()
-        self._servers.clear()
+        self.servers.clear()
 
     def _pid(self, how: Mapping[str, Any], files: list[int]) -> int | None:
         """Starts it by a fork. Returns None if it is to be an ordinary start."""
         kind = self._kind(how)
-        if kind is None:
+        # Python looks at these before its first line, and libraries when they are imported.
+        if kind is None or any(map(os.isatty, files[1:])):
             return None
         environment = dict(os.environ if how["env"] is None else how["env"])
-        folder = Path(how["cwd"] or ".").absolute()
-        if _unchanging(environment) != self._environment or not folder.is_dir():
+        if _unchanging(environment) != self._environment:
             return None
-        request = {
-            "words": list(map(str, how["args"][2:])), "env": environment, "cwd": str(folder),
-            "session": how["start_new_session"],
-        }  # fmt: skip
-        with self._one_at_a_time:
-            server = self._server(kind)
+        try:
+            folder = Path(os.fsdecode(how["cwd"] or ".")).absolute()
+        except FileNotFoundError:  # the folder of this process is gone
+            return None
+        request = json.dumps({
+            "words": list(map(os.fsdecode, how["args"][2:])), "env": environment,
+            "cwd": str(folder), "session": how["start_new_session"],
+        }).encode()  # fmt: skip
+        if len(request) > fork_server.LIMIT_BYTES:
+            return None
+        with self.server(kind) as server:
             return server.start(request, files) if server.is_ready() else None
 
-    def _server(self, kind: str) -> _ForkServer:
-        if kind not in self._servers:
-            self._servers[kind] = _ForkServer(IMPORTS[kind], self._environment)
-        return self._servers[kind]
+    @contextmanager
+    def server(self, kind: str) -> Generator[_ForkServer]:
+        """The fork server of this kind, for one thread; another one after an exception."""
+        with self._one_at_a_time:
+            if kind not in self.servers:
+                self.servers[kind] = _ForkServer(self._imports[kind], self._environment)
+            try:
+                yield self.servers[kind]
+            except BaseException:
+                self.servers.pop(kind).close()
+                raise
 
     def _kind(self, how: Mapping[str, Any]) -> str | None:
         before = how["preexec_fn"]
@@ -159,4 +224,4 @@ class QuickStarts:
         )
         if not is_usual:
             return None
-        return next((kind for kind in IMPORTS if str(words[2]).startswith(kind)), None)
+        return next((kind for kind in self._imports if str(words[2]).startswith(kind)), None)
