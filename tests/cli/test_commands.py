@@ -68,6 +68,7 @@ def test_a_setting_that_makes_no_sense_is_named(tmp_path: Path) -> None:
     assert "EVPOWER_PORT" in done.stderr
 
 
+@pytest.mark.usefixtures("true_starts")
 @pytest.mark.parametrize("words", [("migrate",), ("ledger", "verify"), ("sync", "status")])
 def test_a_database_that_does_not_answer_is_one_line(
     tmp_path: Path, words: tuple[str, ...]
