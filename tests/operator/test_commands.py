@@ -9,7 +9,8 @@ import pytest
 
 from evpower import stations
 from evpower.foundation.db import Database
-from evpower.stations import STATION_CHANGED, Command, Touch, station_key
+from evpower.foundation.errors import Unavailable
+from evpower.stations import STATION_CHANGED, Command, Touch, operator_commands, station_key
 from tests.api.operator_scenario import OperatorApi
 from tests.charging.place import ChargingPlace
 from tests.stations.scenario import Operator, claim
@@ -258,6 +259,25 @@ class TestMany:
         stored = await operators.call("GET", f"/bulk-commands/{first['id']}")
         assert (stored["action"], stored["counts"]) == ("reset", {"refused": 1})
         assert {result["error"] for result in stored["results"]} == {"station_not_found"}
+        assert await operators.acts(first["id"]) == ["station.bulk_command"]
+
+    async def test_it_has_its_id_though_the_refusals_were_not_stored(
+        self, operators: OperatorApi, post: Post, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A second try would ask again."""
+
+        async def away(*_: object) -> None:
+            raise Unavailable("database_unavailable")
+
+        monkeypatch.setattr(operator_commands, "insert_refusals", away)
+        body = RESET | {"stations": [post.id, "NOWHERE"]}
+        bulk = await operators.call("POST", "/bulk-commands", json=body)
+        assert outcomes(bulk) == {post.id: "waiting", "NOWHERE": "refused"}
+        stored = await operators.call("GET", f"/bulk-commands/{bulk['id']}")
+        assert outcomes(stored) == {post.id: "waiting"}
+        assert len((await operators.call("GET", "/commands"))["items"]) == 1
+        body = RESET | {"stations": ["NOWHERE"]}
+        await operators.call("POST", "/bulk-commands", json=body, expect=503)
 
     async def test_no_such_bulk(self, operators: OperatorApi) -> None:
         await operators.call("GET", f"/bulk-commands/{uuid4()}", expect=404)

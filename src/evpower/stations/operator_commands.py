@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import Annotated, Final, NamedTuple
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from evpower.foundation.errors import EvPowerError, Invalid, NotFound
+from evpower.foundation.errors import EvPowerError, Invalid, NotFound, Unavailable
 from evpower.foundation.ids import new_uuid
 from evpower.foundation.key_watch import KeyWatch
 from evpower.foundation.openapi import Responses, problem
@@ -27,6 +28,7 @@ from evpower.identity import (
     RowLimit,
     actor_of,
     operator_call,
+    record_act,
 )
 from evpower.stations.commands import get_command
 from evpower.stations.filters import BulkRefusal, CommandFilter
@@ -61,6 +63,7 @@ _ELSEWHERE: Final[dict[CommandAction, str]] = {
     "change_availability": "PUT /api/v1/operator/stations/{station}/availability stores it too",
 }
 _SECRET: Final = re.compile(r"(?i)authorization.?key|passw|secret|token|credential|private.?key")
+_log: Final = structlog.get_logger()
 _QUEUED: Final[Responses] = {
     **OPERATOR_REFUSALS,
     200: {"model": OperatedCommand, "description": "It has its outcome"},
@@ -225,8 +228,13 @@ def _add_bulk(
             except EvPowerError as error:
                 refused.append(BulkRefusal(name, body.action, error.code))
         if refused:
-            async with calls.db.transaction() as connection:
-                await insert_refusals(connection, bulk_id, refused, calls.clock())
+            try:
+                await _store_refusals(calls, caller, body, bulk_id, refused, is_all=not queued)
+            except Unavailable:
+                if not queued:
+                    raise
+                # Without its id a second try would ask the stations again.
+                _log.warning("bulk_refusals_not_stored", bulk=str(bulk_id), refused=len(refused))
         listed = await outcomes.wait(queued, body.wait_s)
         return _bulk(bulk_id, body.action, listed, refused)
 
@@ -268,6 +276,33 @@ async def _names(calls: OperatorCalls, body: NewBulkCommand) -> Sequence[str]:
     if not 1 <= len(names) <= BULK_MOST:
         raise Invalid("command_invalid", f"1 to {BULK_MOST} stations, not {len(names)}")
     return names
+
+
+async def _store_refusals(
+    calls: OperatorCalls,
+    caller: Principal,
+    body: NewBulkCommand,
+    bulk_id: UUID,
+    refused: Sequence[BulkRefusal],
+    *,
+    is_all: bool,
+) -> None:
+    """Stores who was not asked; a command that was queued has an entry of the audit of its own."""
+    async with calls.db.transaction() as connection:
+        await insert_refusals(connection, bulk_id, refused, calls.clock())
+        if is_all:
+            await record_act(
+                connection,
+                actor=actor_of(caller),
+                action="station.bulk_command",
+                subject=str(bulk_id),
+                reason=body.reason,
+                details={
+                    "action": body.action,
+                    "arguments": sorted(body.texts()),
+                    "refused": len(refused),
+                },
+            )
 
 
 def _bulk(
