@@ -87,7 +87,7 @@ async def limit_technician(
     actor: str,
     reason: str | None = None,
 ) -> Technician:
-    """Changes what a card may take in any 24 hours, from its next start on.
+    """Changes what a card may take in any 24 hours, also of a charge that runs.
 
     Raises NotFound("technician_not_found"), Invalid("invalid_energy").
     """
