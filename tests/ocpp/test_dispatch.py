@@ -492,3 +492,16 @@ async def test_no_socket_that_waits_or_is_gone_takes_a_claimed_command(node: Nod
     later = await node.connect()
     node.dispatcher.carry(claimed)
     assert (socket.sent, later.sent, dict(node.dispatcher._sending)) == ([], [], {})
+
+
+async def test_a_trigger_asks_no_more_connectors_after_45_seconds(node: Node) -> None:
+    """Other commands wait for it, a driver's stop among them."""
+    socket = await node.connect()
+    number = await node.queue("trigger", message="meter_values", connectors=[1, 2, 3])
+    await node.round()
+    for count, reply in ((1, REJECTED), (2, ACCEPTED)):
+        await socket.was_sent(count)
+        node.now += timedelta(seconds=25)
+        await socket.answer(reply)
+    await node.state(number, "accepted")
+    assert [payload["connectorId"] for _, payload in socket.sent] == [1, 2]

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
@@ -28,6 +28,7 @@ UNRESPONSIVE: Final = "station_unresponsive"  # an alert
 log: Final = structlog.get_logger()
 _POLL_S: Final = 1.0
 _REPLY_S: Final = 30.0
+_CALLS_WITHIN: Final = timedelta(seconds=45)  # of one command
 _UNANSWERED_AT_MOST: Final = 2  # then the socket is dropped: some stations hear again on a new one
 _RECORD_AGAIN_S: Final = 1.0
 _RECORD_ATTEMPTS: Final = 60
@@ -245,7 +246,7 @@ class Dispatcher:
     async def _send(self, socket: CommandSocket, claimed: stations.ClaimedCommand) -> CommandResult:
         """Sends a command's calls until a station accepts one, or does not answer.
 
-        A trigger's are all sent; it is accepted if one of them is.
+        A trigger's are sent for 45 s; it is accepted if one of them is. Other commands wait for it.
         """
         command = claimed.command
         payload, refusal = fit(command, claimed.profile)
@@ -257,13 +258,13 @@ class Dispatcher:
             log.error("command_invalid", command=command.id, error=str(error))  # noqa: TRY400
             return CommandResult("refused", {"error": "invalid_command", "description": str(error)})
         outcome: CommandResult | None = None
+        ends_at = self._clock() + _CALLS_WITHIN
         for call in calls:
             answer = await self._call(socket, command, call)
             if outcome is None or outcome.state == "refused":
                 outcome = answer
-            if answer.state == "timed_out" or (
-                answer.state == "accepted" and command.action != "trigger"
-            ):
+            is_done = answer.state == "accepted" and command.action != "trigger"
+            if is_done or answer.state == "timed_out" or self._clock() > ends_at:
                 break
         return outcome or _TIMED_OUT
 
