@@ -273,8 +273,10 @@ class Processor:
 
 def _read_boot(socket: StationSocket, frame: Frame) -> None:
     """Sets whether a boot was asked for; notes one that comes soon after another."""
-    asked_at, socket.boot_asked_at = socket.boot_asked_at, None
-    frame.is_triggered = asked_at is not None and frame.received_at - asked_at <= _BOOTS_WITHIN
+    asked_at = socket.boot_asked_at
+    if asked_at is not None and frame.received_at >= asked_at:  # one from before says nothing of it
+        socket.boot_asked_at = None
+        frame.is_triggered = frame.received_at - asked_at <= _BOOTS_WITHIN
     booted_at = socket.booted_at
     if not frame.is_triggered and booted_at and frame.received_at - booted_at < _BOOTS_APART:
         frame.notes.add("boot_repeated")

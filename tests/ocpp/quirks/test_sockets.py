@@ -355,6 +355,23 @@ async def test_q16_a_boot_that_was_asked_for_ends_nothing(
     assert (await drive.bills())[-1] == (5000, 50_00)
 
 
+async def test_q16_a_boot_from_before_the_call_is_not_its_boot(drive: Driving) -> None:
+    """The station lost its power; the boot that the call brings comes after it."""
+    async with drive.central.open() as station:
+        await station.boot()
+        socket = drive.central.socket()
+        assert socket is not None
+        first_at, asked_at = socket.booted_at, drive.central.clock() + timedelta(minutes=1)
+        socket.boot_asked_at = asked_at
+        await station.boot()
+        assert socket.booted_at != first_at, "by itself"
+        assert socket.boot_asked_at == asked_at
+        drive.later(hours=1 / 60)
+        booted_at = socket.booted_at
+        await station.boot()
+        assert (socket.booted_at, socket.boot_asked_at) == (booted_at, None)
+
+
 async def test_q17_calls_in_parallel_are_billed_in_their_order(drive: Driving) -> None:
     """The whole charge is sent before any of its answers is read."""
     async with drive.central.open() as station:
