@@ -52,6 +52,19 @@ async def test_a_station_that_is_there_is_asked_first(place: ChargingPlace) -> N
     assert await end(place, session) == "settled"
 
 
+async def test_a_stop_that_is_asked_for_again_writes_no_row(place: ChargingPlace) -> None:
+    """Each row that is written is sent to Supabase."""
+    session, _ = await used(place)
+    await place.ask_to_stop(session)
+    first = await place.session(session)
+    written = await place.value("xmin", session)
+    place.later(0.1)
+    await place.ask_to_stop(session)
+    assert first["asked_to_end_at"] is not None
+    assert await place.session(session) == first
+    assert await place.value("xmin", session) == written
+
+
 async def test_force_needs_a_reason(place: ChargingPlace) -> None:
     session, _ = await used(place)
     with pytest.raises(EvPowerError) as refused:

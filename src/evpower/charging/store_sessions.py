@@ -228,7 +228,7 @@ async def set_asked_to_end(connection: Connection, session_id: UUID, at: datetim
     """Stores when a stop was first asked for that is no limit's."""
     await connection.execute(
         """
-        update charging.sessions set asked_to_end_at = coalesce(asked_to_end_at, $2) where id = $1
+        update charging.sessions set asked_to_end_at = $2 where id = $1 and asked_to_end_at is null
         """,
         session_id,
         at,
