@@ -58,6 +58,10 @@ class TestProfile:
             {"overrides": {"settle_s": -1}},
             {"overrides": {"measurands": ["SoC"]}},
             {"overrides": {"notes": ["x"]}},
+            {"overrides": {"fixed_tag": True}},
+            {"overrides": {"fixed_tag": 7}},
+            {"overrides": {"ping": ["true"]}},
+            {"overrides": {"autostart_keys": ["A,B"]}},
         ],
     )
     async def test_what_no_file_may_have_is_refused(

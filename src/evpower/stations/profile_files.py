@@ -81,6 +81,22 @@ def read_override(member: str, text: str) -> object:
     return value
 
 
+def given_text(member: str, value: bool | int | str | list[str]) -> str:  # noqa: FBT001 - a value
+    """Returns a member's value of JSON as `read_override` takes it; a text is taken as it is.
+
+    Raises InvalidProfile for a value of another kind than the member's: as texts they look alike.
+    """
+    if isinstance(value, str):
+        return value
+    if value == []:
+        return RESET
+    if member in MEMBERS:
+        _read_members("the station's own", {member: value})
+    if isinstance(value, list) and any("," in text for text in value):
+        raise InvalidProfile(f"the station's own: {member} has a text with a comma")
+    return override_text(value)
+
+
 def override_text(value: object) -> str:
     """Returns a member's value as `read_override` takes it."""
     match value:

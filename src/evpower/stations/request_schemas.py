@@ -3,8 +3,9 @@
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
+from evpower.foundation.errors import Invalid
 from evpower.identity import ActReason
 from evpower.stations.change import StationChange
 from evpower.stations.check import usual_connector
@@ -17,7 +18,7 @@ from evpower.stations.model import (
     ProtocolVersion,
     StationDraft,
 )
-from evpower.stations.profile_files import MEMBERS, RESET, override_text
+from evpower.stations.profile_files import MEMBERS, RESET, InvalidProfile, given_text
 
 _W_PER_KW: Final = 1000
 _TEXT: Final = 200
@@ -25,7 +26,9 @@ _PowerKw = Annotated[Decimal, Field(gt=0, le=10_000, max_digits=8, decimal_place
 _Degrees = Annotated[Decimal, Field(ge=-180, le=180, max_digits=9, decimal_places=6)]
 _Member = Annotated[str, Field(max_length=40)]
 _MemberText = Annotated[str, Field(max_length=255)]
-_MemberValue = bool | int | _MemberText | Annotated[list[_MemberText], Field(max_length=50)]
+_MemberValue = (
+    StrictBool | StrictInt | _MemberText | Annotated[list[_MemberText], Field(max_length=50)]
+)
 
 
 class NewConnector(BaseModel):
@@ -191,11 +194,17 @@ class ChangedStation(BaseModel):
     ] = {}
 
     def change(self) -> StationChange:
-        """Returns what is changed, but for the pinned version."""
-        members = {
-            member: RESET if value is None else override_text(value)
-            for member, value in self.overrides.items()
-        }
+        """Returns what is changed, but for the pinned version.
+
+        Raises Invalid("profile_invalid").
+        """
+        try:
+            members = {
+                member: RESET if value is None else given_text(member, value)
+                for member, value in self.overrides.items()
+            }
+        except InvalidProfile as error:
+            raise Invalid("profile_invalid", str(error)) from error
         return StationChange(
             self.owner,
             self.paid_only,
