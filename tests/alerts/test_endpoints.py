@@ -126,6 +126,21 @@ async def test_they_are_filtered(api: Api, db: Database) -> None:
         assert "stop_unmatched" in refused.json()["detail"]
 
 
+async def test_a_kind_that_another_evpower_stored_is_a_filter(api: Api, db: Database) -> None:
+    async with db.transaction() as connection:
+        await connection.execute(
+            """
+            insert into alerts.alerts (kind, subject, detail, opened_at, last_seen_at)
+            values ('of_another', 'S1', '{}', $1, $1)
+            """,
+            NOON,
+        )
+    for query in ({}, {"severity": "warning"}):
+        [alert] = (await listed(api, kind="of_another", **query))["items"]
+        assert (alert["kind"], alert["severity"]) == ("of_another", "warning")
+    assert (await listed(api, kind="of_another", severity="grave"))["items"] == []
+
+
 async def test_an_operator_takes_an_alert_up(api: Api, db: Database) -> None:
     alert_id = await opened(db, "stop_unmatched", "S1")
     path = f"{ALERTS}/{alert_id}/acknowledge"

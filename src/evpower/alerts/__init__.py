@@ -1,11 +1,12 @@
 """What an operator should look at: stored facts, open until their cause is gone, and sent."""
 
 from evpower.alerts.channels import channel_problems, configured_channels
-from evpower.alerts.kinds import LANGUAGES, AlertKind, check_kind, facts_of
+from evpower.alerts.kinds import LANGUAGES, AlertKind, facts_of
 from evpower.alerts.model import Alert, CallGuard, ChannelName, ChannelState
 from evpower.alerts.module import module
 from evpower.alerts.open_close import (
     acknowledge_alert,
+    check_kind,
     close_alert,
     find_alert,
     list_alerts,

@@ -7,9 +7,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from evpower.alerts.kinds import KINDS, Severity, check_kind, facts_of
+from evpower.alerts.kinds import KINDS, Severity, facts_of
 from evpower.alerts.model import Alert, CallGuard
-from evpower.alerts.open_close import acknowledge_alert, find_alert, list_alerts
+from evpower.alerts.open_close import acknowledge_alert, check_kind, find_alert, list_alerts
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
 from evpower.foundation.openapi import Responses, problem
@@ -101,6 +101,8 @@ def alert_router(
         """The newest first."""
         place = read_cursor(cursor, AlertPlace)
         async with db.connection() as connection:
+            if kind is not None:
+                await check_kind(connection, kind)
             alerts = await list_alerts(
                 connection,
                 kinds=_kinds(kind, severity),
@@ -151,12 +153,10 @@ def alert_router(
 
 def _kinds(kind: str | None, severity: Severity | None) -> list[str] | None:
     if kind is not None:
-        check_kind(kind)
+        return [kind] if severity in {None, facts_of(kind).severity} else []
     if severity is None:
-        return None if kind is None else [kind]
-    return [
-        name for name, facts in KINDS.items() if facts.severity == severity and kind in {None, name}
-    ]
+        return None
+    return [name for name, facts in KINDS.items() if facts.severity == severity]
 
 
 def shown_alert(alert: Alert) -> OperatorsAlert:

@@ -8,8 +8,6 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
-from evpower.foundation.errors import Invalid
-
 Language = Literal["en", "ru", "ky"]
 Severity = Literal["grave", "warning", "info"]
 # A new kind stands here, in kinds.toml and in docs/alerts.md.
@@ -65,12 +63,6 @@ TEST: Final = KindFacts(
     None,
 )
 GRAVE: Final = tuple(kind for kind, facts in KINDS.items() if facts.severity == "grave")
-
-
-def check_kind(kind: str) -> None:
-    """Raises Invalid("invalid_request") for a kind that there is not: its list would be empty."""
-    if kind not in KINDS:
-        raise Invalid("invalid_request", f"kind is one of {', '.join(sorted(KINDS))}")
 
 
 def facts_of(kind: str) -> KindFacts:

@@ -10,7 +10,7 @@ from evpower.alerts import metrics, store
 from evpower.alerts.kinds import KINDS, AlertKind
 from evpower.alerts.model import Alert
 from evpower.foundation.db import Connection
-from evpower.foundation.errors import Conflict, NotFound
+from evpower.foundation.errors import Conflict, Invalid, NotFound
 
 LIST_LIMIT: Final = 1_000
 _log: Final = structlog.get_logger()
@@ -117,6 +117,15 @@ async def acknowledge_alert(
         return await find_alert(connection, alert_id)
     await find_alert(connection, alert_id)
     raise Conflict("alert_closed", f"alert {alert_id} is closed")
+
+
+async def check_kind(connection: Connection, kind: str) -> None:
+    """Raises Invalid("invalid_request") for a kind that there is not: its list would be empty.
+
+    A kind that another EvPower stored there is.
+    """
+    if kind not in KINDS and not await store.has_kind(connection, kind):
+        raise Invalid("invalid_request", f"kind is one of {', '.join(sorted(KINDS))}")
 
 
 async def find_alert(connection: Connection, alert_id: int) -> Alert:

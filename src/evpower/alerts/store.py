@@ -113,6 +113,13 @@ async def find_alert(connection: Connection, alert_id: int) -> Alert | None:
     return None if row is None else read_row(Alert, row)
 
 
+async def has_kind(connection: Connection, kind: str) -> bool:
+    """Returns whether an alert of a kind was ever stored."""
+    return await connection.fetchval(
+        "select exists (select from alerts.alerts where kind = $1)", kind
+    )
+
+
 async def list_alerts(
     connection: Connection,
     kinds: Sequence[str] | None,

@@ -33,9 +33,9 @@ def list_(
     """List the open alerts, the newest first."""
 
     async def work(database: Database) -> list[Alert]:
-        if kind:
-            alerts.check_kind(kind)
         async with database.connection() as connection:
+            if kind:
+                await alerts.check_kind(connection, kind)
             return await alerts.list_alerts(
                 connection,
                 kinds=[kind] if kind else None,
