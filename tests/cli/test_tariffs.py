@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from evpower.cli.doctor_database import look_at_database
 from evpower.foundation.db import Connection
 from tests.cli.tariff_command import Command, answer, tariff_command, written
 
@@ -67,7 +68,9 @@ def test_a_plan_is_saved_assigned_quoted_listed_and_shown(
     assert [(row["scope"], row["plan"]) for row in listed["assignments"]] == [
         ("everything", "day"), ("station", "day"), ("connector", "day"), ("connector", None),
     ]  # fmt: skip
+    assert [row["has_place"] for row in listed["assignments"]] == [True, False, False, True]
     lines = run("list").stdout
+    assert ", but there is no such station" in lines
     assert "day  version 1  valid from" in lines
     assert "day  version 2  draft  Day [price]" in lines
     assert answer(run("quote", "day", "--energy", "1", "--version", "2", "--json"))["total"] == (
@@ -220,3 +223,16 @@ def test_a_sample_that_is_wrong_is_named(
 def test_an_empty_list_says_what_to_do(run: Command) -> None:
     assert "evpower tariff save FILE" in run("list").stdout
     assert answer(run("list", "--json")) == {"plans": [], "assignments": []}
+
+
+async def test_doctor_names_a_tariff_of_no_place_until_it_is_ended(
+    run: Command, file: Path, dsn: str
+) -> None:
+    run("save", str(file))
+    answer(run("assign", "day", "--station", "EVP-009", "--json"))
+    name = "tariffs of no place"
+    [listed] = [finding for finding in await look_at_database(dsn) if finding.name == name]
+    assert listed.detail == "1: station EVP-009 (evpower tariff assign --none ends one)"
+    ended = run("assign", "--none", "--station", "EVP-009")
+    assert (ended.exit_code, ended.stderr) == (0, "")
+    assert name not in {finding.name for finding in await look_at_database(dsn)}

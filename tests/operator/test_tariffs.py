@@ -4,6 +4,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from evpower import tariffs
+from evpower.foundation.db import Database
+from evpower.tariffs import Scope
 from tests.api.operator_scenario import OperatorApi
 from tests.charging.place import ChargingPlace
 
@@ -79,6 +82,45 @@ async def test_a_place_is_priced_by_any_of_its_names(operators: OperatorApi) -> 
         refused = await assign(scope, name, expect=404)
         assert refused["error"] == f"{scope}_not_found"
     assert await operators.call("GET", "/tariff-assignments", "viewer") == listed
+
+
+async def test_an_assignment_of_no_place_is_ended_by_its_id(
+    operators: OperatorApi, db: Database
+) -> None:
+    """It was stored by the place's name, which is no id; the place's own assignment stays."""
+    station = {
+        "id": "EVP-7", "connectors": [{"number": 2, "rated_power_kw": 60}],
+        "location": {"id": "park", "name": "Bishkek Park"}, **WHY,
+    }  # fmt: skip
+    await operators.call("POST", "/stations", "operator", json=station, expect=201)
+    body = {"document": DAY, "valid_from": soon(operators, hours=1), **WHY}
+    await operators.call("POST", "/tariffs/city/versions", "finance", json=body, expect=201)
+    places: list[tuple[Scope, str]] = [
+        ("location", "Bishkek Park"), ("connector", "EVP-7/9"), ("location", "park"),
+    ]  # fmt: skip
+    for scope, scope_id in places:
+        async with db.transaction() as connection:
+            await tariffs.assign(
+                connection, scope=scope, scope_id=scope_id, plan="city",
+                valid_from=operators.clock() + timedelta(hours=2), now=operators.clock(),
+                actor="aida",
+            )  # fmt: skip
+    listed: Any = []
+    for scope, scope_id in places[:2]:
+        body = {
+            "scope": scope, "scope_id": scope_id, "plan": None,
+            "valid_from": soon(operators, hours=2), **WHY,
+        }  # fmt: skip
+        listed = await operators.call(
+            "POST", "/tariff-assignments", "finance", json=body, expect=201
+        )
+    newest = {(row["scope"], row["scope_id"]): row["plan"] for row in listed}
+    assert newest == {
+        ("location", "Bishkek Park"): None, ("location", "park"): "city",
+        ("connector", "EVP-7/9"): None,
+    }  # fmt: skip
+    body = body | {"scope_id": "EVP-7/8"}
+    await operators.call("POST", "/tariff-assignments", "finance", json=body, expect=404)
 
 
 async def test_a_tariff_with_a_hole_is_refused_with_its_place(operators: OperatorApi) -> None:

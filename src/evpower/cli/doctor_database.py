@@ -5,9 +5,11 @@ from typing import Final
 
 import asyncpg
 
-from evpower import stations
+from evpower import stations, tariffs
 from evpower.cli.finding import Finding, clock
+from evpower.cli.tariffs_report import assigned_nowhere
 from evpower.foundation import migrations
+from evpower.foundation.clock import utc_now
 from evpower.foundation.db import (
     APP_ROLE,
     LOGIN_DEFAULTS,
@@ -64,6 +66,7 @@ async def _look(connection: Connection) -> list[Finding]:
         await _role(connection),
         await _login(connection),
         *await _stations(connection),
+        *await _tariffs(connection),
         Finding("durability", durable != "off", f"synchronous_commit={durable}", "turn it on"),
         clock("database clock", now),
     ]
@@ -80,6 +83,21 @@ async def _stations(connection: Connection) -> list[Finding]:
     shown = ", ".join(ids[:_SHOWN]) + (f" and {len(ids) - _SHOWN} more" * (len(ids) > _SHOWN))
     detail = f"{len(ids)}: {shown} (evpower station secure)"
     return [Finding("stations without a password", True, detail)]
+
+
+async def _tariffs(connection: Connection) -> list[Finding]:
+    """Lists the assignments that price nothing: a place may come, or it was named wrongly."""
+    try:
+        assigned = await tariffs.list_assignments(connection, utc_now())
+        nowhere = await assigned_nowhere(connection, assigned)
+    except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
+        return []
+    if not nowhere:
+        return []
+    shown = ", ".join(f"{row.scope} {row.scope_id}" for row in nowhere[:_SHOWN])
+    more = f" and {len(nowhere) - _SHOWN} more" * (len(nowhere) > _SHOWN)
+    end = "(evpower tariff assign --none ends one)"
+    return [Finding("tariffs of no place", True, f"{len(nowhere)}: {shown}{more} {end}")]
 
 
 async def _login(connection: Connection) -> Finding:

@@ -15,6 +15,7 @@ from evpower.cli.settings import MAX_NUMBER, with_database
 from evpower.cli.tariffs_clients import client
 from evpower.cli.tariffs_preview import preview
 from evpower.cli.tariffs_report import (
+    assigned_nowhere,
     assignment_line,
     assignment_row,
     flaw_line,
@@ -24,7 +25,7 @@ from evpower.cli.tariffs_report import (
 )
 from evpower.foundation.clock import to_z, utc_now
 from evpower.foundation.db import Connection, Database
-from evpower.foundation.errors import Invalid
+from evpower.foundation.errors import Invalid, NotFound
 from evpower.foundation.json_reader import NotJson, read_handwritten_json
 from evpower.tariffs import Flaw, Scope, Snapshot, Tariff, TariffVersion
 
@@ -141,7 +142,7 @@ def assign(  # noqa: PLR0913, PLR0917 - a command's options
     async def work(database: Database) -> tuple[str, datetime]:
         now = utc_now()
         async with database.transaction() as connection:
-            known = await _find_place(connection, scope, name)
+            known = await _find_place(connection, scope, name, ends_at=now if none else None)
             if known is None:
                 errors.print(f"there is no {scope} {name} yet: the plan waits for it")
             scope_id = name if known is None else known
@@ -211,15 +212,17 @@ def list_plans(as_json: bool = _JSON) -> None:
     """List the plans and where they apply, now and later, and drafts."""
     now = utc_now()
 
-    async def work(database: Database) -> tuple[list[TariffVersion], list[tariffs.Assignment]]:
+    async def work(database: Database) -> tuple[list[TariffVersion], list[dict[str, object]]]:
         async with database.connection() as connection:
-            return (
-                await tariffs.list_plans(connection, now),
-                await tariffs.list_assignments(connection, now),
-            )
+            plans = await tariffs.list_plans(connection, now)
+            assigned = await tariffs.list_assignments(connection, now)
+            nowhere = await assigned_nowhere(connection, assigned)
+        return plans, [
+            assignment_row(assignment) | {"has_place": assignment not in nowhere}
+            for assignment in assigned
+        ]
 
-    plans, assigned = with_database(work)
-    rows = [assignment_row(assignment) for assignment in assigned]
+    plans, rows = with_database(work)
     if as_json:
         listed = [version_row(version, now) for version in plans]
         typer.echo(json.dumps({"plans": listed, "assignments": rows}))
@@ -314,11 +317,16 @@ def _quoted_tariff(
     return {"plan": snapshot.plan, "version": snapshot.version}, snapshot.tariff
 
 
-async def _find_place(connection: Connection, scope: "Scope", name: str) -> str | None:
+async def _find_place(
+    connection: Connection, scope: "Scope", name: str, *, ends_at: datetime | None
+) -> str | None:
     """Returns the id under which sessions look a place up; None: there is no such place."""
     from evpower import stations
 
-    return name if scope == "everything" else await stations.find_place(connection, scope, name)
+    try:
+        return await tariffs.place_id(connection, stations.find_place, scope, name, ends_at=ends_at)
+    except NotFound:
+        return None
 
 
 async def _assignment_begins(

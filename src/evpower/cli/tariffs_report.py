@@ -1,6 +1,6 @@
 """How `evpower tariff` shows versions, assignments and bills."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from evpower import tariffs
 from evpower.cli.out import console
 from evpower.foundation.clock import to_z
+from evpower.foundation.db import Connection
 from evpower.tariffs import Flaw, PricedSession, Tariff, TariffVersion
 
 
@@ -51,7 +52,22 @@ def assignment_row(assignment: tariffs.Assignment) -> dict[str, object]:
 def assignment_line(row: Mapping[str, object]) -> str:
     """Returns an assignment in one line."""
     place = f"{row['scope']} {row['scope_id']}".strip()
-    return f"{place}: {row['plan'] or 'no plan of its own'} from {row['valid_from']}"
+    line = f"{place}: {row['plan'] or 'no plan of its own'} from {row['valid_from']}"
+    return line if row.get("has_place", True) else f"{line}, but there is no such {row['scope']}"
+
+
+async def assigned_nowhere(
+    connection: Connection, assigned: Sequence[tariffs.Assignment]
+) -> list[tariffs.Assignment]:
+    """Returns the assignments of a plan that price nothing: no place has their id."""
+    from evpower import stations
+
+    ids = await stations.place_ids(connection)
+    return [
+        row
+        for row in assigned
+        if row.plan and row.scope != "everything" and row.scope_id not in ids[row.scope]
+    ]
 
 
 def flaw_line(flaw: Flaw) -> str:

@@ -43,6 +43,7 @@ from evpower.stations.find import (
     lock_free_stations,
     lock_station,
     name_of,
+    place_ids,
     resolve_station,
     stations_named,
 )
@@ -215,6 +216,7 @@ __all__ = [
     "name_of",
     "open_connection",
     "pin_station",
+    "place_ids",
     "queue_command",
     "read_directory",
     "read_power_w",

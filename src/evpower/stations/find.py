@@ -128,6 +128,18 @@ async def find_place(connection: Connection, kind: PlaceKind, name: str) -> str 
     return f"{station.id}/{number}" if number in numbers else None
 
 
+async def place_ids(connection: Connection) -> dict[PlaceKind, set[str]]:
+    """Returns the ids of all places, retired ones too, as tariffs are looked up by them."""
+    stored = await store.all_stations(connection, with_retired=True, location_id=None)
+    ids = [station.id for station in stored]
+    connectors = await store.connectors_of(connection, ids)
+    return {
+        "location": {location.id for location in await store.all_locations(connection)},
+        "station": set(ids),
+        "connector": {f"{name}/{row.number}" for name, rows in connectors.items() for row in rows},
+    }
+
+
 async def list_unknown(connection: Connection) -> list[UnknownStation]:
     """Returns the names that were refused, each with the reason, the latest first."""
     return await store_credentials.all_unknown(connection)

@@ -1,6 +1,6 @@
 """What charging costs: the price function, tariff plans with versions, where they apply."""
 
-from evpower.tariffs.assign import assign
+from evpower.tariffs.assign import assign, place_id
 from evpower.tariffs.check import check
 from evpower.tariffs.client_tariffs import (
     NewClientTariff,
@@ -104,6 +104,7 @@ __all__ = [
     "module",
     "next_period",
     "only",
+    "place_id",
     "price",
     "prices_by_time",
     "quote_even",

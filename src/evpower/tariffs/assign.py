@@ -9,6 +9,7 @@ from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Invalid, NotFound
 from evpower.foundation.text import flaw
 from evpower.tariffs import store
+from evpower.tariffs.find import has_plan
 from evpower.tariffs.model import Scope
 from evpower.tariffs.save import refuse_past
 
@@ -19,12 +20,22 @@ FindPlace = Callable[
 _MAX_ID: Final = 128
 
 
-async def place_id(connection: Connection, find_place: FindPlace, scope: Scope, name: str) -> str:
+async def place_id(
+    connection: Connection,
+    find_place: FindPlace,
+    scope: Scope,
+    name: str,
+    *,
+    ends_at: datetime | None = None,
+) -> str:
     """Returns the id under which sessions look a scope up, by any of its names.
 
+    Where a plan ends, an id that has one is taken as it is: its place may not be there, or no more.
     Raises NotFound("location_not_found" | "station_not_found" | "connector_not_found").
     """
     if scope == "everything" or not name:
+        return name
+    if ends_at is not None and await has_plan(connection, scope, name, ends_at):
         return name
     known_id = await find_place(connection, scope, name)
     if known_id is None:

@@ -13,7 +13,7 @@ from evpower.foundation.db import Connection, Record
 from evpower.foundation.errors import NotFound
 from evpower.foundation.json_reader import read_object
 from evpower.tariffs import store, store_clients
-from evpower.tariffs.model import Assignment, Place, Snapshot, TariffVersion
+from evpower.tariffs.model import Assignment, Place, Scope, Snapshot, TariffVersion
 from evpower.tariffs.snapshot import read_snapshot
 from evpower.tariffs.store_clients import Chosen
 
@@ -94,6 +94,12 @@ async def list_versions(connection: Connection, plan: str) -> list[TariffVersion
 async def list_assignments(connection: Connection, at: datetime) -> list[Assignment]:
     """Returns the assignments in force at a time and all later ones, the widest scope first."""
     return await store.assignments_from(connection, at)
+
+
+async def has_plan(connection: Connection, scope: Scope, scope_id: str, at: datetime) -> bool:
+    """Returns whether a plan is assigned to exactly this id, at a time or later."""
+    listed = await store.assignments_from(connection, at)
+    return any((row.scope, row.scope_id) == (scope, scope_id) and row.plan for row in listed)
 
 
 def snapshot_of(version: TariffVersion) -> Snapshot:

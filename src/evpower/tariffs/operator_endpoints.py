@@ -206,7 +206,13 @@ def _add_assigning(routes: APIRouter, calls: OperatorCalls, find_place: FindPlac
     ) -> list[schemas.OperatedAssignment]:
         """Everything, a location, a station or a connector; answers all of them as they are now."""
         async with calls.db.transaction() as connection:
-            scope_id = await place_id(connection, find_place, body.scope, body.scope_id)
+            scope_id = await place_id(
+                connection,
+                find_place,
+                body.scope,
+                body.scope_id,
+                ends_at=calls.clock() if body.plan is None else None,
+            )
             await assign(
                 connection,
                 scope=body.scope,
