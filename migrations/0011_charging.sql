@@ -234,6 +234,20 @@ create table charging.technician_tags (
 grant select, insert, update (daily_limit_wh), delete on charging.technician_tags to evpower_app;
 
 -- Cards of clients. Operators add them by hand; the rows of a client migration keep its run.
+
+-- The form in which cards are compared: in lower case, without separators, and without signs at its end. The application
+-- has the same rule; a test compares them. Aliases are in lower case already: so only A to Z are changed here, the same in
+-- every database.
+create function identity.folded_tag(tag text) returns text
+language sql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
+  select regexp_replace(
+    regexp_replace(lower(tag collate "C"),
+      '[\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000:-]', '', 'g'),
+    '[^0-9a-z\u00c0-\u1fff\u2c00-\u2dff\u3040-\uffef]+$', '')
+$$;
+-- Not unique: before, a card was stored as it was written, and two clients may have had it in two spellings.
+create index aliases_by_folded_tag on identity.aliases (identity.folded_tag(alias)) where kind = 'id_tag';
+
 -- Returns: added, repeated (it is this client's), of_another, not_found (there is no such open client).
 create function identity.add_id_tag(tag text, of_client uuid) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -242,23 +256,30 @@ begin
   if not found then
     return 'not_found';
   end if;
-  insert into identity.aliases (kind, alias, client_id, confirmed_at) values ('id_tag', tag, of_client, now())
+  insert into identity.aliases (kind, alias, client_id, confirmed_at)
+  select 'id_tag', identity.folded_tag(tag), of_client, now()
+   where not exists (select from identity.aliases a
+                      where a.kind = 'id_tag' and identity.folded_tag(a.alias) = identity.folded_tag(tag))
   on conflict do nothing;
   if found then
     return 'added';
   end if;
-  return case when exists (select from identity.aliases a where a.kind = 'id_tag' and a.alias = tag
-                              and a.client_id = of_client) then 'repeated' else 'of_another' end;
+  return case when (select bool_and(a.client_id = of_client) from identity.aliases a
+                     where a.kind = 'id_tag' and identity.folded_tag(a.alias) = identity.folded_tag(tag))
+              then 'repeated' else 'of_another' end;
 end
 $$;
 
--- Removes a card; returns its client, null where no client has it.
-create function identity.remove_id_tag(tag text) returns uuid
+-- Removes a card in each spelling; returns each with its client.
+create function identity.remove_id_tag(tag text) returns table (alias text, client_id uuid)
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-  delete from identity.aliases a where a.kind = 'id_tag' and a.alias = tag returning a.client_id
+  delete from identity.aliases a where a.kind = 'id_tag' and identity.folded_tag(a.alias) = identity.folded_tag(tag)
+  returning a.alias, a.client_id
 $$;
-revoke all on function identity.add_id_tag(text, uuid), identity.remove_id_tag(text) from public;
-grant execute on function identity.add_id_tag(text, uuid), identity.remove_id_tag(text) to evpower_app;
+revoke all on function identity.folded_tag(text), identity.add_id_tag(text, uuid), identity.remove_id_tag(text)
+  from public;
+grant execute on function identity.folded_tag(text), identity.add_id_tag(text, uuid), identity.remove_id_tag(text)
+  to evpower_app;
 
 -- When a station gives energy to any tag, without a session or a wallet: an operator's act, for a time.
 create table charging.free_periods (

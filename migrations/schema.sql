@@ -517,15 +517,29 @@ begin
   if not found then
     return 'not_found';
   end if;
-  insert into identity.aliases (kind, alias, client_id, confirmed_at) values ('id_tag', tag, of_client, now())
+  insert into identity.aliases (kind, alias, client_id, confirmed_at)
+  select 'id_tag', identity.folded_tag(tag), of_client, now()
+   where not exists (select from identity.aliases a
+                      where a.kind = 'id_tag' and identity.folded_tag(a.alias) = identity.folded_tag(tag))
   on conflict do nothing;
   if found then
     return 'added';
   end if;
-  return case when exists (select from identity.aliases a where a.kind = 'id_tag' and a.alias = tag
-                              and a.client_id = of_client) then 'repeated' else 'of_another' end;
+  return case when (select bool_and(a.client_id = of_client) from identity.aliases a
+                     where a.kind = 'id_tag' and identity.folded_tag(a.alias) = identity.folded_tag(tag))
+              then 'repeated' else 'of_another' end;
 end
 $$;
+
+CREATE FUNCTION identity.folded_tag(tag text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+  select regexp_replace(
+    regexp_replace(lower(tag collate "C"),
+      '[\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000:-]', '', 'g'),
+    '[^0-9a-z\u00c0-\u1fff\u2c00-\u2dff\u3040-\uffef]+$', '')
+$_$;
 
 CREATE FUNCTION identity.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -545,11 +559,12 @@ begin
 end
 $$;
 
-CREATE FUNCTION identity.remove_id_tag(tag text) RETURNS uuid
+CREATE FUNCTION identity.remove_id_tag(tag text) RETURNS TABLE(alias text, client_id uuid)
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-  delete from identity.aliases a where a.kind = 'id_tag' and a.alias = tag returning a.client_id
+  delete from identity.aliases a where a.kind = 'id_tag' and identity.folded_tag(a.alias) = identity.folded_tag(tag)
+  returning a.alias, a.client_id
 $$;
 
 CREATE FUNCTION ocpp.keep_frames(today date, keep_days integer) RETURNS TABLE(outcome text, day date)
@@ -5158,6 +5173,8 @@ CREATE INDEX idempotency_keys_created_at ON foundation.idempotency_keys USING bt
 
 CREATE INDEX aliases_by_client ON identity.aliases USING btree (client_id);
 
+CREATE INDEX aliases_by_folded_tag ON identity.aliases USING btree (identity.folded_tag(alias)) WHERE (kind = 'id_tag'::text);
+
 CREATE INDEX aliases_by_run ON identity.aliases USING btree (run);
 
 CREATE INDEX audit_by_subject ON identity.audit USING btree (subject, id DESC);
@@ -5861,6 +5878,9 @@ REVOKE ALL ON FUNCTION foundation.keep_partitions(of_schema text, of_table text,
 
 REVOKE ALL ON FUNCTION identity.add_id_tag(tag text, of_client uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION identity.add_id_tag(tag text, of_client uuid) TO evpower_app;
+
+REVOKE ALL ON FUNCTION identity.folded_tag(tag text) FROM PUBLIC;
+GRANT ALL ON FUNCTION identity.folded_tag(tag text) TO evpower_app;
 
 REVOKE ALL ON FUNCTION identity.remove_id_tag(tag text) FROM PUBLIC;
 GRANT ALL ON FUNCTION identity.remove_id_tag(tag text) TO evpower_app;

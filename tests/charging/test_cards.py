@@ -15,6 +15,7 @@ from evpower import charging, identity
 from evpower.charging import ImportedCards
 from evpower.charging.tags import is_phone_tag
 from evpower.cli.app import app
+from evpower.cli.doctor_database import look_at_database
 from evpower.foundation.errors import EvPowerError
 from tests.charging.site import Site
 from tests.hard_inputs import HOME, NOON, TIMES, TYPED_PHONES
@@ -43,7 +44,8 @@ async def test_a_card_starts_a_session_of_its_client(site: Site) -> None:
     session = await site.session(await site.session_of(answer.transaction_id))
     assert (session["client_id"], session["started_by"]) == (client, "card")
     async with site.db.transaction() as connection:
-        assert await charging.remove_card(connection, tag=CARD, actor="aida") == client
+        removed = await charging.remove_card(connection, tag=CARD, actor="aida")
+    assert removed == [(CARD.lower(), client)]
     assert await site.state(session["id"]) == "charging"
 
 
@@ -75,24 +77,81 @@ async def test_a_card_is_one_card_however_it_is_written(site: Site) -> None:
         with pytest.raises(EvPowerError) as technicians:
             await charging.add_technician(connection, tag=CARD, name="Bakyt", actor="aida")
         assert technicians.value.code == "id_tag_taken"
-        assert await charging.remove_card(connection, tag=CARD, actor="aida") == client
+        removed = await charging.remove_card(connection, tag=CARD, actor="aida")
+    assert removed == [(CARD.lower(), client)]
     assert await site.authorize("04:A1:B2:C3:D4:E5:F6") == "invalid"
 
 
-async def test_a_card_stored_as_it_was_written_stays_its_clients(site: Site) -> None:
-    client = await site.driver()
-    await site.open_to_cards()
-    await site.sql.execute(
-        "insert into identity.aliases (kind, alias, client_id) values ('id_tag', '04:a1:b2', $1)",
-        client,
-    )
-    assert await site.authorize("04:A1:B2") == "accepted"
-    with pytest.raises(EvPowerError) as refused:
-        await add(site, await site.driver(), "04:A1:B2")
-    assert refused.value.code == "id_tag_taken"
-    async with site.db.transaction() as connection:
-        assert await charging.remove_card(connection, tag="04:a1:b2", actor="aida") == client
-    assert await site.authorize("04:A1:B2") == "invalid"
+class TestStoredAsItWasWritten:
+    """As a client migration by 0.1.0 stored cards."""
+
+    async def store(self, site: Site, client: UUID, tag: str, age_h: int = 0) -> None:
+        await site.sql.execute(
+            "insert into identity.aliases (kind, alias, client_id, created_at)"
+            " values ('id_tag', $2, $1, now() - make_interval(hours => $3))",
+            client,
+            tag,
+            age_h,
+        )
+
+    async def owner(self, site: Site, tag: str) -> UUID | None:
+        async with site.db.connection() as connection:
+            return await identity.resolve_id_tag(connection, tag)
+
+    async def test_it_stays_its_clients_however_it_is_written(self, site: Site) -> None:
+        client = await site.driver()
+        await site.open_to_cards()
+        await self.store(site, client, "04:a1:b2")
+        for written in ("04:A1:B2", "04A1B2"):
+            with pytest.raises(EvPowerError) as refused:
+                await add(site, await site.driver(), written)
+            assert refused.value.code == "id_tag_taken"
+            assert await self.owner(site, written) == client
+            assert await site.authorize(written) == "accepted"
+        await add(site, client, "04A1B2")  # again changes nothing
+        async with site.db.transaction() as connection:
+            [listed] = await identity.list_id_tags(connection, tag="04-A1-B2")
+            assert (listed.tag, listed.client_id) == ("04:a1:b2", client)
+            removed = await charging.remove_card(connection, tag="04A1B2", actor="aida")
+            assert removed == [("04:a1:b2", client)]
+        for written in ("04:A1:B2", "04A1B2"):
+            assert await site.authorize(written) == "invalid"
+
+    async def test_a_card_of_two_clients_is_named_and_taken_from_both(
+        self, site: Site, dsn: str
+    ) -> None:
+        younger, older = await site.driver(), await site.driver()
+        await self.store(site, younger, "04:a1:b2")
+        await self.store(site, older, "04a1b2", age_h=1)
+        written = {"04:A1:B2": younger, "04A1B2": older, "04 A1 B2": older}
+        assert {tag: await self.owner(site, tag) for tag in written} == written
+        for client in (younger, older):
+            with pytest.raises(EvPowerError) as refused:
+                await add(site, client, "04A1B2")
+            assert refused.value.code == "id_tag_taken"
+        [finding] = [it for it in await look_at_database(dsn) if it.name == "cards of two clients"]
+        assert finding.ok is False
+        assert finding.detail == (f"04a1b2 of client {older} and 04:a1:b2 of client {younger}")
+        async with site.db.transaction() as connection:
+            await charging.remove_card(connection, tag="04A1B2", actor="aida")
+        acts = await site.sql.fetch(
+            "select subject, details->>'tag' as tag from identity.audit"
+            " where action = 'charging.card_remove'"
+        )
+        assert {tuple(act) for act in acts} == {
+            (str(younger), "04:a1:b2"), (str(older), "04a1b2"),
+        }  # fmt: skip
+        [finding] = [it for it in await look_at_database(dsn) if it.name == "cards of two clients"]
+        assert finding.ok
+
+    async def test_one_of_only_signs_is_no_ones(self, site: Site) -> None:
+        await self.store(site, await site.driver(), "-")
+        await self.store(site, await site.driver(), ":")
+        assert await self.owner(site, "-") is None
+        async with site.db.transaction() as connection:
+            assert await identity.list_shared_id_tags(connection) == []
+            assert await identity.remove_id_tag(connection, " ") == []
+            assert len(await identity.remove_id_tag(connection, "-")) == 2
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Forbidden, Invalid
 from evpower.identity import Principal, resolve
-from evpower.identity.aliases import CACHE_TTL_S, OldIds, resolve_id_tag
+from evpower.identity.aliases import CACHE_TTL_S, OldIds, fold_id_tag, resolve_id_tag
 from tests.api.scenario import Api, bearer
 from tests.charging.money import top_up
 from tests.charging.test_sync_history import report, send
@@ -69,6 +69,20 @@ class TestResolve:
         assert await resolve_id_tag(owner, "04A1B3") is None
         assert await resolve(owner, "04a1b2") is None
 
+    async def test_the_database_folds_id_tags_as_we_do(self, owner: Connection) -> None:
+        characters = [chr(n) for n in (*range(1, 0xD800), *range(0xE000, 0x10000), 0x1F50C)]
+        tags = [f"{c}A{c}b{c}" for c in characters]
+        tags += ["", "-", "\u2014", ":-.", "20:69:C0:21", "a-.", "+996 555", "a\n", "a\n\n.", "İ.-"]
+        folded: list[str] = await owner.fetchval(
+            "select array_agg(identity.folded_tag(tag) order by place)"
+            "  from unnest($1::text[]) with ordinality as t (tag, place)",
+            [tag.lower() for tag in tags],
+        )
+        ours = [fold_id_tag(tag) for tag in tags]
+        assert [it for it in zip(tags, ours, folded, strict=True) if it[1] != it[2]] == []
+        assert [fold_id_tag(tag) for tag in ours] == ours
+        assert await owner.fetchval("select identity.folded_tag('04:A1:Bz.')") == "04a1bz"
+
 
 class TestOldIds:
     async def test_the_callers_own_id_needs_no_database(self, client_id: UUID) -> None:
@@ -111,7 +125,7 @@ class TestOldIds:
         ids = OldIds(db, cache_size=3)
         for _ in range(10):
             await ids.client(SERVICE, str(uuid4()))
-        assert len(ids._known) == 3
+        assert len(ids._known) == 3  # pyright: ignore[reportPrivateUsage]
         assert await ids.client(SERVICE, client_id) == client_id
 
     async def test_a_client_learns_nothing_about_other_ids(

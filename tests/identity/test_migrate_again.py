@@ -63,13 +63,44 @@ class TestIdTags:
         assert await moving.reason(source, line=3) is None
         assert (await moving.run(source)).conflicts == 1
 
+    async def test_what_0_1_0_stored_as_it_was_written_is_the_same(self, moving: Moving) -> None:
+        row = someone("a", id_tags="04:A1:B2")
+        client = await moved(moving, row)
+        await moving.owner.execute(
+            "update identity.aliases set alias = '04:a1:b2' where kind = 'id_tag'"
+        )
+        planned = await moving.plan(moving.csv(row))
+        assert (planned.run, planned.counts.skip, planned.counts.id_tags) == (None, 1, 0)
+        source = moving.csv(someone("b", id_tags="04A1B2"))
+        assert await moving.reason(source) == "id_tag_taken"
+        assert await resolve_id_tag(moving.owner, "04A1B2") == client
+
+    async def test_a_dash_is_none_and_the_balance_is_carried(self, moving: Moving) -> None:
+        client = await moved(moving, someone("a", id_tags="-", balance="12.50"))
+        assert await moving.balance(client) == 1_250
+        assert await resolve_id_tag(moving.owner, "-") is None
+
+    async def test_a_plan_of_0_1_0_is_carried_out(self, moving: Moving) -> None:
+        source = moving.csv(someone("a", id_tags="AA", balance="5"))
+        run = (await moving.plan(source)).run
+        assert run is not None
+        await moving.owner.execute(
+            "update client_migration.run_rows set id_tags = array['04:a1', '04a1', '-']"
+        )
+        assert (await moving.execute(source, run)).done == 1
+        client = (await moving.named())["a"]
+        assert await moving.balance(client) == 500
+        tags = "select alias, client_id from identity.aliases where kind = 'id_tag'"
+        assert [tuple(tag) for tag in await moving.owner.fetch(tags)] == [("04a1", client)]
+
     async def test_one_that_two_rows_want_is_told_for_both(self, moving: Moving) -> None:
         row = someone("a", id_tags="AA")
         await moved(moving, row)
         source = moving.csv(row | {"id_tags": "AA;CC"}, someone("b", id_tags="CC"))
         assert await moving.reason(source, 2) == await moving.reason(source, 3) == "id_tag_twice"
 
-    async def test_one_that_was_taken_since_the_plan(self, moving: Moving) -> None:
+    @pytest.mark.parametrize("stored", ["cc", "c-c"])
+    async def test_one_that_was_taken_since_the_plan(self, moving: Moving, stored: str) -> None:
         row = someone("a")
         await moved(moving, row | {"id_tags": ""})
         source = moving.csv(row | {"id_tags": "CC"})
@@ -78,8 +109,9 @@ class TestIdTags:
         stranger = await moving.user(email="stranger@example.kg", **CONFIRMED)
         await known(moving, stranger)
         await moving.owner.execute(
-            "insert into identity.aliases (kind, alias, client_id) values ('id_tag', 'cc', $1)",
+            "insert into identity.aliases (kind, alias, client_id) values ('id_tag', $2, $1)",
             stranger,
+            stored,
         )
         assert (await moving.execute(source, run)).conflicts == 1
         assert await resolve_id_tag(moving.owner, "cc") == stranger

@@ -43,6 +43,12 @@ class TestFile:
         [row] = await read(file)
         assert row.id_tags == ("aa", "bb")
 
+    @pytest.mark.parametrize("none", ["-", "\u2014", ":", ".", " - ", "-;;:"])
+    async def test_only_signs_are_no_tag(self, file: Path, none: str) -> None:
+        file.write_text(f'id,id_tags\n1,"{none}"\n2,"{none};A-1"\n')
+        rows = await read(file)
+        assert [(row.id_tags, row.invalid) for row in rows] == [((), None), (("a1",), None)]
+
     async def test_quotes_blank_lines_and_line_numbers(self, file: Path) -> None:
         file.write_text('id,name\n1,"two\nlines"\n\n2,"a ""b"", c"\n,,\n')
         rows = await read(file)
@@ -140,6 +146,8 @@ class TestRow:
             ("phone", "12", "phone_invalid"),
             ("email_confirmed", "perhaps", "flag_invalid"),
             ("id_tags", "x" * 201, "id_tags_invalid"),
+            ("id_tags", "AB\tCD", "id_tags_invalid"),
+            ("id_tags", "AA;\u200b", "id_tags_invalid"),
             ("id_tags", ";".join(str(n) for n in range(51)), "id_tags_invalid"),
             ("balance", "-0.01", "balance_negative"),
             ("balance", "12,5", "balance_invalid"),

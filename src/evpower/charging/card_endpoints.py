@@ -116,11 +116,8 @@ def cards_router(calls: OperatorCalls) -> APIRouter:
         limit: RowLimit = LIMIT_DEFAULT,
     ) -> list[ClientCard]:
         """The newest first, of a client or with a tag if it is given."""
-        plain = None if tag is None else identity.plain_id_tag(tag) or tag
         async with calls.db.connection() as connection:
-            rows = await identity.list_id_tags(
-                connection, client_id=client, plain=plain, limit=limit
-            )
+            rows = await identity.list_id_tags(connection, client_id=client, tag=tag, limit=limit)
         return [ClientCard.model_validate(row) for row in rows]
 
     @routes.post(

@@ -14,7 +14,7 @@ from evpower.charging.tags import fold_tag, is_phone_tag
 from evpower.foundation.clock import read_time
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Invalid, NotFound
-from evpower.identity import IdTag
+from evpower.identity import IdTag, RemovedIdTag
 
 MAX_ROWS: Final = 100_000
 _DATE_LENGTH: Final = len("2026-12-31")
@@ -83,28 +83,30 @@ async def add_card(
         reason=reason,
         details={"tag": plain},
     )
-    return (await identity.list_id_tags(connection, plain=plain))[0]
+    return (await identity.list_id_tags(connection, tag=tag))[0]
 
 
 async def remove_card(
     connection: Connection, *, tag: str, actor: str, reason: str | None = None
-) -> UUID:
-    """Takes a card from its client, and returns the client; what runs goes on.
+) -> list[RemovedIdTag]:
+    """Takes a card from its client, however it was written; what runs goes on.
 
+    Returns each spelling with its client: two clients may have had one card in two spellings.
     Raises NotFound("card_not_found").
     """
-    client_id = await identity.remove_id_tag(connection, tag)
-    if client_id is None:
+    removed = await identity.remove_id_tag(connection, tag)
+    if not removed:
         raise NotFound("card_not_found", f"{tag!a:.80} is no client's card")
-    await identity.record_act(
-        connection,
-        actor=actor,
-        action="charging.card_remove",
-        subject=str(client_id),
-        reason=reason,
-        details={"tag": identity.fold_id_tag(tag)},
-    )
-    return client_id
+    for spelling, client_id in removed:
+        await identity.record_act(
+            connection,
+            actor=actor,
+            action="charging.card_remove",
+            subject=str(client_id),
+            reason=reason,
+            details={"tag": spelling},
+        )
+    return removed
 
 
 async def import_cards(

@@ -4,7 +4,6 @@ import getpass
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import typer
 
@@ -16,7 +15,7 @@ from evpower.foundation.db import Database
 
 if TYPE_CHECKING:
     from evpower.charging import ImportedCards
-    from evpower.identity import IdTag
+    from evpower.identity import IdTag, RemovedIdTag
 
 card = typer.Typer(help="Cards of clients.", no_args_is_help=True)
 _TAG = typer.Argument(help="What a station reads from the card.")
@@ -52,7 +51,7 @@ def add(
 def remove(tag: str = _TAG, reason: str = _REASON, operator: str = _OPERATOR) -> None:
     """Take a card from its client; what runs goes on."""
 
-    async def work(database: Database) -> UUID:
+    async def work(database: Database) -> "list[RemovedIdTag]":
         async with database.transaction() as connection:
             return await charging.remove_card(
                 connection,
@@ -61,8 +60,8 @@ def remove(tag: str = _TAG, reason: str = _REASON, operator: str = _OPERATOR) ->
                 reason=reason or None,
             )
 
-    client_id = with_database(work)
-    console.print(f"{tag}: taken from client {client_id}")
+    for spelling, client_id in with_database(work):
+        console.print(f"{spelling}: taken from client {client_id}")
 
 
 @card.command("list")
@@ -79,9 +78,8 @@ def list_(
             client_id = await identity.resolve(connection, client) if client else None
             if client and client_id is None:
                 fail(f"{client!a:.80} is no client", "evpower client find")
-            plain = identity.plain_id_tag(tag) if tag else None
             return await identity.list_id_tags(
-                connection, client_id=client_id, plain=plain, limit=limit
+                connection, client_id=client_id, tag=tag or None, limit=limit
             )
 
     _print(with_database(work), as_json=as_json)

@@ -5,7 +5,7 @@ from typing import Final
 
 import asyncpg
 
-from evpower import stations, tariffs
+from evpower import identity, stations, tariffs
 from evpower.cli.finding import Finding, clock
 from evpower.cli.tariffs_report import assigned_nowhere
 from evpower.foundation import migrations
@@ -67,6 +67,7 @@ async def _look(connection: Connection) -> list[Finding]:
         await _login(connection),
         *await _stations(connection),
         *await _tariffs(connection),
+        *await _cards(connection),
         Finding("durability", durable != "off", f"synchronous_commit={durable}", "turn it on"),
         clock("database clock", now),
     ]
@@ -98,6 +99,28 @@ async def _tariffs(connection: Connection) -> list[Finding]:
     more = f" and {len(nowhere) - _SHOWN} more" * (len(nowhere) > _SHOWN)
     end = "(evpower tariff assign --none ends one)"
     return [Finding("tariffs of no place", True, f"{len(nowhere)}: {shown}{more} {end}")]
+
+
+async def _cards(connection: Connection) -> list[Finding]:
+    """Lists cards that two clients have: which of them pays depends on how a station writes it."""
+    try:
+        shared = await identity.list_shared_id_tags(connection, _SHOWN + 1)
+    except (
+        asyncpg.UndefinedTableError,
+        asyncpg.UndefinedFunctionError,
+        asyncpg.InsufficientPrivilegeError,
+    ):
+        return []  # no schema of this version yet, or no right: reported by the lines before
+    parts = [
+        " and ".join(
+            f"{tag} of client {client_id}"
+            for tag, client_id in zip(card.spellings, card.client_ids, strict=True)
+        )
+        for card in shared[:_SHOWN]
+    ]
+    detail = "; ".join(parts) + "; and more" * (len(shared) > _SHOWN)
+    fix = "ask whose it is; evpower card remove TAG takes it from both, then evpower card add"
+    return [Finding("cards of two clients", not shared, detail or "none", fix)]
 
 
 async def _login(connection: Connection) -> Finding:

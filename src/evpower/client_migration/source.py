@@ -182,11 +182,14 @@ def _is_time(text: str) -> bool:
 
 def _tags(text: str, bad: _Bad) -> tuple[str, ...]:
     """Returns the id tags as they are compared, each once."""
-    tags = dict.fromkeys(fold_id_tag(tag) for tag in text.split(";") if tag.strip())
-    if any(len(tag) > _TAG_MAX or not tag.isprintable() for tag in tags) or len(tags) > _TAGS_MAX:
+    written = [tag.strip() for tag in text.split(";")]
+    folded = dict.fromkeys(map(fold_id_tag, written))
+    folded.pop("", None)  # a dash stands for none
+    is_long = len(folded) > _TAGS_MAX or any(len(tag) > _TAG_MAX for tag in folded)
+    if is_long or not all(map(str.isprintable, written)):
         bad("id_tags_invalid", text)
         return ()
-    return tuple(tags)
+    return tuple(folded)
 
 
 def _password(text: str) -> tuple[Password, str | None]:

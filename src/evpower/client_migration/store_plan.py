@@ -66,7 +66,7 @@ exists (select from identity.clients c where c.id = {id} and c.status = 'closed'
 """
 _TAG_TAKEN: Final = """
 exists (select from unnest(r.id_tags) as t (tag)
-          join identity.aliases a on a.kind = 'id_tag' and a.alias = t.tag
+          join identity.aliases a on a.kind = 'id_tag' and identity.folded_tag(a.alias) = t.tag
          where a.client_id is distinct from r.client_id)
 """
 
@@ -101,7 +101,7 @@ RULES: Final[tuple[str, ...]] = (
 update stage_rows r set plan = 'skip', reason = 'moved_before', client_id = a.client_id, matched_by = 'moved',
        id_tags = array(select t.tag from unnest(r.id_tags) as t (tag)
                         where not exists (select from identity.aliases x where x.kind = 'id_tag'
-                                             and x.alias = t.tag and x.client_id = a.client_id))
+                                             and identity.folded_tag(x.alias) = t.tag and x.client_id = a.client_id))
   from identity.aliases a
  where a.kind = 'client_id' and a.alias = r.old_id and r.plan is null
 """,

@@ -34,7 +34,13 @@ from evpower.identity.contact import clean_name, normal_email, phone_as_typed, p
 from evpower.identity.errors import AuthBusy, AuthDenied, AuthOutcomeUnknown, AuthRefused
 from evpower.identity.favorites import add_favorite, list_favorites, remove_favorite
 from evpower.identity.find import find_claimants, find_clients, find_verified
-from evpower.identity.id_tags import add_id_tag, list_id_tags, plain_id_tag, remove_id_tag
+from evpower.identity.id_tags import (
+    add_id_tag,
+    list_id_tags,
+    list_shared_id_tags,
+    plain_id_tag,
+    remove_id_tag,
+)
 from evpower.identity.jwks import read_keys
 from evpower.identity.model import (
     CLIENT_CHANGED,
@@ -93,6 +99,7 @@ from evpower.identity.store_access import closed_since
 from evpower.identity.store_aliases import (
     IdTag,
     NewAlias,
+    RemovedIdTag,
     add_aliases,
     confirm_aliases,
     remove_aliases,
@@ -153,6 +160,7 @@ __all__ = [
     "PhoneSignIn",
     "Principal",
     "Profile",
+    "RemovedIdTag",
     "RowCursor",
     "RowLimit",
     "ServiceKey",
@@ -203,6 +211,7 @@ __all__ = [
     "list_operators",
     "list_reviews",
     "list_service_keys",
+    "list_shared_id_tags",
     "list_signing_keys",
     "list_without_token",
     "lock_client",

@@ -19,6 +19,8 @@ CACHE_TTL_S: Final = 60.0
 _OPEN_CLIENT_TTL_S: Final = 3600.0  # an open client's own id never means another one
 _CACHE_SIZE: Final = 20_000
 _SEPARATORS: Final = re.compile(r"[\s:-]")
+# Letters and digits, by blocks of Unicode: PostgreSQL knows its characters by other tables.
+_LETTER: Final = re.compile(r"[0-9a-z\u00c0-\u1fff\u2c00-\u2dff\u3040-\uffef]")
 # UUID() alone also accepts signs, spaces, underscores and digits of other scripts among the 32.
 _UUID: Final = re.compile(r"(?:urn:)?(?:uuid:)?\{?[0-9a-fA-F-]{32,}\}?")
 
@@ -38,27 +40,24 @@ async def resolve(connection: Connection, raw: str) -> UUID | None:
 def fold_id_tag(tag: str) -> str:
     """Returns an id tag as id tags are compared: without case, separators, and signs at its end.
 
-    Some stations write a card as 20:69:C0:21.
+    Some stations write a card as 20:69:C0:21. "": it is no card. SQL has the same rule in
+    identity.folded_tag.
     """
-    folded = _SEPARATORS.sub("", tag).lower()
+    folded = _SEPARATORS.sub("", tag.lower())
     end = len(folded)
-    while end and not folded[end - 1].isalnum():
+    while end and not _LETTER.match(folded, end - 1):
         end -= 1
     return folded[:end]
 
 
-def id_tag_forms(tag: str) -> tuple[str, ...]:
-    """Returns the forms under which an id tag may be stored, the one of new ones first.
-
-    Earlier versions stored a tag as it was written, in lower case.
-    """
-    forms = dict.fromkeys((fold_id_tag(tag), tag.strip().lower()))
-    return tuple(form for form in forms if _fits(form))
-
-
 async def resolve_id_tag(connection: Connection, tag: str) -> UUID | None:
     """Returns the client of an id tag, however a station writes it; None: unknown."""
-    return await store_aliases.client_of_tag(connection, id_tag_forms(tag))
+    folded, spelling = fold_id_tag(tag), tag.strip().lower()
+    if not _fits(folded):
+        return None
+    return await store_aliases.client_of_tag(
+        connection, folded, spelling if _fits(spelling) else folded
+    )
 
 
 def as_uuid(raw: str) -> UUID | None:

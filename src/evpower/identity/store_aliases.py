@@ -41,14 +41,19 @@ async def find_alias(connection: Connection, kind: str, alias: str) -> UUID | No
     )
 
 
-async def client_of_tag(connection: Connection, forms: Sequence[str]) -> UUID | None:
-    """Returns the client of the first of these forms of an id tag that is stored."""
+async def client_of_tag(connection: Connection, folded: str, spelling: str) -> UUID | None:
+    """Returns the client of an id tag.
+
+    Where several have it, the one in whose spelling it comes, else the oldest.
+    """
     return await connection.fetchval(
         """
-        select client_id from identity.aliases where kind = 'id_tag' and alias = any ($1::text[])
-         order by array_position($1::text[], alias) limit 1
+        select client_id from identity.aliases
+         where kind = 'id_tag' and identity.folded_tag(alias) = $1
+         order by alias <> $2, created_at, alias limit 1
         """,
-        forms,
+        folded,
+        spelling,
     )
 
 
@@ -67,13 +72,23 @@ async def add_aliases(connection: Connection, run: int, aliases: Sequence[NewAli
     """
     await connection.execute(
         """
+        with named as (
+          select distinct kind, client_id,
+            case kind when 'id_tag' then identity.folded_tag(alias) else alias end as alias
+            from unnest($2::text[], $3::text[], $4::uuid[]) as n (kind, alias, client_id)
+        )
         insert into identity.aliases (kind, alias, client_id, run)
-        select n.kind, n.alias, n.client_id, $1
-          from unnest($2::text[], $3::text[], $4::uuid[]) as n (kind, alias, client_id)
+        select n.kind, coalesce(other.alias, n.alias), n.client_id, $1
+          from named n
+          left join lateral (  -- its own spelling is not unique, so that of the other is inserted
+            select a.alias from identity.aliases a
+             where n.kind = 'id_tag' and a.kind = 'id_tag'
+               and identity.folded_tag(a.alias) = n.alias limit 1) other on true
          where n.kind = 'client_id'
-            or not exists (
+            or n.alias <> '' and not exists (
                  select from identity.aliases a
-                  where a.kind = 'id_tag' and a.alias = n.alias and a.client_id = n.client_id)
+                  where a.kind = 'id_tag' and identity.folded_tag(a.alias) = n.alias
+                    and a.client_id = n.client_id)
         """,
         run,
         [new.kind for new in aliases],
@@ -121,7 +136,7 @@ async def confirm_aliases(connection: Connection, run: int, *, timeout_s: float)
 class IdTag:
     """A card of a client."""
 
-    tag: str  # in the form in which it is compared
+    tag: str  # as it is stored; those of a migration by 0.1.0 have separators
     client_id: UUID
     run: int | None  # of the client migration that added it; None: an operator did
     created_at: datetime
@@ -132,9 +147,19 @@ async def add_id_tag(connection: Connection, tag: str, client_id: UUID) -> str:
     return await connection.fetchval("select identity.add_id_tag($1, $2)", tag, client_id)
 
 
-async def remove_id_tag(connection: Connection, tag: str) -> UUID | None:
-    """Takes a card from its client; returns the client, None: no client had it."""
-    return await connection.fetchval("select identity.remove_id_tag($1)", tag)
+class RemovedIdTag(NamedTuple):
+    """A spelling of a card, and the client whose it was."""
+
+    tag: str
+    client_id: UUID
+
+
+async def remove_id_tag(connection: Connection, tag: str) -> list[RemovedIdTag]:
+    """Takes a card from all who have it."""
+    rows = await connection.fetch(
+        "select alias, client_id from identity.remove_id_tag($1) order by 1", tag
+    )
+    return [RemovedIdTag(row["alias"], row["client_id"]) for row in rows]
 
 
 async def list_id_tags(
@@ -145,7 +170,7 @@ async def list_id_tags(
         """
         select alias as tag, client_id, run, created_at from identity.aliases
          where kind = 'id_tag' and ($1::uuid is null or client_id = $1)
-           and ($2::text is null or alias = $2)
+           and ($2::text is null or identity.folded_tag(alias) = $2)
          order by created_at desc, alias limit $3
         """,
         client_id,
@@ -153,3 +178,29 @@ async def list_id_tags(
         limit,
     )
     return [read_row(IdTag, row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedIdTag:
+    """A card that several clients have, each in another spelling."""
+
+    spellings: Sequence[str]  # the oldest first
+    client_ids: Sequence[UUID]  # of each
+
+
+async def list_shared_id_tags(connection: Connection, limit: int) -> list[SharedIdTag]:
+    """Returns the cards that several clients have."""
+    rows = await connection.fetch(
+        """
+        select array_agg(a.alias order by a.created_at, a.alias) as spellings,
+          array_agg(a.client_id order by a.created_at, a.alias) as client_ids
+          from (select distinct identity.folded_tag(alias) as tag from identity.aliases
+                 where kind = 'id_tag' and alias ~ '[^0-9a-z]') o  -- any other is as it is compared
+          join identity.aliases a on a.kind = 'id_tag' and identity.folded_tag(a.alias) = o.tag
+         where o.tag <> ''
+         group by o.tag having count(distinct a.client_id) > 1
+         order by o.tag limit $1
+        """,
+        limit,
+    )
+    return [read_row(SharedIdTag, row) for row in rows]
