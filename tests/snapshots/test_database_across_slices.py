@@ -35,6 +35,7 @@ FOREIGN_KEYS: Final = {
     "charging.stops -> stations.stations": A_STATION,
     "charging.transaction_aliases -> stations.stations": A_STATION,
     "charging.transactions -> stations.stations": A_STATION,
+    "charging.unhandled_starts -> stations.stations": A_STATION,
     "identity.clients -> wallet.wallets": WALLET_OF_A_CLIENT,
     "payments.payments -> identity.clients": A_CLIENT,
     "payments.payments -> wallet.wallets": MONEY,
