@@ -46,7 +46,6 @@ OLD_SOCKET_S: Final = 5.0  # how long an old socket without authentication has t
 _OLD_SOCKET_FRESH: Final = timedelta(seconds=40)  # one of another node: a ping, its storing, some
 _ENDED_BY_STATION: Final = frozenset({"station", "lost", "replaced"})
 _LOOK_AGAIN_S: Final = 0.2
-_NODE: Final = f"{sockets_of_system.gethostname()[:60]}:{os.getpid()}"
 log: Final = structlog.get_logger()
 
 
@@ -88,7 +87,8 @@ class StationSockets:
         self._forwarder = forwarder
         self._rules = rules
         self._now_s = now_s
-        self._node = _NODE
+        # Of this process, not of one that imported the module and then forked it.
+        self._node = f"{sockets_of_system.gethostname()[:60]}:{os.getpid()}"
         self._old_socket_s = old_socket_s
         self._first_frame_wait = timedelta(seconds=settings.charging_first_frame_wait_s)
         self._settle = timedelta(seconds=settings.charging_settle_after_connect_s)
@@ -107,7 +107,7 @@ class StationSockets:
         try:
             identity = await self._admit(handshake)
             if isinstance(identity, ForwardedHandshake):
-                await self._forwarder.serve(identity, wire, send, node=_NODE)
+                await self._forwarder.serve(identity, wire, send, node=self._node)
                 return
         except EvPowerError as error:
             metrics.REFUSED.labels(error.code).inc()
