@@ -47,7 +47,8 @@ async def test_no_key_waits_longer_than_its_time(db: Database) -> None:
     shared = SharedReads(db, read, max_size=1, in_flight=1)
     db.wait_limit_s = 0.02
     results = await asyncio.gather(*map(shared, range(20)), return_exceptions=True)
-    assert {getattr(result, "code", result) for result in results} == {"database_busy"}
+    # On a machine that stood still, the connection itself may have come too late.
+    assert [type(result) for result in results] == [Unavailable] * 20
     silent.set()
     db.wait_limit_s = WAIT_LIMIT_S
     assert await shared(21) == 21
