@@ -11,7 +11,7 @@ _BYTE_EVERY_S = 0.1
 
 
 class TcpProxy:
-    """Passes bytes on, until it is told to fail: `say_nothing`, `drip`, `hang_up`.
+    """Passes bytes on, until a fault is set: `say_nothing`, `drip`, `hang_up`.
 
     Silent, it leaves connections open and takes new ones: the other side is a machine that hangs.
     """
