@@ -2,8 +2,9 @@
 
 `GET /api/v1/bench/{name}/{client_id}` answers the bytes of the file `$BENCH_BYTES/{name}`: what the
 same answer costs when it needs no data, behind the same middlewares.
-`GET /api/v1/bench-insert/{call_id}` answers when one row is in `bench_calls`: what the way to
-PostgreSQL and back costs.
+`GET /api/v1/bench-insert/{call_id}` answers when one row is in `bench_calls`, and makes the process
+pull the changes of Supabase, as a change notification does: what the way to PostgreSQL and back
+costs beside the same pulls.
 """
 
 import asyncio
@@ -20,12 +21,16 @@ from uuid import UUID
 from fastapi import FastAPI, Response
 
 from evpower.bootstrap import server
+from evpower.bootstrap.modules import Assembled
 from evpower.config import Settings
 from evpower.foundation.db import Database
 from evpower.foundation.roles import Role
+from evpower.sync.model import SUPABASE_CHANGED
 
 _FOLDER = Path(os.environ["BENCH_BYTES"])
+_EVERYTHING: Final = UUID(int=0)
 _build = server.build
+_assemble = server.assemble
 _INSERT: Final = """
 with async_commit as materialized (select set_config('synchronous_commit', 'off', true))
 insert into bench_calls (id) select $1 from async_commit
@@ -43,7 +48,15 @@ async def _same_bytes(name: str, client_id: str) -> Response:
 
 
 def _build_with_bench_routes(settings: Settings, role: Role = "all") -> FastAPI:
+    assembled: list[Assembled] = []
+
+    def assemble(given: Settings) -> Assembled:
+        assembled.append(_assemble(given))
+        return assembled[-1]
+
+    server.assemble = assemble
     app = _build(settings, role)
+    bus = assembled[0].shared.bus
     dsn, size = settings.database_url.get_secret_value(), settings.database_pool
     opening = asyncio.Lock()
     opened: list[Database] = []
@@ -54,6 +67,7 @@ def _build_with_bench_routes(settings: Settings, role: Role = "all") -> FastAPI:
                 opened.append(await Database.open(dsn, size=size))
         async with opened[0].connection() as connection:
             await connection.execute(_INSERT, call_id)
+        bus.publish(SUPABASE_CHANGED, _EVERYTHING)
         return Response(content=b'{"success":true}', media_type="application/json")
 
     app.add_api_route("/api/v1/bench/{name}/{client_id}", _same_bytes)

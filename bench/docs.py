@@ -48,7 +48,9 @@ _BASELINES = """
 - **one bare call**: `evpower_apply` with one client, while the same top-ups come in.
 - **a constant**: a route of the same server that answers a constant at the same pace.
 - **a plain insert**: a route of the same server that answers once one row is in a table, without
-  waiting for the disk, as calls of Supabase are stored: it passes the same three processes.
+  waiting for the disk, as calls of Supabase are stored: it passes the same three processes. It
+  makes the server pull the changes of Supabase as often as the calls do: what a pull costs on a
+  machine that is Supabase, too, is in both.
 - **Supabase's call**: the same changes, with a listener that does nothing in EvPower's place.
 - **a bare poller**: the same changes, looked for as often, nothing done with them.
 - **the balances by HTTP**: as many balances, each read once, on 1,000 connections.

@@ -30,8 +30,9 @@ _number = itertools.count()
 async def supabase_webhooks(rig: Rig) -> list[Row]:
     """How long a true call waits for its answer, and what a forged one costs beside it.
 
-    The wait is compared with that for an answer that also goes to PostgreSQL and back: a machine
-    with more processes than cores delays both alike, and an answer that needs no data hardly.
+    The wait is compared with that for an answer that also goes to PostgreSQL and back, and has the
+    changes pulled as often: a machine with more processes than cores delays both alike, and an
+    answer that needs no data hardly.
     """
     dsn = await rig.new_database()
     async with rig.owner(dsn) as owner:
@@ -85,7 +86,7 @@ async def supabase_webhooks(rig: Rig) -> list[Row]:
         raise RuntimeError(f"{answered} were accepted, {stored} are in the inbox")
     p99_ms, insert_p99_ms, constant_p99_ms, forged_ms = turns
     p50_ms, insert_p50_ms = usual
-    plain = "a plain insert a call at the same 300/s"
+    plain = "a plain insert and a pull at the same 300/s"
     note = f"{p99_ms / constant_p99_ms:.1f} x a constant's {constant_p99_ms:.1f} ms"
     return [
         Row("supabase_webhook", p99_ms, "ms p99", plain, insert_p99_ms,
