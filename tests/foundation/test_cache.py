@@ -66,6 +66,11 @@ class Source:
         return self.reads
 
 
+async def _others_run() -> None:
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
 class TestCachedValue:
     async def test_it_is_read_again_when_it_expires(self) -> None:
         clock, source = Seconds(), Source()
@@ -109,3 +114,84 @@ class TestCachedValue:
         assert (cached.peek(), await cached.get()) == (5, 5)
         clock.now += 10.0
         assert await cached.get() == 2
+
+    async def test_what_is_read_while_it_expires_is_for_those_who_wait_alone(self) -> None:
+        source = Source()
+        source.gate.clear()
+        cached = CachedValue(source, ttl_s=30.0, now_s=Seconds())
+        early = asyncio.create_task(cached.get())
+        await _others_run()
+        cached.expire()
+        late = asyncio.create_task(cached.get())
+        await _others_run()
+        assert source.reads == 2
+        source.gate.set()
+        await asyncio.gather(early, late)
+        assert (await cached.get(), source.reads) == (2, 2)
+
+    async def test_a_caller_who_leaves_ends_the_reading_of_no_other(self) -> None:
+        source = Source()
+        source.gate.clear()
+        cached = CachedValue(source, ttl_s=30.0, now_s=Seconds())
+        first, second = (asyncio.create_task(cached.get()) for _ in range(2))
+        await _others_run()
+        first.cancel()
+        await _others_run()
+        source.gate.set()
+        assert await second == 1
+        assert source.reads == 1
+
+
+class TestRenewal:
+    async def test_nobody_waits_while_a_value_is_renewed(self) -> None:
+        clock, source = Seconds(), Source()
+        cached = CachedValue(source, ttl_s=30.0, now_s=clock, renew_s=20.0)
+        assert await cached.get() == 1
+        clock.now += 19.9
+        assert await cached.get() == 1
+        assert source.reads == 1
+        source.gate.clear()
+        clock.now += 0.1
+        assert [await cached.get(), await cached.get()] == [1, 1]
+        await _others_run()
+        assert source.reads == 2
+        source.gate.set()
+        await _others_run()
+        assert await cached.get() == 2
+
+    async def test_a_value_that_expires_meanwhile_is_given_to_nobody(self) -> None:
+        clock, source = Seconds(), Source()
+        cached = CachedValue(source, ttl_s=30.0, now_s=clock, renew_s=20.0)
+        await cached.get()
+        source.gate.clear()
+        clock.now += 25.0
+        assert await cached.get() == 1
+        clock.now += 5.0
+        waits = asyncio.create_task(cached.get())
+        await _others_run()
+        assert not waits.done()
+        source.gate.set()
+        assert (await waits, source.reads) == (2, 2)
+
+    async def test_a_failed_renewal_is_tried_again_and_raised_at_the_end(self) -> None:
+        clock = Seconds()
+        outcomes = iter([1, OSError("once"), 2, OSError("twice"), OSError("no")])
+
+        async def read() -> int:
+            outcome = next(outcomes)
+            if isinstance(outcome, OSError):
+                raise outcome
+            return outcome
+
+        cached = CachedValue(read, ttl_s=30.0, now_s=clock, renew_s=20.0)
+        await cached.get()
+        clock.now += 20.0
+        for given in (1, 1, 2):
+            assert await cached.get() == given
+            await _others_run()
+        clock.now += 20.0
+        assert await cached.get() == 2
+        await _others_run()
+        clock.now += 10.0
+        with pytest.raises(OSError, match="no"):
+            await cached.get()

@@ -46,26 +46,34 @@ class TtlCache(Generic[K, V]):
 
 
 class CachedValue(Generic[V]):
-    """One value, read again by the first caller after `ttl_s` seconds; the others wait for it."""
+    """One value, read again by the first caller after `ttl_s` seconds; the others wait for it.
+
+    With `renew_s` the first caller after that time makes it be read in the background, and callers
+    are given the present value until it expires: none waits, unless the reading takes longer.
+    """
 
     def __init__(
-        self, read: Callable[[], Awaitable[V]], *, ttl_s: float, now_s: Callable[[], float]
+        self,
+        read: Callable[[], Awaitable[V]],
+        *,
+        ttl_s: float,
+        now_s: Callable[[], float],
+        renew_s: float | None = None,
     ) -> None:
         self._read = read
         self._ttl_s = ttl_s
+        self._renew_s = ttl_s if renew_s is None else renew_s
         self._now_s = now_s
-        self._entry: tuple[float, V] | None = None
-        self._lock = asyncio.Lock()
+        self._entry: tuple[float, V] | None = None  # when it was read
+        self._reading: asyncio.Task[V] | None = None
 
     async def get(self) -> V:
         """Returns the value. Raises what reading it raises, and keeps no value then."""
-        entry = self._fresh()
-        if entry is None:
-            async with self._lock:
-                entry = self._fresh()
-                if entry is None:
-                    value = await self._read()
-                    entry = self._entry = (self._now_s() + self._ttl_s, value)
+        entry = self._entry
+        if entry is None or (age_s := self._now_s() - entry[0]) >= self._ttl_s:
+            return await asyncio.shield(self._start())
+        if age_s >= self._renew_s:
+            self._start()
         return entry[1]
 
     def peek(self) -> V | None:
@@ -78,9 +86,26 @@ class CachedValue(Generic[V]):
             self._entry = (self._entry[0], value)
 
     def expire(self) -> None:
-        """Makes the next caller read."""
+        """Makes the next caller read: what is being read now may be older."""
         self._entry = None
+        self._reading = None
 
-    def _fresh(self) -> tuple[float, V] | None:
-        entry = self._entry
-        return entry if entry is not None and self._now_s() < entry[0] else None
+    def _start(self) -> asyncio.Task[V]:
+        """Returns the reading under way, or begins one."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_once())
+            self._reading.add_done_callback(self._ended)
+        return self._reading
+
+    async def _read_once(self) -> V:
+        this = asyncio.current_task()
+        value = await self._read()
+        if self._reading is this:
+            self._entry = (self._now_s(), value)
+        return value
+
+    def _ended(self, reading: asyncio.Task[V]) -> None:
+        if self._reading is reading:
+            self._reading = None
+        if not reading.cancelled():
+            reading.exception()  # whoever waits has it; a renewal is tried again by the next caller

@@ -20,6 +20,7 @@ from evpower.stations import LocationView, key_of, list_locations
 from evpower.tariffs import Place, RateCard, Rates, Snapshot, find_tariffs
 
 TTL_S: Final = 1.5  # and half a second to read them
+_RENEW_S: Final = 1.0  # read ahead of the end, so that no phone waits for it
 REFRESH_S: Final = 5.0
 _SHORTEST_S: Final = 0.5  # between two boards
 _REFRESHED: Final = 10_000  # locations
@@ -100,7 +101,7 @@ class StationBoard:
         self._db = db
         self._clock = clock
         self._now_s = now_s
-        self._board = CachedValue(self._read, ttl_s=TTL_S, now_s=now_s)
+        self._board = CachedValue(self._read, ttl_s=TTL_S, now_s=now_s, renew_s=_RENEW_S)
         self._refreshed = TtlCache[str, bool](_REFRESHED, now_s)
         self._read_at_s = -_SHORTEST_S
         self._cards: dict[tuple[str, int], RateCard] = {}  # by plan and version: they never change
