@@ -15,6 +15,7 @@ from evpower.tariffs import (
     Pricer,
     Sample,
     begin,
+    forecast,
     next_period,
     price,
     read_tally,
@@ -85,10 +86,11 @@ def _one_more(pricer: Pricer, samples: Sequence[Sample], index: int) -> Callable
 
     def step() -> object:
         known = read_tally(orjson.loads(stored))
-        later = pricer.advance(known, [next_period(known, samples[index])])[0]
-        flow = Flow(samples[index].at, later, samples[index].energy_wh, 0, 50_000)
+        later = pricer.add(known, next_period(known, samples[index]))
+        cost_minor = forecast(pricer).total_minor(later)
+        flow = Flow(samples[index].at, later, samples[index].energy_wh, cost_minor, 50_000)
         due_at = stop_due_at(pricer, _LIMITS, flow, 60_000)
-        return pricer.cost(later), due_at, orjson.dumps(write_tally(later))
+        return due_at, orjson.dumps(write_tally(later))
 
     return step
 
