@@ -9,7 +9,7 @@ from uuid import UUID
 import httpx
 
 from evpower import charging, stations
-from evpower.charging import Changes, StationStart, StationStop, StationTime
+from evpower.charging import Changes, StationReadings, StationStart, StationStop, StationTime
 from evpower.charging.due import find_due, watch_transaction
 from evpower.charging.rules import DEFAULT_RULES
 from evpower.foundation.db import Connection
@@ -17,6 +17,7 @@ from evpower.stations import Command
 from tests.api.scenario import Api, Headers, bearer
 from tests.api.stations_scenario import Site
 from tests.charging.money import top_up
+from tests.charging.place import read
 
 STATION = "EVP-1"
 START, STOP, ACTIVE = (f"/api/v1/charging/{name}" for name in ("start", "stop", "active"))
@@ -101,6 +102,13 @@ class Ride:
         async with self.api.db.transaction() as connection:
             answer = await charging.stop_transaction(connection, report, now=now)
         self.publish(answer.changes)
+
+    async def values(self, transaction: int, meter_wh: int) -> None:
+        """The station reports its register."""
+        now = self.api.clock()
+        report = StationReadings(STATION, 1, transaction, None, (read(meter_wh, now),), (), now)
+        async with self.api.db.transaction() as connection:
+            self.publish(await charging.meter_values(connection, report, now=now))
 
     async def progress(self, session: str, **values: Any) -> None:
         """Writes what meter values would."""

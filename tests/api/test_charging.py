@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 from uuid import UUID, uuid4
@@ -88,6 +89,14 @@ class TestStart:
         assert {tap.status_code for tap in taps} == {200}
         assert len({tap.json()["session_id"] for tap in taps}) == 1
         assert await owner.fetchval("select count(*) from wallet.holds") == 1
+
+    async def test_a_repeat_shows_the_session_as_it_is_by_now(self, ride: Ride) -> None:
+        session = await ride.started(amount_som=150.5)
+        await ride.begin(session)
+        response = await ride.start({**bearer(ride.client), **ENGLISH}, amount_som=150.5)
+        assert response.json()["session_id"] == session
+        assert_golden("v1/charging/start/repeated", response)
+        assert_taken("start", response.json())
 
     async def test_the_same_key_gets_the_same_answer(self, ride: Ride, owner: Connection) -> None:
         headers = {**bearer(ride.client), "Idempotency-Key": "one-tap"}
@@ -316,6 +325,27 @@ class TestStatus:
         assert_golden(f"v1/charging/status/{state}", response)
         assert_taken("status", response.json())
 
+    @pytest.mark.parametrize(
+        ("golden", "state", "minutes"),
+        [("imported_open", "charging", 0), ("imported", "finished", 40)],
+    )
+    async def test_of_a_session_of_another_system(
+        self, ride: Ride, golden: str, state: str, minutes: int
+    ) -> None:
+        session, now = uuid4(), ride.api.clock()
+        await ride.owner.execute(
+            "insert into charging.sessions (id, client_id, station_id, connector_id, state, source,"
+            " created_at, updated_at, started_at, ended_at, energy_wh, cost_minor,"
+            " billed_elsewhere)"
+            " values ($1, $2, 'OLD-7', 1, $3, 'import', $4, $4, $4, $5, $6, $7, $8)",
+            session, ride.client, state, now - timedelta(minutes=50),
+            now - timedelta(minutes=50 - minutes) if minutes else None,
+            500 * minutes, 700 * minutes, bool(minutes),
+        )  # fmt: skip
+        response = await ride.status(str(session), {**bearer(ride.client), **ENGLISH})
+        assert_golden(f"v1/charging/status/{golden}", response)
+        assert_taken("status", response.json())
+
     async def test_both_ways_answer_the_same(self, ride: Ride) -> None:
         session = await ride.started()
         await ride.begin(session)
@@ -422,6 +452,18 @@ class TestBill:
         response = await ride.stop(session)
         assert_golden("v1/charging/stop/under_review", response)
         assert_taken("stop", response.json())
+        status = await ride.status(session, {**bearer(ride.client), **ENGLISH})
+        assert_golden("v1/charging/status/under_review", status)
+        assert_taken("status", status.json())
+
+    async def test_one_by_the_last_value_is_an_estimate(self, ride: Ride) -> None:
+        session, transaction = await self.charged(ride, amount_som=150.5)
+        await ride.values(transaction, 6250)
+        ride.forward(hours=13)
+        await ride.watch()
+        status = await ride.status(session, {**bearer(ride.client), **ENGLISH})
+        assert_golden("v1/charging/status/estimated", status)
+        assert_taken("status", status.json())
 
     async def test_the_status_afterwards(self, ride: Ride) -> None:
         session, transaction = await self.charged(ride, energy_kwh=10)
@@ -563,10 +605,12 @@ class TestWho:
         self, ride: Ride, name: str, headers: dict[str, str], code: str
     ) -> None:
         session = await ride.started()
-        response = await self.call(ride, name, session, headers)
+        response = await self.call(ride, name, session, {**headers, **ENGLISH})
         assert (response.status_code, code_of(response)) == (401, code)
         form = "application/problem+json" if name == "active" else "application/json"
         assert response.headers["content-type"] == form
+        if name == "active" and "X-Service-Key" not in headers:  # the old API did not have it
+            assert_golden(f"v1/charging/active/refused_{code}", response)
 
     @pytest.mark.parametrize("name", ["stop", "status"])
     async def test_another_clients_token(self, ride: Ride, name: str) -> None:
@@ -583,8 +627,11 @@ class TestWho:
     @pytest.mark.parametrize("caller", ["operator", "manager", "service"])
     async def test_only_drivers_charge(self, ride: Ride, name: str, caller: str) -> None:
         session = await ride.started()
-        response = await self.call(ride, name, session, getattr(ride.api, caller))
+        headers = getattr(ride.api, caller)
+        response = await self.call(ride, name, session, {**headers, **ENGLISH})
         assert (response.status_code, code_of(response)) == (403, "forbidden")
+        if name == "active":
+            assert_golden("v1/charging/active/refused_forbidden", response)
 
     async def test_methods_that_are_none(self, ride: Ride) -> None:
         for path in (START, STOP):

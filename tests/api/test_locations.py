@@ -80,9 +80,11 @@ class TestLocations:
         assert (await api.get("/api/v1/station/status/EVP-FREE", headers)).status_code == 200
 
     async def test_a_wrong_query_is_refused_in_the_old_form(self, api: Api) -> None:
-        response = await api.get("/api/v1/locations?include_stations=perhaps")
+        wrong = "/api/v1/locations?include_stations=perhaps"
+        response = await api.get(wrong, {"Accept-Language": "en"})
         assert response.headers["content-type"] == "application/json"
         assert (response.status_code, code_of(response)) == (422, "invalid_request")
+        assert_golden("v1/locations/refused_invalid_request", response)
 
 
 @pytest.mark.usefixtures("mixed")
@@ -111,12 +113,30 @@ class TestStation:
     ) -> None:
         await site.ready("EVP-CAR")
         await site.report("EVP-CAR", 1, "preparing")
-        station = (await api.get("/api/v1/station/status/EVP-CAR")).json()
+        response = await api.get("/api/v1/station/status/EVP-CAR", {"Accept-Language": "en"})
+        assert_golden("v1/station/status/plugged_in", response)
+        station = response.json()
+        assert_taken("station", station)
         assert station["connectors"][0]["status"] == "Свободен"
         assert station["available_for_charging"] is True
         places = (await api.get(LIST)).json()["locations"]
         listed = {entry["id"]: entry for place in places for entry in place["stations"]}
         assert listed["EVP-CAR"]["status"] == "occupied"
+
+    async def test_a_reserved_connector_is_occupied(self, api: Api, site: Site) -> None:
+        await site.ready("EVP-KEPT")
+        await site.report("EVP-KEPT", 1, "reserved")
+        response = await api.get("/api/v1/station/status/EVP-KEPT", {"Accept-Language": "en"})
+        assert_golden("v1/station/status/reserved", response)
+        assert_taken("station", response.json())
+
+    async def test_a_retired_station_is_no_longer_there(self, api: Api, db: Database) -> None:
+        async with db.transaction() as connection:
+            await charging.retire_station(
+                connection, station="EVP-BUSY", actor="aida", now=api.clock()
+            )
+        response = await api.get("/api/v1/station/status/EVP-BUSY", {"Accept-Language": "en"})
+        assert_golden("v1/station/status/refused_retired", response)
 
     async def test_a_faulted_connector_says_why(self, api: Api, site: Site) -> None:
         await site.ready("EVP-BAD", connectors=2)

@@ -12,6 +12,7 @@ from tests.api.charging_scenario import Ride
 from tests.api.scenario import Api, bearer, running_api
 from tests.api.stations_scenario import Site
 from tests.contracts.answers import code_of
+from tests.old_api.golden_answers import assert_golden
 from tests.old_api.revisions import REVISIONS, Revision, assert_taken
 
 PHONES, ADDRESSES = 2_000, 4
@@ -88,6 +89,6 @@ async def others_are_not_refused_for_a_flood(api: Api) -> None:
     while (response := await api.get("/api/v1/locations", flooding)).status_code == 200:
         passed += 1
     assert (passed, response.status_code, code_of(response)) == (6_000, 429, "too_many_requests")
-    assert response.headers["content-type"] == "application/json"
+    assert_golden("v1/locations/ru_refused_too_many_requests", response)
     neighbour = {"X-Forwarded-For": "203.0.113.1"}
     assert (await api.get("/api/v1/locations", neighbour)).status_code == 200

@@ -15,10 +15,11 @@ from tests.api.charging_scenario import (
     free_the_station,
     wants_the_cable_first,
 )
-from tests.api.scenario import Api, bearer
+from tests.api.scenario import Api, bearer, running_api
 from tests.api.stations_scenario import Site
 from tests.contracts.answers import fits
 from tests.old_api.golden_answers import assert_golden
+from tests.waiting import WAIT_LIMIT_S, until
 
 ENGLISH = {"Accept-Language": "en"}
 
@@ -79,6 +80,59 @@ class TestCharging:
         assert_golden(
             "api/charging/status/stopping", await read(ride, f"/charging/status/{session}")
         )
+
+    async def test_a_cancelled_one_that_its_station_may_begin(self, ride: Ride) -> None:
+        session = (await start(ride)).json()["session_id"]
+        await ride.deliver()
+        assert_golden("api/charging/stop/cancelled_may_begin", await stop(ride, session))
+        assert_golden(
+            "api/charging/status/cancelled_may_begin",
+            await read(ride, f"/charging/status/{session}"),
+        )
+
+    async def test_before_the_car_is_plugged_in(self, ride: Ride) -> None:
+        session = (await start(ride)).json()["session_id"]
+        await ride.owner.execute("update charging.sessions set state = 'starting'")
+        response = await read(ride, f"/charging/status/{session}")
+        assert_golden("api/charging/status/starting", response)
+
+    async def test_of_a_station_that_is_lost(self, ride: Ride) -> None:
+        session = (await start(ride)).json()["session_id"]
+        await ride.begin(session)
+        ride.forward(minutes=31)
+        await ride.watch()
+        response = await read(ride, f"/charging/status/{session}")
+        assert_golden("api/charging/status/station_lost", response)
+
+    async def test_a_stop_that_waits_for_the_bill(self, db: Database, owner: Connection) -> None:
+        async with running_api(db, stop_wait_s=WAIT_LIMIT_S) as api:
+            ride = Ride(api, owner, Site(db, api.clock), await api.new_client())
+            await ride.open()
+            session = (await start(ride)).json()["session_id"]
+            transaction = await ride.begin(session)
+            ride.forward(minutes=31)
+            await ride.stay_online()
+            stopping = asyncio.create_task(stop(ride, session))
+
+            async def queued() -> bool:
+                action = (
+                    "select exists (select from stations.commands where action = 'remote_stop')"
+                )
+                return await owner.fetchval(action)
+
+            await until(queued)
+            await ride.end(transaction, 11_000)
+            assert_golden("api/charging/stop/billed", await stopping)
+
+    async def test_one_that_an_operator_checks(self, ride: Ride) -> None:
+        session = (await start(ride)).json()["session_id"]
+        transaction = await ride.begin(session)
+        ride.forward(minutes=31)
+        await ride.stay_online()
+        await ride.end(transaction, 900_000)
+        assert_golden("api/charging/stop/under_review", await stop(ride, session))
+        status = await read(ride, f"/charging/status/{session}")
+        assert_golden("api/charging/status/under_review", status)
 
     @pytest.mark.parametrize(
         ("state", "failure"),
@@ -203,6 +257,17 @@ class TestRefusals:
         self.refusal(await stop(ride, unknown), "session_not_found")
         self.refusal(await read(ride, "/charging/status/x"), "session_not_found")
 
+    async def test_of_a_stop_of_what_another_system_runs(self, ride: Ride) -> None:
+        session = uuid4()
+        await ride.owner.execute(
+            "insert into charging.sessions (id, client_id, station_id, connector_id, state, source,"
+            " started_at) values ($1, $2, 'X', 1, 'charging', 'import', now())",
+            session, ride.client,
+        )  # fmt: skip
+        response = await stop(ride, str(session))
+        self.refusal(response, "session_not_ours")
+        assert_golden("api/charging/stop/refused_session_not_ours", response)
+
     async def test_of_an_unknown_station(self, ride: Ride) -> None:
         self.refusal(await read(ride, "/station/status/nowhere"), "station_not_found")
 
@@ -260,6 +325,33 @@ class TestBalance:
         answer = response.json()
         assert (answer["success"], answer["error"]) == (False, "client_not_found")
         assert answer["detail"]
+
+
+@pytest.mark.parametrize(
+    ("golden", "status", "error"),
+    [
+        ("busy", "charging", None),
+        ("plugged_in", "preparing", None),
+        ("reserved", "reserved", None),
+        ("faulted", "faulted", "GroundFailure"),
+        ("offline", None, None),
+    ],
+)
+async def test_each_state_of_a_station(
+    ride: Ride, golden: str, status: str | None, error: str | None
+) -> None:
+    if status is None:
+        ride.forward(seconds=100)
+    else:
+        await ride.site.report(STATION, 1, status, error)
+    response = await read(ride, f"/station/status/{STATION}")
+    assert_golden(f"api/station/status/{golden}", response)
+
+
+async def test_a_station_in_maintenance(bare: Ride) -> None:
+    await bare.open(availability="inoperative")
+    response = await read(bare, f"/station/status/{STATION}")
+    assert_golden("api/station/status/in_maintenance", response)
 
 
 async def test_station_status_is_the_newer_family_s(ride: Ride) -> None:

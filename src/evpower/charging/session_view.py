@@ -265,7 +265,9 @@ def _limit(view: SessionView) -> dict[str, Any]:
 def _meter(view: SessionView, now: datetime) -> dict[str, Any]:
     power_w = view.power_w if view.is_open else 0
     meter_start = int(view.meter_start_wh or 0)
-    meter = view.meter_stop_wh if view.meter_stop_wh is not None else view.register_wh
+    meter = view.meter_stop_wh
+    if meter is None or view.is_estimated:  # an end that can't be right is not what is billed
+        meter = view.register_wh
     temperatures = {
         "station_body": view.body_temperature,
         "station_outlet": view.outlet_temperature,

@@ -154,7 +154,8 @@ async def _start_parsed(
         for _ in range(_TURNS):
             await asyncio.sleep(0)
         language = language_of(request)
-        message = messages.sentence(["session_starting"], language)
+        code = "session_charging" if session.state == "charging" else "session_starting"
+        message = messages.sentence([code], language)
         answer = charging_answers.started(session, start, now, message)
         return spoken(mobile_answers.started(answer) if family == "mobile" else answer, language)
     finally:
