@@ -3,14 +3,15 @@
 The numbers are those of `tests/snapshots/test_edge_cases.py`, which says what each is.
 """
 
-from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from evpower.foundation.db import Connection, Database
 from evpower.simulator import Car, Faults
-from tests.ocpp.edge_rig import BALANCE, edge_rig, is_billed_right
+from evpower.simulator.faults import ENERGY
+from tests.ocpp.edge_rig import BALANCE, EdgeRig, edge_rig, is_billed_right
 from tests.ocpp.scenario import running
 from tests.waiting import until
 
@@ -74,25 +75,57 @@ async def test_edge_04_a_stop_without_our_id_ends_what_runs(
         await is_billed_right(rig)
 
 
+async def loses_its_stop(rig: EdgeRig, session: UUID, reason: str) -> None:
+    """The charge is over at the station, and EvPower hears it by other ways only."""
+    match reason:
+        case "became_available":
+            rig.station.unplug()
+            await rig.advance(120)
+        case "station_booted":
+            rig.station.faults.skip.add("StatusNotification")
+            rig.station.reboot()
+            await rig.online()
+            await rig.advance(330)
+        case "next_start":
+            rig.station.faults.skip.add("StatusNotification")
+            rig.station.unplug()
+            start = {
+                "connectorId": 1, "idTag": "0123ABCD", "timestamp": rig.stamp(),
+                "meterStart": rig.station.transactions[0].meter_stop_wh,
+            }  # fmt: skip
+            await rig.send("StartTransaction", start)
+        case _:
+            await rig.ask_to_stop(session)
+            await rig.advance(330)
+
+
+@pytest.mark.parametrize(
+    "reason", ["became_available", "station_booted", "next_start", "stopped_by_driver"]
+)
 async def test_edge_05_a_lost_stop_is_billed_by_the_last_register_and_corrected(
-    db: Database, owner: Connection
+    db: Database, owner: Connection, reason: str
 ) -> None:
     async with edge_rig(db, owner, Faults(skip={"StopTransaction"})) as rig:
         session = await rig.charge()
         await rig.clock.advance(20)
-        rig.station.unplug()
-        await rig.advance(120)
+        ended_at = rig.stamp()
+        await loses_its_stop(rig, session, reason)
         row = await rig.session(session)
         assert (row["state"], row["is_estimated"]) == ("settled", True)
+        assert row["end_reason"] == reason
         [estimated_wh] = await rig.bills()
-        assert 0 < estimated_wh < rig.delivered_wh
+        if reason == "next_start":  # its register is the last one
+            assert estimated_wh == rig.delivered_wh
+        else:
+            assert 0 < estimated_wh < rig.delivered_wh
         transaction = rig.station.transactions[0]
         payload = {
             "transactionId": transaction.id, "meterStop": transaction.meter_stop_wh,
-            "timestamp": rig.stamp(timedelta(minutes=2)), "idTag": transaction.id_tag,
+            "timestamp": ended_at, "idTag": transaction.id_tag,
         }  # fmt: skip
         await rig.send("StopTransaction", payload)
-        assert await rig.bills() == [estimated_wh, rig.delivered_wh]
+        assert (await rig.bills())[-1] == rig.delivered_wh
+        assert (await rig.session(session))["is_estimated"] is False
         assert await rig.money() == (BALANCE - rig.delivered_wh, 0)
 
 
@@ -168,18 +201,49 @@ async def test_edge_08_more_than_the_wallet_has_is_a_debt(db: Database, owner: C
         assert owed == rig.delivered_wh - BALANCE
 
 
+@pytest.mark.parametrize("zeros", [1, 2, 5])
 async def test_edge_09_a_register_that_jumps_to_0_changes_nothing(
-    db: Database, owner: Connection
+    db: Database, owner: Connection, zeros: int
 ) -> None:
+    """Nor does one that stays there for a while."""
     async with edge_rig(db, owner, meter_start_wh=250_000) as rig:
         session = await rig.charge()
         before = await rig.value("select energy_wh from charging.progress")
-        rig.station.faults.zero_samples = 1
-        await rig.advance(60)
+        rig.station.faults.zero_samples = zeros
+        while rig.station.faults.zero_samples:
+            await rig.advance(30)
         assert await rig.value("select energy_wh from charging.progress") >= before > 0
         await rig.advance(120)
         await rig.ask_to_stop(session)
         await is_billed_right(rig)
+
+
+async def test_edge_09_a_register_that_begins_again_at_0_is_billed_in_both_parts(
+    db: Database, owner: Connection
+) -> None:
+    async with edge_rig(db, owner, meter_start_wh=250_000) as rig:
+        session = await rig.charge()
+        counted_wh = await rig.value("select energy_wh from charging.progress")
+        restarts_at_wh = 250_000 + counted_wh
+
+        def since_then(payload: dict[str, Any]) -> dict[str, Any]:
+            if "meterStop" in payload:
+                payload = {name: payload[name] for name in payload if name != "transactionData"}
+                return payload | {"meterStop": payload["meterStop"] - restarts_at_wh}
+            for entry in payload["meterValue"]:
+                for sample in entry["sampledValue"]:
+                    if sample.get("measurand", ENERGY) == ENERGY:
+                        sample["value"] = str(int(sample["value"]) - restarts_at_wh)
+            return payload
+
+        bend = rig.station.faults.bend
+        bend["MeterValues"] = bend["StopTransaction"] = since_then
+        await rig.advance(180)
+        await rig.ask_to_stop(session)
+        [billed_wh] = await rig.bills()
+        # What flowed until the first value after it is not billed: at 22 kW some 367 Wh a minute.
+        assert rig.delivered_wh - 370 <= billed_wh <= rig.delivered_wh
+        assert billed_wh > counted_wh
 
 
 async def test_edge_10_a_lifetime_register_is_no_energy_of_the_session(
