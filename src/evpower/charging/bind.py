@@ -14,6 +14,7 @@ from evpower.charging.model import StationTransaction
 from evpower.charging.our_time import SKEW_LIMIT, our_time, stamped_at
 from evpower.charging.register import MeterRegister, for_progress, observe, point, tolerance_wh
 from evpower.charging.running import RunningTransaction, bounded
+from evpower.charging.store_ends import is_over_since
 from evpower.charging.store_transactions import (
     add_alias,
     is_of_unhandled_start,
@@ -162,8 +163,8 @@ async def bind_like_earlier(
 ) -> StationTransaction | None:
     """Returns what a stop without a time ends that looks like an earlier one; None: it is that.
 
-    It says something new only of what began since, if energy flowed up to its register. By our own
-    number it is of that transaction, as before.
+    It says something new of what began since, if energy flowed up to its register, and of what is
+    over by its connector's status. By our own number it is of that transaction, as before.
     """
     number = known_id(event.transaction_id)
     if number is not None:
@@ -188,6 +189,28 @@ async def bind_like_earlier(
         ]
         if fitting := await _by_register(connection, event, began):
             return fitting[0]
+    return await _that_is_over(connection, event, opened)
+
+
+async def _that_is_over(
+    connection: Connection, event: StationStop, opened: Sequence[StationTransaction]
+) -> StationTransaction | None:
+    """Returns the open one at a stop's register whose connector says that its charge is over.
+
+    If the stop was another's all the same, at most a tolerance is billed that was not measured.
+    """
+    for transaction in reversed(opened):  # the oldest first
+        last = (await store.load(connection, transaction.id)).progress.register.last
+        if (
+            event.meter_wh is not None
+            and last is not None
+            and abs(event.meter_wh - last.wh) <= tolerance_wh(last, last)
+            and same_tag(event.id_tag, transaction.id_tag)
+            and await is_over_since(
+                connection, event.station_id, transaction.connector, transaction.received_at
+            )
+        ):
+            return transaction
     return None
 
 

@@ -150,6 +150,23 @@ async def connector_status(connection: Connection, station_id: str, connector: i
     )
 
 
+async def is_over_since(
+    connection: Connection, station_id: str, connector: int, since: datetime
+) -> bool:
+    """Returns whether a connector says, since then, that a charge on it is over."""
+    return await connection.fetchval(
+        """
+        select exists (
+          select from stations.connectors_public
+           where station_id = $1 and number = $2 and reported_at >= $3
+             and reported_status in ('finishing', 'available'))
+        """,
+        station_id,
+        connector,
+        since,
+    )
+
+
 DueKind = Literal["rebill", "close", "silent", "stop", "idle", "step", "lost"]
 KINDS: Final = get_args(DueKind)  # the most final first
 DueKey: TypeAlias = tuple[int, DueKind]

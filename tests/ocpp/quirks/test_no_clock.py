@@ -125,3 +125,83 @@ async def test_q54_equal_stops_without_id_and_clock(
             await station.call("StopTransaction", end, f"stop-{message_id}")
             await station.call("StopTransaction", end, f"again-{message_id}")
     assert await drive.bills() == [(5000, 50_00), (5000, 50_00)]
+
+
+async def show(station: Station, status: str, connector: int = 1) -> None:
+    """The status of a connector, without a time."""
+    payload = {"connectorId": connector, "errorCode": "NoError", "status": status}
+    await station.call("StatusNotification", payload)
+
+
+async def ended(drive: Driving) -> list[str | None]:
+    """How each transaction ended, the oldest first."""
+    rows = await drive.central.owner.fetch("select end_kind from charging.transactions order by id")
+    return [row["end_kind"] for row in rows]
+
+
+@pytest.mark.parametrize("meter_wh", [0, 5000])
+async def test_q54_equal_stops_of_two_connectors_without_id_and_clock(
+    drive: Driving, meter_wh: int
+) -> None:
+    """The second one is taken for the first once more, until its connector is over."""
+    await take_cards(drive)
+    async with drive.central.open() as station:
+        await station.boot()
+        for connector in (1, 2):
+            answer = await drive.begin(
+                station, CARD, timestamp=UNSET, connectorId=connector, message_id=f"b{connector}"
+            )
+            if meter_wh:
+                energy = values(drive, answer["transactionId"], str(meter_wh), timestamp=UNSET)
+                await station.call("MeterValues", energy | {"connectorId": connector})
+        end: Members = {"transactionId": -1, "meterStop": meter_wh, "timestamp": UNSET}
+        await station.call("StopTransaction", end, "first")
+        await station.call("StopTransaction", end, "first-again")
+        assert sorted(map(str, await ended(drive))) == ["None", "stop"]
+        open_on = await drive.value(
+            "select connector from charging.transactions where ended_at is null"
+        )
+        await show(station, "Finishing", open_on)
+        await station.call("StopTransaction", end, "second")
+        await station.call("StopTransaction", end, "second-again")
+        await show(station, "Finishing", 3 - open_on)
+        await station.call("StopTransaction", end, "first-once-more")
+    assert await ended(drive) == ["stop", "stop"]
+    bills = [(meter_wh, meter_wh), (meter_wh, meter_wh)]
+    assert await drive.bills() == bills
+
+
+async def test_q54_two_charges_of_nothing_in_a_row_without_id_and_clock(drive: Driving) -> None:
+    await take_cards(drive)
+    async with drive.central.open() as station:
+        await station.boot()
+        end: Members = {"transactionId": -1, "meterStop": 0, "timestamp": UNSET}
+        for number in ("1", "2"):
+            await show(station, "Preparing")
+            await begin(drive, station, f"start-{number}")
+            await station.call("StopTransaction", end, f"early-{number}")
+            assert await ended(drive) == (["stop"] if number == "1" else ["stop", None])
+            await show(station, "Finishing")
+            await station.call("StopTransaction", end, f"stop-{number}")
+    assert await ended(drive) == ["stop", "stop"]
+    assert await drive.bills() == [(0, 0), (0, 0)]
+    assert await drive.alerts() == set()
+
+
+async def test_q54_an_equal_stop_at_another_register_ends_nothing(drive: Driving) -> None:
+    """The connector is over, but its own stop, by another register, is still to come."""
+    await take_cards(drive)
+    async with drive.central.open() as station:
+        await station.boot()
+        for connector in (1, 2):
+            await drive.begin(
+                station, CARD, timestamp=UNSET, connectorId=connector, message_id=f"b{connector}"
+            )
+        energy = values(drive, 0, "4000", timestamp=UNSET) | {"connectorId": 2}
+        await station.call("MeterValues", energy | {"transactionId": None})
+        end: Members = {"transactionId": -1, "meterStop": 5000, "timestamp": UNSET}
+        await station.call("StopTransaction", end, "first")
+        await show(station, "Finishing", 1)
+        await show(station, "Finishing", 2)
+        await station.call("StopTransaction", end, "first-again")
+        assert sorted(map(str, await ended(drive))) == ["None", "stop"]
