@@ -510,7 +510,7 @@ create table charging.meter_values (
   station_time text,                                   -- raw; null: `at` in UTC, ending in Z
   context text,                                        -- null: Sample.Periodic
   -- What its register was taken for. Null: trusted where it counts, else not judged.
-  outcome text check (outcome in ('suspect', 'history', 'segment', 'jump')),
+  outcome text check (outcome in ('suspect', 'history', 'segment', 'jump', 'return')),
   constraint meter_values_have_a_station check (num_nonnulls(transaction_id, station_id) > 0),
   constraint meter_values_count_whole check (num_nulls(session_wh, is_parked, is_timed) in (0, 3)
     and (session_wh is not null or priced_at is null) and (session_wh is null or coalesce(priced_at, at) is not null))

@@ -2752,7 +2752,7 @@ CREATE TABLE charging.meter_values (
     outcome text,
     CONSTRAINT meter_values_count_whole CHECK (((num_nulls(session_wh, is_parked, is_timed) = ANY (ARRAY[0, 3])) AND ((session_wh IS NOT NULL) OR (priced_at IS NULL)) AND ((session_wh IS NULL) OR (COALESCE(priced_at, at) IS NOT NULL)))),
     CONSTRAINT meter_values_have_a_station CHECK ((num_nonnulls(transaction_id, station_id) > 0)),
-    CONSTRAINT meter_values_outcome_check CHECK ((outcome = ANY (ARRAY['suspect'::text, 'history'::text, 'segment'::text, 'jump'::text]))),
+    CONSTRAINT meter_values_outcome_check CHECK ((outcome = ANY (ARRAY['suspect'::text, 'history'::text, 'segment'::text, 'jump'::text, 'return'::text]))),
     CONSTRAINT meter_values_session_wh_check CHECK ((session_wh >= 0))
 )
 PARTITION BY RANGE (received_at);
@@ -2782,7 +2782,7 @@ CREATE TABLE charging.meter_values_default (
     outcome text,
     CONSTRAINT meter_values_count_whole CHECK (((num_nulls(session_wh, is_parked, is_timed) = ANY (ARRAY[0, 3])) AND ((session_wh IS NOT NULL) OR (priced_at IS NULL)) AND ((session_wh IS NULL) OR (COALESCE(priced_at, at) IS NOT NULL)))),
     CONSTRAINT meter_values_have_a_station CHECK ((num_nonnulls(transaction_id, station_id) > 0)),
-    CONSTRAINT meter_values_outcome_check CHECK ((outcome = ANY (ARRAY['suspect'::text, 'history'::text, 'segment'::text, 'jump'::text]))),
+    CONSTRAINT meter_values_outcome_check CHECK ((outcome = ANY (ARRAY['suspect'::text, 'history'::text, 'segment'::text, 'jump'::text, 'return'::text]))),
     CONSTRAINT meter_values_session_wh_check CHECK ((session_wh >= 0))
 );
 

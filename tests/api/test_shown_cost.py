@@ -10,7 +10,8 @@ import pytest
 
 from evpower import charging
 from evpower.charging.events import StationTime
-from evpower.charging.running import begin_progress, write_register
+from evpower.charging.running import begin_progress
+from evpower.charging.stored_register import write_register
 from evpower.foundation.db import Connection, Database
 from evpower.tariffs import Tally, write_tally
 from tests.api.charging_scenario import Ride

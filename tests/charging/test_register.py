@@ -21,7 +21,7 @@ from evpower.charging.register import (
     point,
     was_seen,
 )
-from evpower.charging.running import read_register, write_register
+from evpower.charging.stored_register import read_register, write_register
 
 NOON = datetime(2026, 3, 8, 12, tzinfo=UTC)
 POWER_W = 60_000  # 1,000 Wh a minute, so that 1,100 pass and one step

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from evpower.charging.register import MeterPoint
-from evpower.charging.running import read_register
+from evpower.charging.stored_register import read_register
 from tests.charging.place import ChargingPlace, read
 from tests.charging.test_steps import goes_on
 

@@ -12,7 +12,14 @@ from evpower.charging import store_running as store
 from evpower.charging.events import StationReadings, StationStop
 from evpower.charging.model import StationTransaction
 from evpower.charging.our_time import SKEW_LIMIT, our_time, stamped_at
-from evpower.charging.register import MeterRegister, for_progress, observe, point, tolerance_wh
+from evpower.charging.register import (
+    FOLLOWING,
+    MeterRegister,
+    for_progress,
+    observe,
+    point,
+    tolerance_wh,
+)
 from evpower.charging.running import RunningTransaction, bounded
 from evpower.charging.store_ends import is_over_since
 from evpower.charging.store_transactions import (
@@ -125,7 +132,7 @@ def _fits(register: MeterRegister, running: RunningTransaction, event: StationRe
             at = our_time(reading.time, event.received_at, running.transaction, running.skew_s)
             register = bounded(register, running.transaction, at, event.received_at)
             value = point(reading.energy_wh, reading.time, event.received_at, reading.resolution_wh)
-            return observe(register, value, running.rated_power_w).outcome == "trusted"
+            return observe(register, value, running.rated_power_w).outcome in FOLLOWING
     return True
 
 
@@ -361,7 +368,7 @@ async def _by_register(
         at = our_time(event.time, event.received_at, transaction, running.skew_s)
         register = bounded(running.progress.register, transaction, at, event.received_at)
         outcome = observe(register, value, running.rated_power_w).outcome
-        if outcome == "trusted" or abs(value.wh - last.wh) <= tolerance_wh(last, value):
+        if outcome in FOLLOWING or abs(value.wh - last.wh) <= tolerance_wh(last, value):
             is_other = not same_tag(event.id_tag, transaction.id_tag)
             distances.append((abs(value.wh - last.wh), is_other, -transaction.id, transaction))
     return [item[-1] for item in sorted(distances, key=lambda item: item[:3])]

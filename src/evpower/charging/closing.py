@@ -5,15 +5,16 @@ from decimal import Decimal
 from typing import Final
 
 from evpower.charging import store_running as store
-from evpower.charging.events import Changes, StationTime
+from evpower.charging.events import Changes, StationReadings, StationTime, register_read
 from evpower.charging.learn_meter import learn_end, register_kind
 from evpower.charging.model import StationTransaction
-from evpower.charging.register import finish, observe, point
+from evpower.charging.register import FOLLOWING, finish, observe, point
 from evpower.charging.rules import DEFAULT_RULES, Rules
-from evpower.charging.running import RunningTransaction, bounded
+from evpower.charging.running import RunningTransaction, StoredValue, bounded
 from evpower.charging.settle import End, bill_again, settle
 from evpower.charging.steps import end_steps
 from evpower.foundation.db import Connection
+from evpower.tariffs import Sample
 
 # Ends that follow a stop that was asked for: it is the reason.
 _AS_ASKED: Final = frozenset({"stop_unanswered", "became_available"})
@@ -43,7 +44,7 @@ async def close_estimated(
         return Changes()
     transaction = running.transaction
     if next_start_wh is not None and not await _restarts(connection, transaction):
-        running = _with_next_start(running, next_start_wh, now)
+        running = await _with_next_start(connection, running, next_start_wh, now)
     is_rare = await learn_end(connection, running)
     final = finish(running.progress.register, None, None, running.rated_power_w)
     ended_at = _last_value_was_at(running)
@@ -75,8 +76,8 @@ async def _restarts(connection: Connection, transaction: StationTransaction) -> 
     return kind == "per_transaction"
 
 
-def _with_next_start(
-    running: RunningTransaction, next_start_wh: Decimal, now: datetime
+async def _with_next_start(
+    connection: Connection, running: RunningTransaction, next_start_wh: Decimal, now: datetime
 ) -> RunningTransaction:
     register = running.progress.register
     if register.last is None:
@@ -85,9 +86,23 @@ def _with_next_start(
     value = point(next_start_wh, StationTime(now, None), now, register.last.resolution_wh)
     register = bounded(register, running.transaction, _last_value_was_at(running), now)
     observed = observe(register, value, running.rated_power_w)
-    if observed.outcome != "trusted":
+    if observed.outcome not in FOLLOWING:
         return running
-    return running.replace(progress=running.progress.replace(register=observed.register))
+    running = running.replace(progress=running.progress.replace(register=observed.register))
+    if observed.outcome == "return":
+        transaction = running.transaction
+        sample = Sample(
+            _last_value_was_at(running),
+            running.progress.energy_wh,
+            is_parked=running.progress.parked_since is not None,
+        )
+        reading = register_read("NextStart", StationTime(None, None), next_start_wh)
+        event = StationReadings(
+            transaction.station_id, transaction.connector, None, None, (reading,), (), now
+        )
+        value = StoredValue(reading, observed.outcome, sample)
+        await store.insert_values(connection, event, transaction.connector, transaction.id, [value])
+    return running
 
 
 def _last_value_was_at(running: RunningTransaction) -> datetime:

@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from evpower import tariffs
-from evpower.charging import store_running
+from evpower.charging import store_samples
 from evpower.charging.limits import billed_minor
-from evpower.charging.running import RunningSession, RunningTransaction
+from evpower.charging.running import Progress, RunningSession, RunningTransaction
+from evpower.charging.spread import spread
 from evpower.foundation.db import Connection
 from evpower.tariffs import PricedSession, Sample, Tariff
 
@@ -57,9 +58,10 @@ async def metered_course(
     `is_timed`: whether it is known when it ended, else the lowest price applies to what came
     last; None: as it was stored with the end.
     """
+    counted = await store_samples.samples(connection, running.transaction.id)
     samples = [
         sample._replace(energy_wh=min(sample.energy_wh, energy_wh))
-        for sample in await store_running.samples(connection, running.transaction.id)
+        for sample in spread(counted, session.started_at)
         if sample.at <= ended_at
     ]
     is_parked = running.progress.parked_since is not None
@@ -67,6 +69,16 @@ async def metered_course(
         is_timed = running.transaction.is_end_timed
     samples.append(Sample(ended_at, energy_wh, is_parked=is_parked, is_timed=is_timed))
     return Course(session.started_at, samples)
+
+
+async def tallied_anew(connection: Connection, running: RunningTransaction) -> Progress:
+    """Returns the progress with all that was stored of it priced again: values were wrong."""
+    progress, pricer, started_at = running.progress, running.pricer, running.transaction.started_at
+    if pricer is None:
+        return progress
+    counted = await store_samples.samples(connection, running.transaction.id)
+    tally = tariffs.price(pricer.tariff, started_at, spread(counted, started_at)).tally
+    return progress.replace(tally=tally, cost_minor=tariffs.forecast(pricer).total_minor(tally))
 
 
 def even_course(

@@ -49,6 +49,14 @@ class Reading(Value, frozen=True):
     temperatures: tuple[int | None, int | None, int | None]  # body, outlet, inlet
 
 
+def register_read(context: str, time: StationTime, energy_wh: Decimal | None) -> Reading:
+    """Returns a register, or the moment of a status (None), as an entry of meter values."""
+    return Reading(
+        time, context, energy_wh, Decimal(1), None, None, None, None, None, None,
+        (None, None, None),
+    )  # fmt: skip
+
+
 class StationStart(NamedTuple):
     """A station began a transaction."""
 

@@ -7,6 +7,7 @@ from evpower import alerts, stations
 from evpower.charging import bind, free_period, store_steps
 from evpower.charging import store_running as store
 from evpower.charging.clocks import learn_clock
+from evpower.charging.course import tallied_anew
 from evpower.charging.events import BehaviourKind, Changes, Reading, StationReadings
 from evpower.charging.keep_limits import keep_limits
 from evpower.charging.meter_start import with_start
@@ -94,6 +95,8 @@ async def take_values(
         await _alert(connection, running, "register_jumped", now)
     is_flowing = _has_grown(running, step)
     running = running.replace(progress=step.progress)
+    if "return" in step.outcomes:
+        running = running.replace(progress=await tallied_anew(connection, running))
     if step.progress.close_reason == "station_booted":  # the station resumed the transaction
         running = running.replace(progress=without_wait(running, rules))
     changes = await keep_limits(

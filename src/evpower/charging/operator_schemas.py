@@ -151,7 +151,8 @@ class OperatedMeterValue(BaseModel):
     register_wh: float | None
     session_kwh: Annotated[float | None, Field(description="Null: it does not count")]
     outcome: Annotated[
-        str | None, Field(description="`trusted`, `suspect`, `history`, `segment`, `jump`")
+        str | None,
+        Field(description="`trusted`, `suspect`, `history`, `segment`, `jump`, `return`"),
     ]
     power_kw: float | None
     current_a: float | None

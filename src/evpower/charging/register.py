@@ -30,7 +30,9 @@ _UNRANKED: Final = 5
 
 # trusted: it counts. suspect: it may begin a segment. history: it is older than what counts.
 # segment, jump: it began one, after lower values, or after values above the connector's power.
-Outcome = Literal["trusted", "suspect", "history", "segment", "jump"]
+# return: it counts, and the lower segment before it was wrong.
+Outcome = Literal["trusted", "suspect", "history", "segment", "jump", "return"]
+FOLLOWING: Final[frozenset[Outcome]] = frozenset({"trusted", "return"})  # it goes on from another
 EnergyFlaw = Literal["implausible_energy", "negative_energy", "no_register"]
 
 
@@ -82,6 +84,7 @@ class FinalEnergy(NamedTuple):
     energy_wh: int
     is_estimated: bool  # no last value of the station says so
     flaw: EnergyFlaw | None  # why an operator should look at it; what is plausible is in energy_wh
+    is_return: bool = False  # the lower segment before it was wrong
 
 
 def begin(start: MeterPoint | None, since: datetime) -> MeterRegister:
@@ -105,7 +108,7 @@ def observe(register: MeterRegister, value: MeterPoint, power_w: int) -> Observe
         return Observed(register.replace(begun=value, last=value, has_values=True), "trusted")
     back = _back(register, value, power_w)
     if back is not None:
-        return Observed(back, "trusted")
+        return Observed(back, "return")
     if _follows(last, value, power_w) and _fits_session(register, value, power_w):
         if value.wh < last.wh:  # within the tolerance
             value = value.replace(wh=last.wh)
@@ -142,10 +145,12 @@ def finish(
     flaw: EnergyFlaw | None = None
     if stop is not None and register.last is not None and register.begun is not None:
         after, outcome = observe(register, stop, power_w)
-        if outcome == "trusted":  # up to the tolerance below the last value it is itself the bill
+        if outcome in FOLLOWING:  # up to the tolerance below the last value it is itself the bill
             assert after.begun is not None, "it has a value"  # noqa: S101
-            energy_wh = after.closed_wh + max(stop.wh - after.begun.wh, Decimal(0))
-            return FinalEnergy(after, int(energy_wh), is_estimated=False, flaw=None)
+            energy_wh = int(after.closed_wh + max(stop.wh - after.begun.wh, Decimal(0)))
+            return FinalEnergy(
+                after, energy_wh, is_estimated=False, flaw=None, is_return=outcome == "return"
+            )
         if outcome in {"segment", "jump"}:
             return FinalEnergy(after, after.energy_wh, is_estimated=False, flaw=None)
         if stop.wh > register.last.wh:
@@ -154,8 +159,11 @@ def finish(
             flaw = "negative_energy"
     if end is not None and register.last is not None:
         after, outcome = observe(register, end, power_w)
-        if outcome == "trusted":
-            return FinalEnergy(after, after.energy_wh, is_estimated=False, flaw=flaw)
+        if outcome in FOLLOWING:
+            return FinalEnergy(
+                after, after.energy_wh, is_estimated=False, flaw=flaw,
+                is_return=outcome == "return",
+            )  # fmt: skip
     if flaw is None and not register.has_values:
         flaw = "no_register"
     return FinalEnergy(register, register.energy_wh, is_estimated=True, flaw=flaw)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast, overload
@@ -15,6 +15,7 @@ from evpower.charging.model import SessionState, StationTransaction, StopStep
 from evpower.charging.our_time import SKEW_LIMIT, our_time, placed, right_time
 from evpower.charging.parking import is_idle
 from evpower.charging.register import (
+    FOLLOWING,
     MeterPoint,
     MeterRegister,
     Outcome,
@@ -27,7 +28,7 @@ from evpower.foundation.json_reader import read_stored_json
 from evpower.foundation.value import Value
 from evpower.tariffs import Pricer, Sample, Snapshot, Tally
 
-_COUNTED: Final = frozenset({"trusted", "segment", "jump"})
+_COUNTED: Final = FOLLOWING | {"segment", "jump"}
 _LONGEST_INTERVAL_S: Final = 3_600
 _INT2: Final = 2**15
 _INT4: Final = 2**31
@@ -269,6 +270,12 @@ def _advance_one(
     if outcome not in _COUNTED:
         progress = progress.replace(register=register, facts=facts)
         return progress, StoredValue(reading, outcome)
+    interval_s = progress.interval_s
+    if progress.last_value_at is not None:
+        came_s = _span_s(earlier.last, value)
+        interval_s = came_s if 0 < came_s <= _LONGEST_INTERVAL_S else interval_s
+    if outcome == "return" and earlier.before is not None:
+        earlier = earlier.before  # what came since was wrong
     span_s = _span_s(earlier.last, value)
     exact_wh = register.exact_wh
     grown_wh = exact_wh - earlier.exact_wh
@@ -287,9 +294,6 @@ def _advance_one(
         at, int(exact_wh), reading.power_w, reading.current_ma, is_parked,
         is_timed=reading.time.at is not None,
     )  # fmt: skip
-    interval_s = progress.interval_s
-    if progress.last_value_at is not None and 0 < span_s <= _LONGEST_INTERVAL_S:
-        interval_s = span_s
     progress = progress.replace(
         register=register,
         facts=facts,
@@ -347,53 +351,3 @@ def as_int2(value: int | None) -> int | None:
     if value is None or -_INT2 <= value < _INT2:
         return value
     return max(-_INT2, min(value, _INT2 - 1))
-
-
-def write_register(register: MeterRegister) -> dict[str, Any]:
-    """Returns a register as JSON, its times as they are."""
-    before = {} if register.before is None else {"before": write_register(register.before)}
-    return before | {
-        "format": 1,
-        "since": register.since,
-        "begun": _write_point(register.begun),
-        "last": _write_point(register.last),
-        "closed_wh": str(register.closed_wh),
-        "has_values": register.has_values,
-        "suspects": [_write_point(value) for value in register.suspects],
-    }
-
-
-def read_register(stored: Mapping[str, Any]) -> MeterRegister:
-    """Returns a stored register."""
-    before = stored.get("before")
-    return MeterRegister(
-        since=datetime.fromisoformat(stored["since"]).astimezone(UTC),
-        begun=_read_point(stored["begun"]),
-        last=_read_point(stored["last"]),
-        closed_wh=Decimal(stored["closed_wh"]),
-        has_values=stored["has_values"],
-        suspects=tuple(
-            value for raw in stored["suspects"] if (value := _read_point(raw)) is not None
-        ),
-        before=None if before is None else read_register(before),
-    )
-
-
-def _write_point(value: MeterPoint | None) -> list[object] | None:
-    if value is None:
-        return None
-    return [str(value.wh), value.at, value.station_at, str(value.resolution_wh)]
-
-
-def _read_point(raw: Sequence[str | None] | None) -> MeterPoint | None:
-    if raw is None:
-        return None
-    wh, at, station_at, resolution_wh = raw
-    assert wh is not None  # noqa: S101 - written by _write_point
-    assert at is not None  # noqa: S101
-    return MeterPoint(
-        Decimal(wh),
-        datetime.fromisoformat(at).astimezone(UTC),
-        None if station_at is None else datetime.fromisoformat(station_at).astimezone(UTC),
-        Decimal(resolution_wh or 1),
-    )

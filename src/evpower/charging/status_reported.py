@@ -4,13 +4,12 @@ A status ends nothing by itself: it starts or clears a wait, and meter values an
 """
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Final
 
 from evpower import stations
 from evpower.charging import store_running as store
 from evpower.charging.clocks import learn_from_status
-from evpower.charging.events import Changes, Reading, StationStatus, StationTime
+from evpower.charging.events import Changes, StationStatus, StationTime, register_read
 from evpower.charging.keep_limits import keep_limits
 from evpower.charging.our_time import our_time
 from evpower.charging.rules import DEFAULT_RULES, Rules
@@ -23,6 +22,7 @@ _PARKED: Final = "suspended_ev"  # a pause that the station makes is charging ti
 # The car takes energy, or the station is why it does not.
 _FLOWS: Final = frozenset({"charging", "suspended_evse", "faulted"})
 _OVER: Final = "available"
+_NO_TIME: Final = StationTime(None, None)
 
 
 async def status_reported(
@@ -56,7 +56,7 @@ async def status_reported(
             progress = progress.replace(parked_since=None, flowed_at=event.received_at)
         await store.insert_values(
             connection, event, event.connector, running.transaction.id,
-            [StoredValue(_reading(event.status), None, sample)],
+            [StoredValue(register_read(f"Status.{event.status}", _NO_TIME, None), None, sample)],
         )  # fmt: skip
     changes = Changes()
     if progress != running.progress:
@@ -86,10 +86,3 @@ def _close_due(running: RunningTransaction, status: str, now: datetime, rules: R
     if progress.close_reason != "became_available":
         return progress
     return without_wait(running, rules)
-
-
-def _reading(status: str) -> Reading:
-    return Reading(
-        StationTime(None, None), f"Status.{status}", None, Decimal(1),
-        None, None, None, None, None, None, (None, None, None),
-    )  # fmt: skip

@@ -7,18 +7,19 @@ from typing import Final
 from evpower import alerts, stations
 from evpower.charging import bind, store_transactions
 from evpower.charging import store_running as store
-from evpower.charging.events import Changes, StationStop, StopAnswer
+from evpower.charging.events import Changes, StationStop, StopAnswer, register_read
 from evpower.charging.learn_meter import learn_end
 from evpower.charging.meter_start import with_start
 from evpower.charging.model import StationTransaction
 from evpower.charging.our_time import our_time, right_time
 from evpower.charging.register import FinalEnergy, MeterPoint, at_end, finish, point
 from evpower.charging.rules import DEFAULT_RULES, Rules
-from evpower.charging.running import RunningTransaction, advance, bounded
+from evpower.charging.running import RunningTransaction, StoredValue, advance, bounded
 from evpower.charging.settle import End, bill_again, quarantine, settle
 from evpower.charging.steps import end_steps
 from evpower.foundation.db import Connection
 from evpower.foundation.failpoints import Failpoint, hit
+from evpower.tariffs import Sample
 
 # OCPP's reasons, and the words of later versions; others are "other".
 _REASONS: Final = {
@@ -119,6 +120,11 @@ async def _end(
     running = running.replace(progress=step.progress)
     final = _final(running, event)
     at = ended_at(running, event)
+    if final.is_return:
+        returned = _returned(running, event, final, at)
+        await store.insert_values(
+            connection, event, transaction.connector, transaction.id, [returned]
+        )
     progress = running.progress.replace(
         register=final.register, after_end=None, stop_due_at=None, close_due_at=None,
         close_reason=None, rebill_due_at=None, parked_since=running.progress.parked_since,
@@ -164,6 +170,19 @@ def _final(running: RunningTransaction, event: StationStop) -> FinalEnergy:
     register = bounded(progress.after_end, running.transaction, at, event.received_at)
     since = finish(register, stop, end, running.rated_power_w)
     return final if since.is_estimated else since
+
+
+def _returned(
+    running: RunningTransaction, event: StationStop, final: FinalEnergy, at: datetime
+) -> StoredValue:
+    """Returns the register of a stop that shows that lower values before it were wrong."""
+    sample = Sample(
+        at,
+        final.energy_wh,
+        is_parked=running.progress.parked_since is not None,
+        is_timed=event.time.at is not None,
+    )
+    return StoredValue(register_read("Stop", event.time, event.meter_wh), "return", sample)
 
 
 def ended_at(running: RunningTransaction, event: StationStop) -> datetime:

@@ -20,10 +20,9 @@ from evpower.charging.running import (
     as_int2,
     as_int4,
     begin_progress,
-    read_register,
-    write_register,
 )
 from evpower.charging.shared_writes import SharedWrites
+from evpower.charging.stored_register import read_register, write_register
 from evpower.foundation.clock import read_time, to_z
 from evpower.foundation.db import Connection, Record, fetch_one
 from evpower.foundation.rows import columns, read_row
@@ -249,36 +248,6 @@ async def insert_signed(
             """,
             [(transaction_id, value, received_at) for value in signed if value],
         )
-
-
-async def samples(connection: Connection, transaction_id: int) -> list[tariffs.Sample]:
-    """Returns what counts for a transaction's price as it came; copies of quarantine, too."""
-    rows = await connection.fetch(
-        """
-        with kept as (
-          select received_at, priced_at, at, session_wh, power_w, current_ma, is_parked, is_timed
-            from charging.meter_values where transaction_id = $1
-           union all
-          select q.received_at, q.priced_at, q.at, q.session_wh, q.power_w, q.current_ma,
-                 q.is_parked, q.is_timed
-            from charging.transactions t
-            join charging.quarantined_meter_values q
-              on q.session_id = t.session_id and q.transaction_id = t.id
-           where t.id = $1
-        )
-        select coalesce(priced_at, at) as priced_at, session_wh, power_w, current_ma, is_parked,
-               is_timed
-          from kept where session_wh is not null order by received_at, session_wh
-        """,
-        transaction_id,
-    )
-    return [
-        tariffs.Sample(
-            row["priced_at"], row["session_wh"], row["power_w"], row["current_ma"],
-            row["is_parked"], row["is_timed"],
-        )
-        for row in rows
-    ]  # fmt: skip
 
 
 async def find_named(
