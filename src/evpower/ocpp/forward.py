@@ -93,7 +93,7 @@ class Forwarder:
                 await _refuse(send, upstream)
                 return
             epoch = await self._open(handshake, upstream.subprotocol, node)
-            charges = ForwardedCharges(self._db, handshake.station_id, self._clock)
+            charges = ForwardedCharges(self._db, handshake.station_id, self._frames, self._clock)
             socket = ForwardedSocket(
                 handshake, wire, upstream, epoch, self._frames, charges, self._clock
             )

@@ -13,14 +13,19 @@ from evpower.foundation.clock import Clock
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError
 from evpower.ocpp import messages, store_forwards
-from evpower.ocpp.model import Direction, OcppPayload
-from evpower.ocpp.store_forwards import ForwardedStart
+from evpower.ocpp.forwarded_course import STATUS, VALUES, Clocks, PassedCall, samples_of
+from evpower.ocpp.frame_log import FrameLog
+from evpower.ocpp.model import CALL, Direction, OcppPayload
+from evpower.ocpp.store_forwards import ForwardedCharge, ForwardedStart
 from evpower.ocpp.times import BEFORE_BOOT, read_station_time
 from evpower.ocpp.v16.tags import read_tag
 from evpower.ocpp.values import integer, register, transaction_id
 
 _WAITING: Final = 100  # frames that were not stored yet
 _PENDING: Final = 100  # starts whose answer did not come yet
+_MOST_FRAMES: Final = 10_000  # of a charge that are read for its price
+_A_TURN: Final = 50  # frames that are read before others get the processor
+_COURSE: Final = (VALUES, STATUS)
 log: Final = structlog.get_logger()
 
 
@@ -33,8 +38,9 @@ class _Seen(NamedTuple):
 class ForwardedCharges:
     """The charges of one connection; a failure here never touches the frames."""
 
-    def __init__(self, db: Database, station_id: str, clock: Clock) -> None:
+    def __init__(self, db: Database, station_id: str, frames: FrameLog, clock: Clock) -> None:
         self._db = db
+        self._frames = frames
         self._station_id = station_id
         self._since = clock() - BEFORE_BOOT
         self._starts: dict[str, int] = {}  # by message id: the rows of starts
@@ -97,7 +103,10 @@ class ForwardedCharges:
 
     async def _start(self, connection: Connection, payload: OcppPayload, at: datetime) -> int:
         notes = set[str]()
-        time = read_station_time(payload.get("timestamp"), since=self._since, now=at, notes=notes)
+        profile = await stations.station_profile(connection, self._station_id)
+        time = read_station_time(
+            payload.get("timestamp"), since=self._since, now=at, notes=notes, zone=profile.zone
+        )
         connector = max(integer(payload.get("connectorId"), notes, "form") or 0, 0)
         tag = read_tag(payload.get("idTag"), notes) or ""
         meter_wh = register(payload.get("meterStart"), notes)
@@ -116,15 +125,23 @@ class ForwardedCharges:
         charge = await store_forwards.open_charge(connection, self._station_id, text)
         if charge is None:
             return  # it began before the station was forwarded, or was repeated
-        time = read_station_time(payload.get("timestamp"), since=self._since, now=at, notes=notes)
+        profile = await stations.station_profile(connection, self._station_id)
+        clocks = Clocks(self._since, profile.zone)
+        time = read_station_time(
+            payload.get("timestamp"), since=self._since, now=at, notes=notes, zone=profile.zone
+        )
         ended_at = max(min(time.at or at, at), charge.started_at)
         energy_wh = _energy_wh(charge.meter_start_wh, stop_wh)
         snapshot = await self._tariff(connection, charge.connector, charge.started_at)
         cost_minor = None
         if snapshot is not None and energy_wh is not None:
-            priced = tariffs.price(
-                snapshot.tariff, charge.started_at, [tariffs.Sample(ended_at, energy_wh)]
-            )
+            if not profile.profile.release_detection:  # it does not show when a car is done
+                snapshot = tariffs.without_parking(snapshot)
+            calls = await self._passed(connection, charge, at)
+            calls.append(PassedCall(at, VALUES, _values_of(charge, payload)))
+            end = tariffs.Sample(ended_at, energy_wh, is_timed=time.at is not None)
+            samples = samples_of(charge, calls, end, clocks)
+            priced = tariffs.price(snapshot.tariff, charge.started_at, samples)
             cost_minor = priced.cost.total_minor
             log.info(
                 "forwarded_charge_priced", station=self._station_id, energy_wh=energy_wh,
@@ -134,6 +151,32 @@ class ForwardedCharges:
             connection, charge.id, ended_at=ended_at, meter_stop_wh=stop_wh, energy_wh=energy_wh,
             cost_minor=cost_minor, snapshot=snapshot,
         )  # fmt: skip
+
+    async def _passed(
+        self, connection: Connection, charge: ForwardedCharge, until: datetime
+    ) -> list[PassedCall]:
+        """Returns the values and statuses since the start of a charge; some are not stored yet."""
+        waiting = self._frames.waiting(self._station_id)
+        stored = await store_forwards.passed_frames(
+            connection, self._station_id, charge.started_at, until, _COURSE, _MOST_FRAMES
+        )
+        known = {(at, frame) for at, frame in stored}
+        stored += [
+            (row.at, row.frame)
+            for row in waiting
+            if row.message_type == CALL
+            and row.direction == "in"
+            and row.action in _COURSE
+            and (row.at, row.frame) not in known
+        ]
+        calls: list[PassedCall] = []
+        for number, (at, frame) in enumerate(stored[-_MOST_FRAMES:], 1):
+            message = messages.read(frame.encode())
+            if isinstance(message, messages.Call):
+                calls.append(PassedCall(at, message.action, message.payload))
+            if number % _A_TURN == 0:
+                await asyncio.sleep(0)
+        return calls
 
     async def _tariff(
         self, connection: Connection, connector: int, at: datetime
@@ -145,6 +188,11 @@ class ForwardedCharges:
             location=view.location.id,
         )
         return await tariffs.find_tariff(connection, place, at)
+
+
+def _values_of(charge: ForwardedCharge, stop: OcppPayload) -> OcppPayload:
+    """Returns the values in a charge's stop as if they had come alone."""
+    return {"connectorId": charge.connector, "meterValue": stop.get("transactionData")}
 
 
 def _energy_wh(start_wh: Decimal | None, stop_wh: Decimal | None) -> int | None:

@@ -69,6 +69,12 @@ class FrameLog:
         self._waiting.append(frame)
         self._chars = chars + size
 
+    def waiting(self, station_id: str) -> list[FrameRow]:
+        """Returns the frames of a station that may not be stored yet, the oldest first."""
+        if station_id not in self._by_station:
+            return []
+        return [frame for frame in self._waiting if frame.station_id == station_id]
+
     def loop(self) -> Loop:
         """Returns the loop that stores them."""
 

@@ -1,5 +1,6 @@
 """SQL of the charges of forwarded stations."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -84,6 +85,31 @@ async def open_charge(
         their_id,
     )
     return None if row is None else read_row(ForwardedCharge, row)
+
+
+async def passed_frames(
+    connection: Connection,
+    station_id: str,
+    since: datetime,
+    until: datetime,
+    actions: Sequence[str],
+    limit: int,
+) -> list[tuple[datetime, str]]:
+    """Returns the newest requests of a station of some actions, the oldest of them first."""
+    rows = await connection.fetch(
+        """
+        select f.received_at, f.frame from ocpp.frames f
+         where f.station_id = $1 and f.received_at between $2 and $3
+           and f.direction = 'in' and f.message_type = 2 and f.action = any ($4::text[])
+         order by f.received_at desc limit $5
+        """,
+        station_id,
+        since,
+        until,
+        actions,
+        limit,
+    )
+    return [(row["received_at"], row["frame"]) for row in reversed(rows)]
 
 
 async def end_charge(
