@@ -3,22 +3,26 @@
 A fault makes its own line bad and no other; what can't be examined because of it is said so.
 """
 
-import asyncio
-import contextlib
-import re
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from datetime import timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import httpx
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
+from evpower.cli import doctor_notification, doctor_tokens
+from evpower.cli.doctor_calls import STATUS_PAGE
 from evpower.cli.doctor_supabase import examine_supabase
 from evpower.cli.finding import Finding
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
+from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.http import HttpClient
 from evpower.identity import DOCTOR_USER_ID
@@ -26,55 +30,12 @@ from evpower.sync import SupabaseRpc, map_word, rotate_secret
 from evpower.sync.webhook.endpoints import webhook_router
 from evpower.sync.webhook.receive import SupabaseWebhooks
 from tests.api.scenario import on_a_socket, running_api
+from tests.sync.gateway import HANG, JSON, Answer, Gateway, running_gateway
 from tests.sync.scenario import Target, by_hand
 
-Answer = tuple[int, str, str]  # status, content type, body
-JSON = "application/json"
-
-
-@dataclass
-class Gateway:
-    """Passes requests to the project; `faults` answers those whose path fits instead of it."""
-
-    target: Target
-    http: httpx.AsyncClient
-    faults: list[tuple[str, Answer]] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
-    url: str = ""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-            method, path, _ = head[0].split(" ")
-            headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
-            raw = dict(line.split(": ", 1) for line in head[1:] if line)
-            body = await reader.readexactly(int(headers.get("content-length", "0")))
-            self.paths.append(path)
-            status, kind, content = await self._answer(method, path, raw, body)
-            writer.write(
-                f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nConnection: close\r\n"
-                f"Content-Length: {len(content)}\r\n\r\n".encode()
-                + content
-            )
-            await writer.drain()
-        writer.close()
-
-    async def _answer(
-        self, method: str, path: str, headers: dict[str, str], body: bytes
-    ) -> tuple[int, str, bytes]:
-        for pattern, (status, kind, text) in self.faults:
-            if re.match(pattern, path):
-                return status, kind, text.encode()
-        wanted = {"apikey", "authorization", "content-type"}
-        answer = await self.http.request(
-            method,
-            self.target.local.url + path,
-            headers={name: value for name, value in headers.items() if name.lower() in wanted},
-            content=body,
-        )
-        return answer.status_code, answer.headers.get("content-type", JSON), answer.content
-
-
+NOTIFICATION = "change notification"
+ROTATE = "evpower supabase secret rotate"
+KEYS = "/auth/v1/.well-known/jwks.json"
 Look = Callable[..., Awaitable[dict[str, Finding]]]
 
 
@@ -82,12 +43,8 @@ Look = Callable[..., Awaitable[dict[str, Finding]]]
 async def gateway(
     fresh_project: Target, there_fresh: Connection, http: httpx.AsyncClient
 ) -> AsyncIterator[Gateway]:
-    gateway = Gateway(fresh_project, http)
-    server = await asyncio.start_server(gateway.serve, "127.0.0.1", 0)
-    gateway.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield gateway
-    server.close()
-    await server.wait_closed()
+    async with running_gateway(fresh_project, http) as gateway:
+        yield gateway
     await there_fresh.execute("update evpower.webhook set url = null")
 
 
@@ -118,10 +75,16 @@ def bad(findings: dict[str, Finding]) -> list[str]:
 
 
 async def test_nothing_is_bad_where_nothing_is_wrong(look: Look) -> None:
-    # The local project names itself as the issuer, not the gateway.
+    findings = await look()
+    assert bad(findings) == []
+    assert findings["access token"].ok is True
+
+
+async def test_tokens_that_name_another_issuer(look: Look, gateway: Gateway) -> None:
+    gateway.issuer = "https://auth.example.kg/auth/v1"
     findings = await look()
     assert bad(findings) == ["access token"]
-    assert "iss" in findings["access token"].fix
+    assert "its iss must be EVPOWER_SUPABASE_URL/auth/v1" in findings["access token"].fix
 
 
 async def test_a_real_token_is_accepted(look: Look, gateway: Gateway) -> None:
@@ -146,8 +109,9 @@ async def test_a_word_that_no_operator_mapped_is_named(
             "insert into public.clients (id, status) values (gen_random_uuid(), 'suspended')"
         )
     try:
-        finding = (await look(may_write=False))["status words"]
-        assert (finding.ok, finding.detail) == (False, "not mapped: 'suspended' (1)")
+        findings = await look()
+        assert bad(findings) == ["status words"]
+        assert findings["status words"].detail == "not mapped: 'suspended' (1)"
         async with db.transaction() as connection:
             await map_word(connection, "suspended", "blocked", operator="aida", reason="as before")
         assert (await look(may_write=False))["status words"].ok is True
@@ -224,7 +188,7 @@ async def test_a_function_that_postgrest_has_not_read_yet(look: Look, gateway: G
         ("/rest/v1/rpc/evpower_digest", (404, JSON, '{"code":"PGRST202","message":"no function"}'))
     )
     findings = await look()
-    assert bad(findings) == ["Supabase function evpower_digest", "access token"]
+    assert bad(findings) == ["Supabase function evpower_digest"]
     assert "notify pgrst" in findings["Supabase function evpower_digest"].fix
 
 
@@ -254,7 +218,70 @@ class TestOutages:
         assert bad(findings) == ["Supabase Auth"]
         assert "key" not in findings["Supabase Auth"].fix
         assert findings["Supabase secret key"].ok is True
-        assert findings["access tokens"].ok is None
+        assert findings["token signing keys"].ok is None
+        assert findings["access token"].ok is None
+
+
+async def test_a_clock_that_is_an_hour_off(look: Look, gateway: Gateway) -> None:
+    gateway.date = format_datetime(utc_now() - timedelta(hours=1), usegmt=True)
+    findings = await look()
+    assert bad(findings) == ["Supabase clock"]
+    assert "NTP" in findings["Supabase clock"].fix
+
+
+async def test_a_backend_that_is_not_guarded_against(look: Look, there_fresh: Connection) -> None:
+    await there_fresh.execute("""select public.evpower_guard('{"enable": false}')""")
+    try:
+        findings = await look()
+    finally:
+        await there_fresh.execute("""select public.evpower_guard('{"enable": true}')""")
+    assert bad(findings) == ["Supabase guard"]
+    assert "evpower supabase guard enable" in findings["Supabase guard"].fix
+
+
+class TestSigningKeys:
+    @pytest.mark.parametrize("secret", [True, False], ids=["secret set", "no secret"])
+    @pytest.mark.parametrize(
+        "answer",
+        [(503, JSON, "{}"), (429, JSON, "{}"), (200, "text/html", "<html>"), HANG],
+        ids=["503", "429", "html", "hang"],
+    )
+    async def test_an_outage_is_no_wrong_setting(
+        self,
+        look: Look,
+        gateway: Gateway,
+        monkeypatch: pytest.MonkeyPatch,
+        answer: Answer,
+        *,
+        secret: bool,
+    ) -> None:
+        monkeypatch.setattr(doctor_tokens, "_TIMEOUT_S", 0.3)
+        gateway.faults.append((KEYS, answer))
+        findings = await look(**({} if secret else {"supabase_jwt_secret": SecretStr("")}))
+        assert bad(findings) == ["token signing keys"]
+        assert findings["token signing keys"].fix == STATUS_PAGE
+        # A secret verifies the token of the local project; without one nothing can.
+        assert findings["access token"].ok is (True if secret else None)
+
+    async def test_a_token_whose_key_can_not_be_read_is_not_judged(
+        self, look: Look, gateway: Gateway
+    ) -> None:
+        token = jwt.encode({}, ec.generate_private_key(ec.SECP256R1()), "ES256", {"kid": "a"})
+        body = json.dumps({"access_token": token})
+        gateway.faults += [(KEYS, (503, JSON, "{}")), ("/auth/v1/token", (200, JSON, body))]
+        findings = await look()
+        assert bad(findings) == ["token signing keys"]
+        assert "the signing keys of Supabase can't be read" in findings["access token"].detail
+
+    @pytest.mark.parametrize("answer", [(200, JSON, '{"keys":[]}'), (404, JSON, "{}")])
+    async def test_neither_public_keys_nor_a_secret(
+        self, look: Look, gateway: Gateway, answer: Answer
+    ) -> None:
+        gateway.faults.append((KEYS, answer))
+        findings = await look(supabase_jwt_secret=SecretStr(""))
+        assert bad(findings) == ["token signing keys"]
+        assert "EVPOWER_SUPABASE_JWT_SECRET" in findings["token signing keys"].fix
+        assert findings["access token"].ok is None
 
 
 class TestNotification:
@@ -290,31 +317,94 @@ class TestNotification:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             await configure(f"http://127.0.0.1:{unused.getsockname()[1]}/hook")
-            finding = (await look())["change notification"]
-        assert finding.ok is False
-        assert "failed" in finding.detail
-        assert "EVPOWER_PUBLIC_URL" in finding.fix
+            findings = await look()
+        assert bad(findings) == [NOTIFICATION]
+        assert "failed" in findings[NOTIFICATION].detail
+        assert "EVPOWER_PUBLIC_URL" in findings[NOTIFICATION].fix
 
     async def test_another_path(self, look: Look, evpower: str, configure: Any) -> None:
         await configure(evpower + "/elsewhere")
-        finding = (await look())["change notification"]
-        assert finding.ok is False
-        assert "404" in finding.detail
+        findings = await look()
+        assert bad(findings) == [NOTIFICATION]
+        assert "404" in findings[NOTIFICATION].detail
 
     async def test_another_site_that_says_200(
         self, look: Look, gateway: Gateway, configure: Any
     ) -> None:
         gateway.faults.append(("/hook", (200, "text/html", "<html>welcome</html>")))
         await configure(gateway.url + "/hook")
-        finding = (await look())["change notification"]
-        assert finding.ok is False
-        assert "not as EvPower does" in finding.detail
+        findings = await look()
+        assert bad(findings) == [NOTIFICATION]
+        assert "not as EvPower does" in findings[NOTIFICATION].detail
 
     async def test_a_secret_evpower_does_not_have(
         self, look: Look, evpower: str, configure: Any, owner: Connection
     ) -> None:
         await configure(evpower)
         await owner.execute("delete from sync.webhook_secrets")
-        finding = (await look())["change notification"]
-        assert finding.ok is False
-        assert finding.fix == "evpower supabase secret rotate"
+        findings = await look()
+        assert bad(findings) == [NOTIFICATION]
+        assert "does not accept" in findings[NOTIFICATION].detail
+        assert findings[NOTIFICATION].fix == ROTATE
+
+    async def test_a_secret_that_supabase_has_lost(
+        self, look: Look, evpower: str, configure: Any, there_fresh: Connection
+    ) -> None:
+        await configure(evpower)
+        await there_fresh.execute("delete from evpower.secrets")
+        findings = await look()
+        assert bad(findings) == [NOTIFICATION]
+        assert "lost its secret" in findings[NOTIFICATION].detail
+        assert findings[NOTIFICATION].fix == ROTATE
+
+    async def test_pg_net_is_not_there(
+        self, look: Look, gateway: Gateway, evpower: str, configure: Any
+    ) -> None:
+        await configure(evpower)
+        post = "function net.http_post(text, jsonb, jsonb, jsonb, int) rename to"
+        back = "function net.http_post_gone(text, jsonb, jsonb, jsonb, int) rename to"
+        async with gateway.target.superuser() as superuser:
+            await superuser.execute(f"alter {post} http_post_gone")
+            try:
+                findings = await look()
+            finally:
+                await superuser.execute(f"alter {back} http_post")
+        assert bad(findings) == [NOTIFICATION]
+        assert "pg_net is not installed" in findings[NOTIFICATION].detail
+        assert findings[NOTIFICATION].fix == "switch pg_net on under Database > Extensions"
+
+    async def test_the_worker_of_pg_net_does_not_run(
+        self,
+        look: Look,
+        gateway: Gateway,
+        evpower: str,
+        configure: Any,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        await configure(evpower)
+        monkeypatch.setattr(doctor_notification, "WAIT_S", 0.2)
+        # As no worker does, this lets a request have no response.
+        async with gateway.target.superuser() as superuser:
+            await superuser.execute(
+                "create function net.no_worker() returns trigger language plpgsql"
+                " set search_path = '' as $$ begin return null; end $$;"
+                " create trigger no_worker before insert on net._http_response"
+                " for each row execute function net.no_worker()"
+            )
+            try:
+                findings = await look()
+            finally:
+                await superuser.execute("drop function net.no_worker() cascade")
+        assert bad(findings) == [NOTIFICATION]
+        assert "its worker does not run" in findings[NOTIFICATION].detail
+        assert "net.worker_restart()" in findings[NOTIFICATION].fix
+
+    async def test_a_signature_that_evpower_refuses(
+        self, look: Look, gateway: Gateway, configure: Any
+    ) -> None:
+        gateway.faults.append(("/hook", (401, JSON, "{}")))
+        await configure(gateway.url + "/hook")
+        findings = await look()
+        assert bad(findings) == [NOTIFICATION]
+        assert "refused the signature" in findings[NOTIFICATION].detail
+        assert findings[NOTIFICATION].fix == ROTATE

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from evpower import payments
 from evpower.cli import doctor_supabase
@@ -17,6 +18,7 @@ from evpower.cli.sync_report import facts_text
 from evpower.config import Settings
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.http import HttpClient
 from evpower.payments import OPENING
 from evpower.sync import Relay, backfill, check, guard_status, not_mirrored, set_guard
 from evpower.sync.reconciliation.digests import Digests
@@ -262,7 +264,7 @@ async def short_ids(there: Connection) -> AsyncGenerator[None]:
 @pytest.mark.usefixtures("short_ids")
 async def test_an_id_that_is_too_long_for_the_table_is_left_out(
     relay: Relay, scenario: Scenario, owner: Connection, there: Connection, db: Database,
-    project: Target, http: httpx.AsyncClient,
+    project: Target, http: httpx.AsyncClient, dsn: str,
 ) -> None:  # fmt: skip
     client = await scenario.client()
     first = await begin(owner, client)
@@ -285,9 +287,21 @@ async def test_an_id_that_is_too_long_for_the_table_is_left_out(
     status = await guard_status(rpc_to(http, project))
     listed = await not_mirrored(db, status)
     assert listed == [second]
-    finding = doctor_supabase.short_ids(status, listed)
-    assert not finding.ok
-    assert second in finding.detail
+    as_doctor = Settings(
+        _env_file=None,
+        database_url=SecretStr(dsn),
+        supabase_url=project.local.url,
+        supabase_secret_key=SecretStr(project.local.secret_key),
+        supabase_publishable_key=project.local.publishable_key,
+        supabase_jwt_secret=SecretStr(project.local.jwt_secret),
+    )
+    async with HttpClient() as client_of_doctor:
+        findings = await doctor_supabase.examine_supabase(
+            as_doctor, client_of_doctor, may_write=False
+        )
+    bad = {finding.name: finding.detail for finding in findings if finding.ok is False}
+    assert bad.keys() == {"Supabase invoice ids"}
+    assert second in bad["Supabase invoice ids"]
 
 
 async def test_it_waits_for_what_it_names(

@@ -9,6 +9,7 @@ from evpower.foundation.http import HttpClient, HttpError, HttpResponse
 from evpower.foundation.json_reader import read_object
 
 TIMEOUT_S: Final = 5.0
+STATUS_PAGE: Final = "no setting of EvPower: see the project's status, logs and health report"
 
 
 async def call(
@@ -29,7 +30,7 @@ async def call(
 async def auth_settings(settings: Settings, http: HttpClient) -> Mapping[str, object]:
     """Returns the public settings of Supabase Auth; empty where it does not tell them."""
     url = f"{settings.supabase_url}/auth/v1/settings"
-    headers = {"apikey": settings.supabase_publishable_key}
+    headers = key_headers(settings)
     try:
         answer = await http.fetch("supabase_auth", "GET", url, headers=headers, timeout_s=TIMEOUT_S)
         return read_object(answer.content) if answer.is_success else {}
@@ -41,6 +42,12 @@ def providers(auth: Mapping[str, object]) -> Mapping[str, object] | None:
     """Returns which ways to sign in are on, of the settings of Auth; None: they do not tell."""
     external = auth.get("external")
     return cast("dict[str, object]", external) if isinstance(external, dict) else None
+
+
+def key_headers(settings: Settings) -> dict[str, str]:
+    """Returns the publishable key's headers, or where none is set the secret key's."""
+    key = settings.supabase_publishable_key
+    return {"apikey": key} if key else secret_headers(settings)
 
 
 def secret_headers(settings: Settings) -> dict[str, str]:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from evpower import sync
-from evpower.cli.doctor_calls import TIMEOUT_S, call, secret_headers
+from evpower.cli.doctor_calls import STATUS_PAGE, TIMEOUT_S, call, key_headers
 from evpower.cli.doctor_installed import examine_installed
 from evpower.cli.doctor_notification import examine_notifications
 from evpower.cli.doctor_tokens import examine_tokens
@@ -36,7 +36,6 @@ _FIX_SERVICE_KEY: Final = (
     "EVPOWER_SUPABASE_SECRET_KEY: a secret key (sb_secret_...) of this project, not the"
     " publishable one"
 )
-_STATUS_PAGE: Final = "no setting of EvPower: see the project's status, logs and health report"
 _SKIPPED: Final = "not examined: mend the above first"
 ProbeResult = Literal["fine", "bad_key", "database_down", "down", "not_supabase"]
 
@@ -60,20 +59,20 @@ async def examine_supabase(
     findings = [Finding("Supabase address", True, _host(settings))]
     if "date" in rest.headers:
         findings.append(_clock(rest))
-    publishable_fits = kind != "bad_key"
+    has_publishable = bool(settings.supabase_publishable_key)
+    publishable_fits = has_publishable and kind != "bad_key"
+    verdict = "accepted" if publishable_fits else f"refused with {rest.status_code}"
+    name = "Supabase publishable key"
     findings.append(
-        Finding(
-            "Supabase publishable key",
-            publishable_fits,
-            "accepted" if publishable_fits else f"refused with {rest.status_code}",
-            _PUBLISHABLE_FIX,
-        )
+        Finding(name, publishable_fits, verdict, _PUBLISHABLE_FIX)
+        if has_publishable
+        else Finding(name, None, "not set")  # a line before says so
     )
     secret_fits = await _secret_key(settings, http, findings)
     database_is_up = kind not in {"database_down", "down"}
     if not database_is_up:
         findings.append(
-            Finding("Supabase database", False, f"REST answers {_words(rest)}", _STATUS_PAGE)
+            Finding("Supabase database", False, f"REST answers {_words(rest)}", STATUS_PAGE)
         )
     auth_is_up = await _auth(settings, http, findings, has_key=publishable_fits or secret_fits)
     if secret_fits and database_is_up:
@@ -93,7 +92,9 @@ async def examine_supabase(
             settings, http, may_write=may_write, keys_fit=secret_fits and publishable_fits
         )
     else:
-        findings.append(Finding("access tokens", None, _SKIPPED))
+        findings += [
+            Finding(name, None, _SKIPPED) for name in ("token signing keys", "access token")
+        ]
     return findings
 
 
@@ -116,7 +117,7 @@ def classify(response: HttpResponse) -> ProbeResult:
 
 async def _rest(settings: Settings, http: HttpClient) -> HttpResponse:
     url = f"{settings.supabase_url}/rest/v1/clients?select=id&limit=1"
-    headers = {"apikey": settings.supabase_publishable_key}
+    headers = key_headers(settings)
     return await http.fetch("supabase_rest", "GET", url, headers=headers, timeout_s=TIMEOUT_S)
 
 
@@ -146,9 +147,7 @@ async def _auth(
         findings.append(Finding("Supabase Auth", None, _SKIPPED))
         return False
     url = f"{settings.supabase_url}/auth/v1/settings"
-    headers = {"apikey": settings.supabase_publishable_key}
-    if not headers["apikey"]:
-        headers = secret_headers(settings)
+    headers = key_headers(settings)
     try:
         answer = await http.fetch("supabase_auth", "GET", url, headers=headers, timeout_s=TIMEOUT_S)
         detail = f"answers {_words(answer)}"
@@ -158,7 +157,7 @@ async def _auth(
             return False
     except HttpError as error:
         is_up, detail = False, str(error)
-    findings.append(Finding("Supabase Auth", is_up, "answers" if is_up else detail, _STATUS_PAGE))
+    findings.append(Finding("Supabase Auth", is_up, "answers" if is_up else detail, STATUS_PAGE))
     return is_up
 
 

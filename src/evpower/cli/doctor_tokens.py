@@ -8,12 +8,15 @@ import jwt
 from pydantic import SecretStr
 
 from evpower import identity
+from evpower.cli.doctor_calls import STATUS_PAGE
 from evpower.cli.finding import Finding
 from evpower.config import Settings
-from evpower.foundation.errors import EvPowerError
+from evpower.foundation.errors import EvPowerError, Unavailable
 from evpower.foundation.http import HttpClient, HttpError
 
 _TIMEOUT_S: Final = 5.0
+_SERVER_ERROR: Final = 500
+_TOO_SOON: Final = frozenset({408, 429})
 _KEYS_FIX: Final = (
     "enable asymmetric signing keys in the project, or set EVPOWER_SUPABASE_JWT_SECRET"
 )
@@ -31,23 +34,37 @@ async def examine_tokens(
     `keys_fit`: whether the project accepts the keys of the settings, without which sign-in fails.
     """
     keys = await _signing_keys(settings, http)
-    if may_write and keys_fit:
+    if not may_write:
+        cause = "that creates a user in Auth"
+    elif not keys_fit or (keys.ok is False and not _has_secret(settings)):
+        cause = "mend the above first"
+    else:
         return [keys, await _real_token(settings, http)]
-    why = "mend the above first" if may_write else "that creates a user in Auth"
-    return [keys, Finding("access token", None, f"not examined: {why}")]
+    return [keys, Finding("access token", None, f"not examined: {cause}")]
+
+
+def _has_secret(settings: Settings) -> bool:
+    return bool(settings.supabase_jwt_secret.get_secret_value())
 
 
 async def _signing_keys(settings: Settings, http: HttpClient) -> Finding:
+    """Tells an outage from a project without public keys, whose tokens a secret has to verify."""
     url = f"{settings.supabase_url}/auth/v1/.well-known/jwks.json"
+    with_secret = ", HS256 secret set" if _has_secret(settings) else ""
     try:
         answer = await http.fetch("supabase_keys", "GET", url, timeout_s=_TIMEOUT_S)
+        status = answer.status_code
+        if status >= _SERVER_ERROR or status in _TOO_SOON:
+            raise ValueError(f"answers {status}")  # noqa: TRY301 - as an answer without keys
         keys = identity.read_keys(answer.content) if answer.is_success else {}
     except (HttpError, ValueError) as error:
-        return Finding("token signing keys", False, f"can't be read: {error}", _KEYS_FIX)
-    has_secret = bool(settings.supabase_jwt_secret.get_secret_value())
+        detail = f"can't be read: {error}{with_secret}"
+        return Finding("token signing keys", False, detail, STATUS_PAGE)
     kinds = ", ".join(sorted({key.algorithm for key in keys.values()})) or "no public keys"
-    detail = kinds + (", HS256 secret set" if has_secret else "")
-    return Finding("token signing keys", bool(keys) or has_secret, detail, _KEYS_FIX)
+    if not answer.is_success:
+        kinds += f" (answers {status})"
+    is_ok = bool(keys) or _has_secret(settings)
+    return Finding("token signing keys", is_ok, kinds + with_secret, _KEYS_FIX)
 
 
 async def _real_token(settings: Settings, http: HttpClient) -> Finding:
@@ -88,6 +105,8 @@ async def _real_token(settings: Settings, http: HttpClient) -> Finding:
 async def _verified(settings: Settings, http: HttpClient, token: str, user_id: UUID) -> Finding:
     try:
         claims = await identity.configured_verifier(settings, http).verify(token)
+    except Unavailable as error:  # the keys can't be read: no verdict on the token
+        return Finding("access token", None, f"not examined: {error.detail}")
     except (EvPowerError, ValueError) as error:
         detail = f"a real token ({_algorithm(token)}) is not accepted: {error}"
         return Finding("access token", False, detail, _FIX_JWT)
