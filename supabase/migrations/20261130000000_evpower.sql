@@ -2855,6 +2855,7 @@ begin
     end if;
     update evpower.guard set is_enabled = wanted, changed_at = now() where is_enabled <> wanted;
     has_changed := found;
+    perform evpower.store_definitions(); -- what the guard put up is expected from now on
   end if;
   return (
     select jsonb_build_object(
@@ -2872,15 +2873,16 @@ comment on function public.evpower_guard(jsonb) is
 notify pgrst, 'reload schema';
 
 -- 0900_function_bodies.sql
--- What each function said when it was installed. A comment outlives "create or replace function": without this an
--- older file, run over a newer one, would leave a function that calls itself new.
+-- How each function, policy and trigger was installed, as the digest of its definition. A comment outlives "create or
+-- replace function" and "alter policy": without this an older file, run over a newer one, would leave a function that
+-- calls itself new, and a policy that lets every driver read all rows as if it were unchanged.
 create table if not exists evpower.function_bodies (
   name text primary key,
   md5 text not null
 );
 revoke all on evpower.function_bodies from public, anon, authenticated, service_role;
 comment on table evpower.function_bodies is
-  'evpower 0.2.0: the functions'' bodies as they were installed';
+  'evpower 0.2.0: the definitions of functions, policies and triggers as they were installed';
 
 -- 0910_expected_objects.sql
 -- All that EvPower installs, one row an object: the file of supabase/source that makes it, and who has which rights,
@@ -2983,6 +2985,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0890_evpower_guard', 'function', 'public.evpower_guard(jsonb)', 'service_role=X'),
     ('0900_function_bodies', 'table', 'evpower.function_bodies', ''),
     ('0910_expected_objects', 'function', 'evpower.expected_objects()', ''),
+    ('0915_definitions', 'function', 'evpower.definitions()', ''),
+    ('0916_store_definitions', 'function', 'evpower.store_definitions()', ''),
     ('0920_object_faults', 'function', 'evpower.object_faults()', ''),
     ('0930_evpower_installed', 'function', 'public.evpower_installed(jsonb)', 'service_role=X')
   union all
@@ -3021,9 +3025,49 @@ revoke all on function evpower.expected_objects() from public, anon, authenticat
 comment on function evpower.expected_objects() is
   'evpower 0.2.0: returns all that EvPower installs';
 
+-- 0915_definitions.sql
+-- The digests of what is there now of evpower.expected_objects(): a function's body, a policy's command, roles and
+-- conditions, a trigger without its state. The search path is fixed, because it decides how names are written.
+create or replace function evpower.definitions() returns table (file text, kind text, name text, md5 text)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select e.file, e.kind, e.name, md5(p.prosrc)
+    from evpower.expected_objects() e join pg_proc p on p.oid = to_regprocedure(e.name)
+   where e.kind = 'function'
+  union all
+  select e.file, e.kind, e.name, md5(concat_ws(E'\n', p.polcmd, p.polpermissive,
+           (select string_agg(case r.role when 0 then 'public' else pg_get_userbyid(r.role) end, ' '
+                              order by pg_get_userbyid(r.role)) from unnest(p.polroles) r (role)),
+           'using ' || pg_get_expr(p.polqual, p.polrelid), 'check ' || pg_get_expr(p.polwithcheck, p.polrelid)))
+    from evpower.expected_objects() e
+    join pg_policy p on p.polrelid = to_regclass(split_part(e.name, ' on ', 2))
+         and p.polname = split_part(e.name, ' on ', 1)
+   where e.kind = 'policy'
+  union all
+  select e.file, e.kind, e.name, md5(pg_get_triggerdef(t.oid))
+    from evpower.expected_objects() e
+    join pg_trigger t on t.tgrelid = to_regclass(split_part(e.name, ' on ', 2))
+         and t.tgname = split_part(e.name, ' on ', 1)
+   where e.kind = 'trigger'
+$$;
+revoke all on function evpower.definitions() from public, anon, authenticated, service_role;
+comment on function evpower.definitions() is
+  'evpower 0.2.0: returns the digests of functions, policies and triggers as they are';
+
+-- 0916_store_definitions.sql
+-- Stores how objects were installed that were not there before. What was altered since then stays a fault: only the
+-- migration, which makes everything anew, forgets the earlier digests.
+create or replace function evpower.store_definitions() returns void
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  insert into evpower.function_bodies (name, md5)
+  select d.name, d.md5 from evpower.definitions() d on conflict (name) do nothing
+$$;
+revoke all on function evpower.store_definitions() from public, anon, authenticated, service_role;
+comment on function evpower.store_definitions() is
+  'evpower 0.2.0: stores the definitions of what is there';
+
 -- 0920_object_faults.sql
 -- What differs from evpower.expected_objects(), a row a fault:
---   missing; older, newer: by the stamp; changed: a function that was replaced after it was installed;
+--   missing; older, newer: by the stamp; changed: a function, policy or trigger that is not as it was installed;
 --   disabled: a trigger, or a table's row level security; wrong_owner: of a role whose rights this one does not have
 --   (what is not on an older backend's table for that reason is no fault besides);
 --   wrong_grant: apps or EvPower's key may do more or less than they should.
@@ -3039,27 +3083,23 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
                                    else split_part(e.name, ' on ', 2) end) as relation
       from evpower.expected_objects() e
   ), objects as (
-    select l.*, p.oid, p.proowner as owner, obj_description(p.oid, 'pg_proc') as stamp, true as enabled,
-           b.md5 <> md5(p.prosrc) as changed
-      from located l
-      left join pg_proc p on p.oid = to_regprocedure(l.name)
-      left join evpower.function_bodies b on b.name = l.name
-     where l.kind = 'function'
+    select l.*, p.oid, p.proowner as owner, obj_description(p.oid, 'pg_proc') as stamp, true as enabled
+      from located l left join pg_proc p on p.oid = to_regprocedure(l.name) where l.kind = 'function'
     union all
     select l.*, c.oid, case l.kind when 'table' then c.relowner end, obj_description(c.oid, 'pg_class'),
-           c.relrowsecurity or l.kind = 'index' or l.name like 'evpower.%' and l.name <> 'evpower.secrets', false
+           c.relrowsecurity or l.kind = 'index' or l.name like 'evpower.%' and l.name <> 'evpower.secrets'
       from located l left join pg_class c on c.oid = to_regclass(l.name) where l.kind in ('table', 'index')
     union all
-    select l.*, n.oid, n.nspowner, obj_description(n.oid, 'pg_namespace'), true, false
+    select l.*, n.oid, n.nspowner, obj_description(n.oid, 'pg_namespace'), true
       from located l left join pg_namespace n on n.nspname = l.name where l.kind = 'schema'
     union all
-    select l.*, t.oid, null, obj_description(t.oid, 'pg_trigger'), t.tgenabled in ('O', 'A'), false
+    select l.*, t.oid, null, obj_description(t.oid, 'pg_trigger'), t.tgenabled in ('O', 'A')
       from located l left join pg_trigger t on t.tgrelid = l.relation and t.tgname = l.object where l.kind = 'trigger'
     union all
-    select l.*, p.oid, null, obj_description(p.oid, 'pg_policy'), true, false
+    select l.*, p.oid, null, obj_description(p.oid, 'pg_policy'), true
       from located l left join pg_policy p on p.polrelid = l.relation and p.polname = l.object where l.kind = 'policy'
     union all
-    select l.*, a.attrelid, null, null, true, false
+    select l.*, a.attrelid, null, null, true
       from located l
       left join pg_attribute a on a.attrelid = l.relation and not a.attisdropped
            and a.attname = regexp_replace(l.name, '^.*\.', '')
@@ -3096,7 +3136,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
          coalesce(array_to_string(s.version, '.'), 'without a version')
     from stamped s where s.version is distinct from s.edition
   union all
-  select o.file, o.kind, o.name, 'changed', null from objects o where o.changed
+  select d.file, d.kind, d.name, 'changed', null
+    from evpower.definitions() d join evpower.function_bodies b on b.name = d.name where b.md5 <> d.md5
   union all
   select o.file, o.kind, o.name, 'disabled', null from objects o where not o.enabled
   union all
@@ -3162,10 +3203,7 @@ grant execute on function public.evpower_installed(jsonb) to service_role;
 comment on function public.evpower_installed(jsonb) is
   'evpower 0.2.0: returns what is missing or differs of EvPower';
 
--- What this edition's functions say, after all are made.
+-- How all was installed, after all is made.
 delete from evpower.function_bodies;
-insert into evpower.function_bodies (name, md5)
-select e.name, md5(p.prosrc)
-  from evpower.expected_objects() e join pg_catalog.pg_proc p on p.oid = to_regprocedure(e.name)
- where e.kind = 'function';
+do $migration$ begin perform evpower.store_definitions(); end $migration$;
 notify pgrst, 'reload schema';

@@ -50,6 +50,7 @@ begin
     end if;
     update evpower.guard set is_enabled = wanted, changed_at = now() where is_enabled <> wanted;
     has_changed := found;
+    perform evpower.store_definitions(); -- what the guard put up is expected from now on
   end if;
   return (
     select jsonb_build_object(

@@ -1,9 +1,10 @@
--- What each function said when it was installed. A comment outlives "create or replace function": without this an
--- older file, run over a newer one, would leave a function that calls itself new.
+-- How each function, policy and trigger was installed, as the digest of its definition. A comment outlives "create or
+-- replace function" and "alter policy": without this an older file, run over a newer one, would leave a function that
+-- calls itself new, and a policy that lets every driver read all rows as if it were unchanged.
 create table if not exists evpower.function_bodies (
   name text primary key,
   md5 text not null
 );
 revoke all on evpower.function_bodies from public, anon, authenticated, service_role;
 comment on table evpower.function_bodies is
-  'evpower {edition}: the functions'' bodies as they were installed';
+  'evpower {edition}: the definitions of functions, policies and triggers as they were installed';

@@ -98,6 +98,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     ('0890_evpower_guard', 'function', 'public.evpower_guard(jsonb)', 'service_role=X'),
     ('0900_function_bodies', 'table', 'evpower.function_bodies', ''),
     ('0910_expected_objects', 'function', 'evpower.expected_objects()', ''),
+    ('0915_definitions', 'function', 'evpower.definitions()', ''),
+    ('0916_store_definitions', 'function', 'evpower.store_definitions()', ''),
     ('0920_object_faults', 'function', 'evpower.object_faults()', ''),
     ('0930_evpower_installed', 'function', 'public.evpower_installed(jsonb)', 'service_role=X')
   union all

@@ -1,5 +1,5 @@
 -- What differs from evpower.expected_objects(), a row a fault:
---   missing; older, newer: by the stamp; changed: a function that was replaced after it was installed;
+--   missing; older, newer: by the stamp; changed: a function, policy or trigger that is not as it was installed;
 --   disabled: a trigger, or a table's row level security; wrong_owner: of a role whose rights this one does not have
 --   (what is not on an older backend's table for that reason is no fault besides);
 --   wrong_grant: apps or EvPower's key may do more or less than they should.
@@ -15,27 +15,23 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
                                    else split_part(e.name, ' on ', 2) end) as relation
       from evpower.expected_objects() e
   ), objects as (
-    select l.*, p.oid, p.proowner as owner, obj_description(p.oid, 'pg_proc') as stamp, true as enabled,
-           b.md5 <> md5(p.prosrc) as changed
-      from located l
-      left join pg_proc p on p.oid = to_regprocedure(l.name)
-      left join evpower.function_bodies b on b.name = l.name
-     where l.kind = 'function'
+    select l.*, p.oid, p.proowner as owner, obj_description(p.oid, 'pg_proc') as stamp, true as enabled
+      from located l left join pg_proc p on p.oid = to_regprocedure(l.name) where l.kind = 'function'
     union all
     select l.*, c.oid, case l.kind when 'table' then c.relowner end, obj_description(c.oid, 'pg_class'),
-           c.relrowsecurity or l.kind = 'index' or l.name like 'evpower.%' and l.name <> 'evpower.secrets', false
+           c.relrowsecurity or l.kind = 'index' or l.name like 'evpower.%' and l.name <> 'evpower.secrets'
       from located l left join pg_class c on c.oid = to_regclass(l.name) where l.kind in ('table', 'index')
     union all
-    select l.*, n.oid, n.nspowner, obj_description(n.oid, 'pg_namespace'), true, false
+    select l.*, n.oid, n.nspowner, obj_description(n.oid, 'pg_namespace'), true
       from located l left join pg_namespace n on n.nspname = l.name where l.kind = 'schema'
     union all
-    select l.*, t.oid, null, obj_description(t.oid, 'pg_trigger'), t.tgenabled in ('O', 'A'), false
+    select l.*, t.oid, null, obj_description(t.oid, 'pg_trigger'), t.tgenabled in ('O', 'A')
       from located l left join pg_trigger t on t.tgrelid = l.relation and t.tgname = l.object where l.kind = 'trigger'
     union all
-    select l.*, p.oid, null, obj_description(p.oid, 'pg_policy'), true, false
+    select l.*, p.oid, null, obj_description(p.oid, 'pg_policy'), true
       from located l left join pg_policy p on p.polrelid = l.relation and p.polname = l.object where l.kind = 'policy'
     union all
-    select l.*, a.attrelid, null, null, true, false
+    select l.*, a.attrelid, null, null, true
       from located l
       left join pg_attribute a on a.attrelid = l.relation and not a.attisdropped
            and a.attname = regexp_replace(l.name, '^.*\.', '')
@@ -72,7 +68,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
          coalesce(array_to_string(s.version, '.'), 'without a version')
     from stamped s where s.version is distinct from s.edition
   union all
-  select o.file, o.kind, o.name, 'changed', null from objects o where o.changed
+  select d.file, d.kind, d.name, 'changed', null
+    from evpower.definitions() d join evpower.function_bodies b on b.name = d.name where b.md5 <> d.md5
   union all
   select o.file, o.kind, o.name, 'disabled', null from objects o where not o.enabled
   union all

@@ -41,10 +41,7 @@ grant execute on function public.evpower_installed(jsonb) to service_role;
 comment on function public.evpower_installed(jsonb) is
   'evpower {edition}: returns what is missing or differs of EvPower';
 
--- What this edition's functions say, after all are made.
+-- How all was installed, after all is made.
 delete from evpower.function_bodies;
-insert into evpower.function_bodies (name, md5)
-select e.name, md5(p.prosrc)
-  from evpower.expected_objects() e join pg_catalog.pg_proc p on p.oid = to_regprocedure(e.name)
- where e.kind = 'function';
+do $migration$ begin perform evpower.store_definitions(); end $migration$;
 notify pgrst, 'reload schema';

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from evpower.cli import doctor_installed
 from evpower.cli.doctor_installed import Installed, examine_installed, judge
 from evpower.cli.finding import Finding
 from evpower.config import Settings
@@ -90,7 +91,7 @@ async def test_an_older_edition_is_told_from_the_newest(look: Look, there: Conne
         findings = await look()
         assert bad(findings) == ["Supabase migrations"]
         assert findings["Supabase migrations"].detail == (
-            "replaced since it was installed: function public.evpower_digest(jsonb)"
+            "changed since it was installed: function public.evpower_digest(jsonb)"
             " (0840_evpower_digest.sql)"
         )
         assert MIGRATION in findings["Supabase migrations"].fix
@@ -119,6 +120,14 @@ BROKEN = (
         APPLIED_AGAIN,
         "Supabase migrations",
         "missing: policy evpower_own_select on public.transactions (0210_transactions.sql)",
+        MIGRATION,
+    ),
+    Broken(  # every driver reads every row
+        "alter policy evpower_own_select on public.clients using (true)",
+        APPLIED_AGAIN,
+        "Supabase migrations",
+        "changed since it was installed: policy evpower_own_select on public.clients"
+        " (0200_clients.sql)",
         MIGRATION,
     ),
     Broken(
@@ -197,6 +206,23 @@ async def test_each_fault_makes_its_own_line_bad_and_says_what_to_do(
             await superuser.execute(broken.undo)
             await there.execute(migration())
     assert bad(await look()) == []
+
+
+# Functions that doctor does not call to see whether PostgREST knows them.
+NOT_PROBED = {
+    "evpower_installed": "is asked for all the others",
+    "evpower_webhook_test": "calls the webhook; the line of the change notification is about it",
+}
+
+
+async def test_every_function_that_evpower_calls_has_its_line(there: Connection) -> None:
+    installed = await there.fetch(
+        "select substring(name from '^public\\.(.*)\\(jsonb\\)$') from evpower.expected_objects()"
+        " where kind = 'function' and grants = 'service_role=X'"
+    )
+    probed = {name for name, _ in doctor_installed._PROBES}
+    assert {name for (name,) in installed} == {*probed, *NOT_PROBED}
+    assert len(installed) == len(probed) + len(NOT_PROBED)
 
 
 async def test_a_project_without_evpower_is_told_to_apply_it(look: Look, there: Connection) -> None:

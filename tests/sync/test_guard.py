@@ -312,6 +312,31 @@ async def test_doctor_says_who_writes(
         assert "evpower supabase guard enable" in line.fix
 
 
+async def test_what_the_guard_put_up_is_compared_with_how_it_was(there: Connection) -> None:
+    await switch(there, enable=False)
+    await switch(there, enable=True)
+    policy = "policy evpower_none_of_anon on public.balance_topups"
+
+    async def changed() -> list[str]:
+        faults = await there.fetch(
+            "select kind || ' ' || name from evpower.object_faults() where fault = 'changed'"
+        )
+        return [name for (name,) in faults]
+
+    assert await changed() == []
+    await there.execute(f"alter {policy} using (true)")
+    assert await changed() == [policy]
+    await switch(there, enable=False)
+    await switch(there, enable=True)  # puts it up anew
+    assert await changed() == []
+    await there.execute("alter policy evpower_own_update on public.clients using (true)")
+    await switch(there, enable=False)
+    await switch(there, enable=True)  # neither does anything about this one
+    assert await changed() == ["policy evpower_own_update on public.clients"]
+    await there.execute(migration())
+    assert await changed() == []
+
+
 def test_a_command_says_who_writes() -> None:
     at = utc_now()
     enabled = GuardStatus(

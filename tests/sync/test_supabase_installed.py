@@ -72,6 +72,25 @@ FAULTS: tuple[tuple[str, tuple[str, str, str | None]], ...] = (
         ("function evpower.http_post()", "changed", None),
     ),
     (
+        "alter policy evpower_own_select on public.clients using (true)",
+        ("policy evpower_own_select on public.clients", "changed", None),
+    ),
+    (
+        "alter policy evpower_own_update on public.clients with check (true)",
+        ("policy evpower_own_update on public.clients", "changed", None),
+    ),
+    (
+        "alter policy evpower_own_select on public.transactions to anon",
+        ("policy evpower_own_select on public.transactions", "changed", None),
+    ),
+    (
+        """
+        create or replace trigger evpower_id_stays before update of email on public.clients
+          for each row execute function evpower.refuse_id()
+        """,
+        ("trigger evpower_id_stays on public.clients", "changed", None),
+    ),
+    (
         "alter table public.clients disable trigger evpower_note_client",
         ("trigger evpower_note_client on public.clients", "disabled", None),
     ),

@@ -47,7 +47,7 @@ _VERSION_FAULTS: Final = {
     "missing": "missing",
     "older": f"older than {EDITION}",
     "newer": "newer than the rest",
-    "changed": "replaced since it was installed",
+    "changed": "changed since it was installed",
 }
 
 
