@@ -30,7 +30,7 @@ from evpower.api.legacy.balance import balance_router
 from evpower.api.legacy.callers import NONE_ALLOWED, Allowed
 from evpower.api.legacy.cards import cards_router
 from evpower.api.legacy.charging import ChargingCalls, charging_fast_paths, charging_router
-from evpower.api.legacy.health import health_router
+from evpower.api.legacy.health import HEALTH_PATH, health_router
 from evpower.api.legacy.old_routes import CARD_PATHS, old_routes
 from evpower.api.legacy.station_board import StationBoard
 from evpower.api.legacy.stations import StationCalls, stations_fast_paths, stations_router
@@ -49,6 +49,7 @@ from evpower.foundation.websocket import SocketProtocol
 from evpower.identity import Access, add_operator, create_service_key
 from evpower.identity.operator_endpoints import operator_router
 from evpower.identity.tokens import TokenVerifier
+from evpower.ocpp.handshake import STATION_PATHS, socket_urls
 from evpower.payments import Confirmer, Providers
 from evpower.wallet import endpoints as wallet_endpoints
 from tests.contracts.answers import HOOKS
@@ -176,7 +177,7 @@ async def running_api(
                     stations_router(stations),
                     cards_router(),
                     balance_router(db, callers),
-                    health_router(db, clock, version="0", now_s=now_s),
+                    health_router(db, clock, version="0", station_paths=STATION_PATHS, now_s=now_s),
                     *routers,
                     payments_router(payments),
                     payment_calls_router(payments),
@@ -192,6 +193,11 @@ async def running_api(
                 coded_errors=CODED_ERRORS,
                 old_routes=old_routes(configured.old_api_sunset),
                 unread_bodies=CARD_PATHS,
+                unlimited=[HEALTH_PATH],
+                about={
+                    "websocket_urls": socket_urls(configured.public_url),
+                    "health_check": HEALTH_PATH,
+                },
                 readiness=[] if supabase is None else [Readiness("supabase", supabase)],
             )
         ],

@@ -14,7 +14,7 @@ from evpower.api.legacy.old_routes import CARD_PATHS, DEPRECATED_ON, OLD_ROUTES,
 from evpower.bootstrap.modules import assemble
 from evpower.bootstrap.server import openapi
 from evpower.config import Settings
-from evpower.payments.endpoints import OLD_PATHS
+from evpower.payments import OLD_NOTICE_PATHS
 from tests.api.charging_scenario import STATION
 from tests.api.scenario import Api, bearer
 
@@ -27,7 +27,7 @@ DEPRECATED: Final = [row for row in OLD_ROUTES if row.is_deprecated]
 def mounted() -> set[tuple[str, str]]:
     return {
         (method.upper(), path) for path, methods in openapi()["paths"].items() for method in methods
-    } | {("POST", path) for path in OLD_PATHS}  # the document does not show them
+    } | {("POST", path) for path in OLD_NOTICE_PATHS}  # the document does not show them
 
 
 def test_every_row_is_mounted_once() -> None:

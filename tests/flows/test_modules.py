@@ -1,6 +1,10 @@
 """The modules of the slices fit together: topics, loops, limits."""
 
+import ast
+import re
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -12,6 +16,12 @@ from evpower.config import Settings
 from evpower.foundation.bus import Topic
 from evpower.foundation.bus.nats_bus import NatsBus, topics_by_code
 from evpower.foundation.module import Limit
+from evpower.ocpp import STATION_PATHS
+
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "evpower"
+NO_SLICES = ("api", "foundation", "bootstrap", "config")
+# What a slice makes for its Module. The edge has a job of its own: api/module.py.
+FACTS = {"FastPath", "Limit", "OldRoute", "SocketPaths", "Topic"}
 
 
 @pytest.fixture
@@ -69,3 +79,60 @@ def test_limits_of_one_name_share_their_budget() -> None:
     assert rates.is_signed("/bank/x")
     assert not rates.is_signed("/banks")
     assert [rates.take_signed(path, "a") for path in ("/bank/x", "/supabase/y")] == [0, 60]
+
+
+def test_no_other_file_names_a_path_of_a_slice(parts: Assembled) -> None:
+    """A slice is one Module: the edge, the foundation and the start take its paths from there."""
+    routes = routes_of_slices(parts)
+    assert len(routes) > 150
+    named = {
+        f"{path.relative_to(SOURCE)}:{line} {text}"
+        for path, tree in outside_of_slices()
+        for line, text in paths_named(tree)
+        if any(route == text or route.startswith(f"{text}/") for route in routes)
+    }
+    assert named == set()
+
+
+def test_no_other_file_makes_what_is_a_slices_own() -> None:
+    made = {
+        f"{path.relative_to(SOURCE)}:{node.lineno} {node.func.id}"
+        for path, tree in outside_of_slices()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        if node.func.id in FACTS
+    }
+    assert made == set()
+
+
+def routes_of_slices(parts: Assembled) -> set[str]:
+    routes: set[str] = {*STATION_PATHS}
+    for module in parts.modules:
+        for router in module.routers:
+            routes |= {str(getattr(route, "path", "")) for route in router.routes}
+        routes |= {path for limit in module.route_limits for path in limit.paths}
+        routes |= {path.template for path in module.fast_paths}
+        routes |= {*module.unlimited, *module.unread_bodies}
+        routes |= {route.path for route in module.old_routes}
+    return routes - {"/", "/readyz", ""}  # the edge's own are among the old API's, too
+
+
+def outside_of_slices() -> Iterator[tuple[Path, ast.Module]]:
+    for folder in NO_SLICES:
+        for path in sorted((SOURCE / folder).rglob("*.py")):
+            if "legacy" not in path.parts:
+                yield path, ast.parse(path.read_text())
+
+
+def paths_named(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Paths in texts that the program uses, longer than the prefixes that all share."""
+    unused = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in unused
+        ):
+            for path in re.findall(r"/[\w{}/.:-]+", node.value):
+                if path.rstrip("/") not in {"", "/api", "/api/v1"}:
+                    yield node.lineno, path.rstrip("/")

@@ -17,7 +17,7 @@ import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from evpower import ocpp, realtime, stations
+from evpower import ocpp, stations
 from evpower.api import HttpProtocol, create_app
 from evpower.config import Settings
 from evpower.foundation.bus import LocalBus
@@ -27,6 +27,7 @@ from evpower.foundation.module import Shared
 from evpower.foundation.websocket import SocketProtocol
 from evpower.ocpp.endpoint import MESSAGE_BYTES
 from evpower.ocpp.module import Parts, Times, build
+from evpower.realtime.endpoints import MAX_MESSAGE_BYTES
 from tests.quick_server import QuickServer
 from tests.stations.scenario import draft
 from tests.waiting import WAIT_LIMIT_S, until
@@ -214,7 +215,7 @@ async def _serving(app: Any) -> AsyncGenerator[tuple[uvicorn.Server, int]]:
     port = listening.getsockname()[1]
     server = QuickServer(
         uvicorn.Config(
-            app, http=HttpProtocol, ws=_Protocol, ws_max_size=realtime.MAX_MESSAGE_BYTES,
+            app, http=HttpProtocol, ws=_Protocol, ws_max_size=MAX_MESSAGE_BYTES,
             ws_ping_interval=None, ws_per_message_deflate=False, proxy_headers=False,
             log_level="critical", access_log=False, lifespan="off",
             timeout_graceful_shutdown=int(WAIT_LIMIT_S),

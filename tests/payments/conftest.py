@@ -32,8 +32,8 @@ from evpower.identity import Access
 from evpower.identity.tokens import TokenVerifier
 from evpower.payments import Providers
 from evpower.payments.confirm import Confirmer
-from evpower.payments.endpoints import OLD_PATHS, Notices, router
-from evpower.payments.providers.registry import WEBHOOK_PREFIX
+from evpower.payments.endpoints import Notices, router
+from evpower.payments.providers.registry import OLD_NOTICE_PATHS, WEBHOOK_PREFIX
 from evpower.payments.providers.sandbox import SandboxProvider
 from evpower.payments.questions import Questions
 from tests.contracts.answers import check_answer
@@ -129,7 +129,7 @@ class Scenario:
         notices = Notices(self.providers, self.confirmer, questions, old_provider="sandbox")
         routes = [*old, router(notices)]
         settings = Settings.model_construct(rate_money_per_minute=10_000, rate_per_minute=10_000)
-        signed = Limit("webhook", "signed", (WEBHOOK_PREFIX, *OLD_PATHS), 10_000, 60.0)
+        signed = Limit("webhook", "signed", (WEBHOOK_PREFIX, *OLD_NOTICE_PATHS), 10_000, 60.0)
         modules = [
             Module(
                 "payments",

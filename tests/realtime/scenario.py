@@ -19,7 +19,6 @@ from pydantic import SecretStr
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from evpower import realtime
 from evpower.api import HttpProtocol, choose_language, create_app, sentence
 from evpower.charging import SESSION_CHANGED
 from evpower.config import Settings
@@ -29,7 +28,7 @@ from evpower.foundation.module import Module
 from evpower.foundation.websocket import SocketProtocol
 from evpower.identity import CLIENT_CHANGED, Access, add_operator
 from evpower.identity.tokens import TokenVerifier
-from evpower.realtime.endpoints import router
+from evpower.realtime.endpoints import MAX_MESSAGE_BYTES, router
 from evpower.realtime.hub import Hub
 from tests.quick_server import QuickServer
 from tests.waiting import WAIT_LIMIT_S, patient_http, until
@@ -262,7 +261,7 @@ async def _serving(
             app,
             http=HttpProtocol,
             ws=SocketProtocol,
-            ws_max_size=realtime.MAX_MESSAGE_BYTES,
+            ws_max_size=MAX_MESSAGE_BYTES,
             ws_ping_interval=None,
             ws_per_message_deflate=False,
             proxy_headers=False,

@@ -13,7 +13,7 @@ from evpower.api.messages import LANGUAGES
 from evpower.config import Settings
 from evpower.foundation import websocket
 from evpower.foundation.db import Connection, Database
-from evpower.realtime import MAX_MESSAGE_BYTES, endpoints, model, protocol
+from evpower.realtime import endpoints, model, protocol
 from evpower.realtime.hub import Hub
 from evpower.realtime.model import BalanceState, CloseReason
 from tests.charging.views import AT, CHARGING
@@ -120,7 +120,7 @@ def test_the_figures_are_those_of_the_code() -> None:
     hub = Hub.__init__.__kwdefaults__
     assert hub is not None
     for sentence in (
-        f"at most {MAX_MESSAGE_BYTES // 1024} KiB each",
+        f"at most {endpoints.MAX_MESSAGE_BYTES // 1024} KiB each",
         f"At most {endpoints._MESSAGES_PER_S} messages a second",
         f"from {endpoints._FLOOD_PER_S} the socket",
         f"more than {websocket._FRAMES_PER_S} frames of any kind",

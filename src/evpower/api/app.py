@@ -66,7 +66,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
             db,
             version=version,
             now_s=now_s,
-            public_url=settings.public_url,
+            about={key: value for module in modules for key, value in module.about.items()},
             readiness=[check for module in modules for check in module.readiness],
             bus=bus,
             overdue=overdue,
@@ -85,10 +85,25 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
         (path for module in modules for path in module.coded_errors),
     )
     errors.install(app, forms)
-    openapi.install(app, version=version, server_url=settings.public_url, forms=forms)
+    openapi.install(
+        app,
+        version=version,
+        server_url=settings.public_url,
+        forms=forms,
+        signed=[
+            path
+            for module in modules
+            for limit in module.route_limits
+            if limit.kind == "signed"
+            for path in limit.paths
+        ],
+    )
     app.router.middleware_stack = KnownRoutes(app.router)
     sockets = [module.sockets for module in modules if module.sockets is not None]
     app.state.message_bytes = _message_bytes(sockets)
+    app.state.socket_message_bytes = max(
+        (module.socket_message_bytes for module in modules), default=0
+    )
     app.add_middleware(FastPaths, paths=[path for module in modules for path in module.fast_paths])
     app.add_middleware(
         Gateway,
@@ -105,6 +120,7 @@ def create_app(  # noqa: PLR0913 - the composition of a whole side is named once
         forms=forms,
         old_routes=OldRoutes(route for module in modules for route in module.old_routes),
         unread_bodies=[path for module in modules for path in module.unread_bodies],
+        unlimited=[path for module in modules for path in module.unlimited],
     )
     return app
 

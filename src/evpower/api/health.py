@@ -1,7 +1,6 @@
 """Liveness, readiness, metrics and the documentation."""
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal
@@ -40,7 +39,7 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
     *,
     version: str,
     now_s: Callable[[], float],
-    public_url: str = "",
+    about: Mapping[str, object] | None = None,
     readiness: Sequence[Readiness] = (),
     bus: Callable[[], bool] | None = None,
     overdue: Overdue | None = None,
@@ -48,9 +47,11 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
     collectors: Sequence[Collector] = (),
     metrics_guard: MetricsGuard | None = None,
 ) -> APIRouter:
-    """Returns the routes /, /healthz, /readyz, /metrics, /docs. `now_s` is a monotonic clock."""
+    """Returns the routes /, /healthz, /readyz, /metrics, /docs. `now_s` is a monotonic clock.
+
+    `about`: what the slices add to /.
+    """
     routes = APIRouter(tags=["service"])
-    socket_url = re.sub(r"^http", "ws", public_url)
     database = CachedValue(lambda: _ask_database(db), ttl_s=_FRESH_DATABASE_S, now_s=now_s)
     outside = {
         check.name: CachedValue(partial(_ask, check), ttl_s=_FRESH_OUTSIDE_S, now_s=now_s)
@@ -72,11 +73,7 @@ def router(  # noqa: PLR0913 - what readiness and metrics are made of
                 "docs": "/docs",
                 "health": "/readyz",
                 "description": _DESCRIPTION,
-                "websocket_urls": [
-                    f"{socket_url}/ws/{{station_id}}",
-                    f"{socket_url}/ocpp/{{station_id}}",
-                ],
-                "health_check": "/health",
+                **(about or {}),
                 "protocol": "OCPP 1.6 JSON",
                 "note": _NOTE,
             }

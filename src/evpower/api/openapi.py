@@ -1,6 +1,6 @@
 """The OpenAPI document: the responses that every call has are added here once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -171,17 +171,21 @@ _IDEMPOTENCY_KEY: Final = {
     "`idempotency_conflict`.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
-_PUBLIC: Final = ("/api/v1/auth/register", "/api/v1/payment/webhook", "/api/v1/webhooks/")
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 
 
-def install(app: FastAPI, *, version: str, server_url: str, forms: ErrorForms) -> None:
-    """Makes app.openapi() return our document, and serves it; it is built and encoded once."""
+def install(
+    app: FastAPI, *, version: str, server_url: str, forms: ErrorForms, signed: Sequence[str] = ()
+) -> None:
+    """Makes app.openapi() return our document, and serves it; it is built and encoded once.
+
+    `signed`: beginnings of the paths that other systems call with a signature.
+    """
     written: list[bytes] = []
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _build(app, version, server_url, forms)
+            app.openapi_schema = _build(app, version, server_url, forms, tuple(signed))
         return app.openapi_schema
 
     async def document(_: Request) -> Response:
@@ -193,7 +197,9 @@ def install(app: FastAPI, *, version: str, server_url: str, forms: ErrorForms) -
     app.add_route("/openapi.json", document, include_in_schema=False)
 
 
-def _build(app: FastAPI, version: str, server_url: str, forms: ErrorForms) -> dict[str, Any]:
+def _build(
+    app: FastAPI, version: str, server_url: str, forms: ErrorForms, signed: tuple[str, ...]
+) -> dict[str, Any]:
     document = get_openapi(
         title="EvPower API",
         version=version,
@@ -219,12 +225,18 @@ def _build(app: FastAPI, version: str, server_url: str, forms: ErrorForms) -> di
         for method in _METHODS:
             if method in methods:
                 error_body = _BODIES[forms.of(path)]
-                _complete(path, method, methods[method], error_body)
+                is_signed = path.startswith(signed)
+                _complete(path, method, methods[method], error_body, is_signed=is_signed)
     return document
 
 
 def _complete(
-    path: str, method: str, operation: dict[str, Any], error_body: Mapping[str, Any]
+    path: str,
+    method: str,
+    operation: dict[str, Any],
+    error_body: Mapping[str, Any],
+    *,
+    is_signed: bool,
 ) -> None:
     responses: dict[str, Any] = operation.setdefault("responses", {})
     if path.startswith("/api/"):
@@ -232,10 +244,10 @@ def _complete(
             _EVERYWHERE | (_ON_POST if method in _WITH_BODY else {})
         ).items():
             responses.setdefault(status, {"description": description})
-        if not path.startswith(_PUBLIC):
+        if not is_signed and operation.get("security") != []:  # a route may need no token
             responses.setdefault("401", {"description": "No valid token or key"})
             operation.setdefault("security", [{"supabaseToken": []}, {"serviceKey": []}])
-        if method in _WITH_KEY and not path.startswith(_PUBLIC[1:]):
+        if method in _WITH_KEY and not is_signed:
             operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
     for status, response in responses.items():
         if status >= "400" and _is_left_open(response):

@@ -98,6 +98,7 @@ def assemble(
             confirmer=confirmer,
             callers=callers,
             period_totals=reports.period_totals,
+            station_paths=ocpp.STATION_PATHS,
             phones=phones,
             deletion=identity.configured_deletion(settings, shared, admin),
             carrier=sockets.dispatcher,

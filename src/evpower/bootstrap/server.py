@@ -16,7 +16,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from evpower import __version__, realtime
+from evpower import __version__
 from evpower.api import ConnectionBounds, HttpProtocol, WaitingLimit, create_app
 from evpower.bootstrap.modules import Assembled, assemble
 from evpower.config import Settings
@@ -125,7 +125,7 @@ def serve(settings: Settings, role: Role) -> int:
             loop="uvloop" if sys.platform != "win32" else "asyncio",
             http=_http_protocol(settings),
             ws=_socket_protocol(app),
-            ws_max_size=realtime.MAX_MESSAGE_BYTES,
+            ws_max_size=app.state.socket_message_bytes,
             ws_ping_interval=None,  # the hub pings, with one timer for all
             ws_per_message_deflate=False,  # tens of KiB a socket, for messages of 200 bytes
             lifespan="on",

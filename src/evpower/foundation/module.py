@@ -3,8 +3,8 @@
 Each slice has `module(settings, shared, *, <what it needs of other slices>)`; bootstrap lists them.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -120,5 +120,11 @@ class Module:
     old_routes: Sequence[OldRoute] = ()
     # Paths of POST whose bodies hold what must not be read: they are dropped as they arrive.
     unread_bodies: Sequence[str] = ()
+    # Paths of probes: neither limited nor logged.
+    unlimited: Sequence[str] = ()
+    # What the slice adds to the answer of `GET /`.
+    about: Mapping[str, object] = field(default_factory=dict[str, object])
+    # The longest message to a WebSocket of its routers.
+    socket_message_bytes: int = 0
     start: Callable[[], None] | None = None
     close: Callable[[], Awaitable[None]] | None = None

@@ -71,6 +71,7 @@ def router(
         status_code=201,
         responses=_RESPONSES,
         summary="Become a client",
+        openapi_extra={"security": []},
     )
     async def register_client(body: RegisterBody) -> Registered:  # pyright: ignore[reportUnusedFunction]
         """Create the Supabase user and the client under one id; then sign in at Supabase.

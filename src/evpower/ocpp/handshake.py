@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,8 +14,14 @@ from evpower.foundation.addresses import ClientAddresses
 from evpower.ocpp.model import VERSION
 
 _SPEED: Final = b"x-simulated-speed"  # what `evpower station simulate --speed` says of itself
-_PREFIXES: Final = frozenset({"ocpp", "ws"})
+STATION_PATHS: Final = ("/ws/{station_id}", "/ocpp/{station_id}")
+_PREFIXES: Final = frozenset(path.split("/")[1] for path in STATION_PATHS)
 _MOST_SEGMENTS: Final = 8
+
+
+def socket_urls(public_url: str) -> list[str]:
+    """Returns the addresses of the stations' sockets, with the templates of their paths."""
+    return [f"{re.sub(r'^http', 'ws', public_url)}{path}" for path in STATION_PATHS]
 
 
 def matches(path: str) -> bool:

@@ -21,7 +21,7 @@ from evpower.ocpp.dispatch import Dispatcher
 from evpower.ocpp.endpoint import MESSAGE_BYTES, OLD_SOCKET_S, StationSockets
 from evpower.ocpp.forward import Forwarder
 from evpower.ocpp.frame_log import FrameLog
-from evpower.ocpp.handshake import matches
+from evpower.ocpp.handshake import matches, socket_urls
 from evpower.ocpp.model import STATION_PING
 from evpower.ocpp.process import Processor
 from evpower.ocpp.router import Router
@@ -132,6 +132,7 @@ def module(settings: Settings, shared: Shared, *, parts: Parts | None = None) ->
         "ocpp",
         roles=STATIONS,
         sockets=SocketPaths(matches, parts.endpoint, MESSAGE_BYTES),
+        about={"websocket_urls": socket_urls(settings.public_url)},
         jobs=[
             Job(sockets.timer_loop, STATIONS),
             Job(sockets.touch_loop, STATIONS),

@@ -18,6 +18,7 @@ from evpower.payments.model import (
 from evpower.payments.module import module
 from evpower.payments.providers.odengi import odengi_problems, probe_odengi
 from evpower.payments.providers.registry import (
+    OLD_NOTICE_PATHS,
     Providers,
     configured_providers,
     provider_problem,
@@ -45,6 +46,7 @@ from evpower.payments.top_up import StartedTopUp, TopUpFailure, top_up
 PUBLIC_VIEWS = ("payments.payments_public", "payments.top_ups_public")
 
 __all__ = [
+    "OLD_NOTICE_PATHS",
     "OPENING",
     "PUBLIC_VIEWS",
     "STATUSES",

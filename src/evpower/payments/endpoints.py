@@ -11,11 +11,9 @@ from evpower.foundation.fast_path import FastPath
 from evpower.payments import schemas, webhook
 from evpower.payments.confirm import Confirmer
 from evpower.payments.providers.protocol import NoticeRequest
-from evpower.payments.providers.registry import WEBHOOK_PREFIX, Providers
+from evpower.payments.providers.registry import OLD_NOTICE_PATHS, WEBHOOK_PREFIX, Providers
 from evpower.payments.questions import Questions
 
-# The old backend's, which a bank may still call: the settings say which provider that is.
-OLD_PATHS: Final = ("/api/payment/webhook", "/api/v1/payment/webhook")
 _METHODS: Final = ("GET", "POST")
 
 
@@ -42,11 +40,11 @@ class Notices:
         """Returns the provider's answer. Raises NotFound("provider_not_found"), see `receive`."""
         provider = self._providers.named(name)
         notice = self._request(request, await read_body(request, webhook.MAX_BYTES))
-        answer, is_proven = await webhook.receive(
+        answer, is_verified = await webhook.receive(
             provider, self._confirmer, self._questions, notice
         )
-        if not is_proven:
-            request.scope.setdefault("state", {})["is_unproven"] = (
+        if not is_verified:
+            request.scope.setdefault("state", {})["is_unverified"] = (
                 True  # it costs its sender's budget
             )
         return Response(answer.body, answer.status, media_type=answer.media_type)
@@ -91,7 +89,7 @@ def router(notices: Notices) -> APIRouter:
     routes.add_api_route(
         f"{WEBHOOK_PREFIX}/{{provider}}", by_query, methods=["GET"], include_in_schema=False
     )
-    for path in OLD_PATHS:
+    for path in OLD_NOTICE_PATHS:
         routes.add_api_route(path, old, methods=list(_METHODS), include_in_schema=False)
     return routes
 

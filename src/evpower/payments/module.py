@@ -12,7 +12,7 @@ from evpower.payments.bank_refund import RefundDesk, settle_open
 from evpower.payments.closed_clients import cancel_bills, watch_money
 from evpower.payments.confirm import Confirmer
 from evpower.payments.jobs import measure, purge_unknown_events, recheck_loop
-from evpower.payments.providers.registry import Providers
+from evpower.payments.providers.registry import OLD_NOTICE_PATHS, Providers
 from evpower.payments.questions import Questions
 from evpower.payments.reconciliation.daily import DailyReconciliation
 
@@ -32,7 +32,7 @@ def module(
     confirmer: Confirmer,
 ) -> Module:
     """Returns the module of payments."""
-    from evpower.payments.endpoints import OLD_PATHS, Notices, fast_paths, router
+    from evpower.payments.endpoints import Notices, fast_paths, router
     from evpower.payments.reconciliation.operator_endpoints import reconciliation_router
     from evpower.payments.refund_endpoints import refund_router
 
@@ -74,7 +74,9 @@ def module(
         ],
         collectors=[lambda: measure(db, clock)],
         route_limits=[
-            Limit("webhook", "signed", OLD_PATHS, settings.rate_webhook_per_minute, _MINUTE_S)
+            Limit(
+                "webhook", "signed", OLD_NOTICE_PATHS, settings.rate_webhook_per_minute, _MINUTE_S
+            )
         ],
         close=confirmer.close,
     )

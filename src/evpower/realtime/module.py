@@ -17,12 +17,13 @@ def module(
     choose_language: ChooseLanguage,
 ) -> Module:
     """Returns the slice; `sentence` writes the message of a session in the app's language."""
-    from evpower.realtime.endpoints import router
+    from evpower.realtime.endpoints import MAX_MESSAGE_BYTES, router
 
     hub = Hub(shared.db, shared.bus, settings, shared.clock, sentence, choose_language)
     return Module(
         "realtime",
         routers=[router(access, hub, settings)],
+        socket_message_bytes=MAX_MESSAGE_BYTES,
         jobs=[
             Job(hub.read_loop, SERVING),
             Job(hub.timer_loop, SERVING),

@@ -32,7 +32,7 @@ from evpower.foundation.module import SocketPaths
 
 logger = structlog.get_logger(__name__)
 
-_UNLIMITED: Final = frozenset({"/health", "/healthz", "/readyz", "/metrics"})
+_UNLIMITED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 # Bodies that have not arrived: of one address, of all anonymous, of one caller, of all callers.
 _UNREAD_PER_ADDRESS: Final = 100
 _UNREAD_STRANGERS: Final = 400
@@ -88,6 +88,7 @@ class Gateway:
         sockets: Sequence[SocketPaths] = (),
         old_routes: OldRoutes | None = None,
         unread_bodies: Iterable[str] = (),
+        unlimited: Iterable[str] = (),
     ) -> None:
         self._app = app
         self._forms = forms
@@ -104,6 +105,7 @@ class Gateway:
         self._unread_known = WaitingLimit(per_group=_UNREAD_PER_CALLER, total=_UNREAD_KNOWN)
         self._old_routes = old_routes or OldRoutes()
         self._unread_bodies = frozenset(unread_bodies)
+        self._unlimited = _UNLIMITED.union(unlimited)
         self._fixed = [*_SECURE_HEADERS, *([_HSTS] if options.hsts else [])]
         self._counts: dict[tuple[str, str, str], tuple[Any, Any]] = {}
 
@@ -158,7 +160,7 @@ class Gateway:
         if headers.preflight and headers.origin and scope["method"] == "OPTIONS":
             await exchange.respond(204, self._preflight(headers.origin), b"")
             return
-        if exchange.path in _UNLIMITED:
+        if exchange.path in self._unlimited:
             await self._app(scope, exchange.receive, exchange.send)
             return
         self._places.check()
@@ -193,7 +195,7 @@ class Gateway:
         except EvPowerError as error:
             self._rates.signed_answered(exchange.path, address, error.http_status)
             raise
-        status = 401 if scope.get("state", {}).get("is_unproven") else exchange.status
+        status = 401 if scope.get("state", {}).get("is_unverified") else exchange.status
         self._rates.signed_answered(exchange.path, address, status)
 
     async def _pass_request(self, exchange: Exchange, scope: Scope) -> None:
@@ -372,7 +374,7 @@ class Gateway:
         counted[0].inc()
         self._old_routes.count(scope, method, has_credential=exchange.headers.credential)
         counted[1].observe(seconds)
-        if self.options.access_log and exchange.path not in _UNLIMITED:
+        if self.options.access_log and exchange.path not in self._unlimited:
             logger.info(
                 "request", method=method, path=exchange.path[:200], route=route,
                 status=exchange.status,

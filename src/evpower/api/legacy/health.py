@@ -6,7 +6,7 @@ the database: it does what Redis did.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -16,6 +16,7 @@ from fastapi.responses import Response
 
 from evpower import stations
 from evpower.api.legacy import store_health
+from evpower.api.legacy.families import PREFIXES
 from evpower.foundation.cache import CachedValue
 from evpower.foundation.clock import Clock
 from evpower.foundation.db import Database
@@ -23,11 +24,11 @@ from evpower.foundation.errors import EvPowerError
 from evpower.foundation.openapi import Responses
 
 logger = structlog.get_logger(__name__)
+HEALTH_PATH: Final = "/health"
 _TTL_S: Final = 5.0
 _FORCED_S: Final = 1.0  # however many ask, the database is asked this often
 _TIMEOUT_S: Final = 2.0
 _SERVICE: Final = "EvPower OCPP WebSocket Server"
-_ENDPOINTS: Final = ("/ws/{station_id}", "/ocpp/{station_id}", "/api/v1")
 _NOTE: Final = "The members named redis tell of the database. Use /readyz."
 _EXAMPLE: Final = {"status": "healthy", "service": _SERVICE, "connected_stations": 12}
 _RESPONSES: Final[Responses] = {
@@ -49,10 +50,12 @@ def health_router(
     clock: Clock,
     *,
     version: str,
+    station_paths: Sequence[str],
     now_s: Callable[[], float] = time.monotonic,
 ) -> APIRouter:
-    """Returns the routes. `now_s` is a monotonic clock."""
+    """Returns the routes. `station_paths`: of stations' sockets; `now_s` is a monotonic clock."""
     routes = APIRouter(tags=["service"])
+    endpoints = [*station_paths, PREFIXES["v1"]]
 
     async def ask() -> _State:
         return await _ask(db, clock)
@@ -60,9 +63,9 @@ def health_router(
     usual = CachedValue(ask, ttl_s=_TTL_S, now_s=now_s)
     forced = CachedValue(ask, ttl_s=_FORCED_S, now_s=now_s)
 
-    @routes.get("/health", summary="Whether it is healthy, as it was", responses=_RESPONSES)
+    @routes.get(HEALTH_PATH, summary="Whether it is healthy, as it was", responses=_RESPONSES)
     async def health() -> Response:  # pyright: ignore[reportUnusedFunction]
-        return _respond(_members(await usual.get(), version))
+        return _respond(_members(await usual.get(), version, endpoints))
 
     @routes.get("/health-force", summary="The same, asked anew", responses=_RESPONSES)
     async def health_force() -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -71,7 +74,7 @@ def health_router(
             "rw_test": "ok" if state.may_write else "failed",
             "ping_result": not state.error,
         }
-        return _respond(_members(state, version) | tests)
+        return _respond(_members(state, version, endpoints) | tests)
 
     return routes
 
@@ -89,7 +92,7 @@ async def _ask(db: Database, clock: Clock) -> _State:
     return _State(connected, may_write=not is_standby, error=error)
 
 
-def _members(state: _State, version: str) -> dict[str, Any]:
+def _members(state: _State, version: str, endpoints: list[str]) -> dict[str, Any]:
     is_healthy = not state.error
     about: dict[str, Any] = {
         "status": "healthy" if is_healthy else "unhealthy",
@@ -98,7 +101,7 @@ def _members(state: _State, version: str) -> dict[str, Any]:
         "redis": "connected" if is_healthy else "disconnected",
     }
     if is_healthy:
-        about |= {"connected_stations": state.connected, "endpoints": list(_ENDPOINTS)}
+        about |= {"connected_stations": state.connected, "endpoints": endpoints}
     else:
         about |= {"error": state.error}
     return {**about, "note": _NOTE}

@@ -1,5 +1,6 @@
 """The old API as a slice."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from evpower import __version__
@@ -19,7 +20,7 @@ from evpower.api.legacy.charging import (
 )
 from evpower.api.legacy.families import PREFIXES, Operation
 from evpower.api.legacy.favorites import favorites_router
-from evpower.api.legacy.health import health_router
+from evpower.api.legacy.health import HEALTH_PATH, health_router
 from evpower.api.legacy.location_changes import LocationChanges
 from evpower.api.legacy.location_feed import LocationFeed
 from evpower.api.legacy.location_socket import router
@@ -113,10 +114,14 @@ def module(  # noqa: PLR0913 - what the groups of old routes need of other slice
     phones: PhoneSignIn,
     deletion: AccountDeletion,
     period_totals: SumDays,
+    station_paths: Sequence[str],
     callers: OldCallers | None = None,
     carrier: Carrier | None = None,
 ) -> Module:
-    """Returns the slice; `period_totals` sums up days for the admin pages."""
+    """Returns the slice; `period_totals` sums up days for the admin pages.
+
+    `station_paths`: templates of the paths of stations' sockets.
+    """
     callers = callers or old_callers(settings, shared, access)
     feed = LocationFeed()
     board = StationBoard(shared.db, shared.clock)
@@ -149,7 +154,9 @@ def module(  # noqa: PLR0913 - what the groups of old routes need of other slice
             payment_calls_router(payments),
             cards_router(),
             balance_router(shared.db, callers),
-            health_router(shared.db, shared.clock, version=__version__),
+            health_router(
+                shared.db, shared.clock, version=__version__, station_paths=station_paths
+            ),
             account_router(deletion, access),
             sign_in_router(
                 SignInRoutes(shared.db, access, phones, parse_networks(settings.trusted_proxies))
@@ -173,6 +180,8 @@ def module(  # noqa: PLR0913 - what the groups of old routes need of other slice
         coded_errors=CODED_ERRORS,
         old_routes=old_routes(settings.old_api_sunset),
         unread_bodies=CARD_PATHS,
+        unlimited=[HEALTH_PATH],
+        about={"health_check": HEALTH_PATH},
     )
 
 

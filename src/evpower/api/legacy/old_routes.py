@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from evpower.api.legacy.families import PREFIXES, Family
 from evpower.foundation.module import OldRoute
+from evpower.payments import OLD_NOTICE_PATHS
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 DEPRECATED_ON: Final = date(2026, 12, 1)
@@ -125,8 +126,7 @@ OLD_ROUTES: Final[tuple[TableRow, ...]] = (
     _card("v1", "/payment/h2h-status/{transaction_id}", "GET", _PAYMENT),
     *(_card("v1", tail) for tail in CARD_TAILS),
     # Their errors keep their statuses: a bank takes 200 for an accepted notice.
-    TableRow("POST", "/api/payment/webhook", None, "the bank"),
-    TableRow("POST", "/api/v1/payment/webhook", None, "the bank"),
+    *(TableRow("POST", path, None, "the bank") for path in OLD_NOTICE_PATHS),
     TableRow("GET", "/", None, "tools"),
     TableRow("GET", "/health", None, "Docker's health check", _READY, is_deprecated=True),
     TableRow("GET", "/health-force", None, "tools", _READY, is_deprecated=True),

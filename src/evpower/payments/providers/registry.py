@@ -13,6 +13,8 @@ from evpower.payments.providers.report import parse_columns
 from evpower.payments.providers.sandbox import SandboxProvider
 
 WEBHOOK_PREFIX: Final = "/api/v1/payment/webhook"
+# The old backend's, which a bank may still call: the settings say which provider that is.
+OLD_NOTICE_PATHS: Final = ("/api/payment/webhook", "/api/v1/payment/webhook")
 
 
 class Providers:
