@@ -15,7 +15,7 @@ from typing import Final
 import jwt
 import uvloop
 
-_DRIP_S: Final = 1.0
+_BYTE_EVERY_S: Final = 1.0
 _HEAD: Final = b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 _HANDSHAKE: Final = (
     b"GET /api/v1/ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -116,7 +116,7 @@ async def _hold(plan: Plan, shape: bytes, limiter: _RateLimiter) -> None:
             try:
                 writer.write(shape)
                 while not reader.at_eof() and not writer.is_closing():
-                    await asyncio.sleep(_DRIP_S)
+                    await asyncio.sleep(_BYTE_EVERY_S)
                     writer.write(b"x")
                     await writer.drain()
             finally:

@@ -44,7 +44,7 @@ _BASELINES = """
 - **every row over PostgREST**: what a plain comparison does: clients, transactions and users read
   in pages of 1,000 and compared in Python.
 - **the calls alone**: the calls of `evpower_apply` that the relay would make, made beforehand and
-  sent as many at once, with nothing read or noted: what Supabase itself takes.
+  sent as many at once, with nothing read or logged: what Supabase itself takes.
 - **one bare call**: `evpower_apply` with one client, while the same top-ups come in.
 - **a constant**: a route of the same server that answers a constant at the same pace.
 - **a plain insert**: a route of the same server that answers once one row is in a table, without

@@ -31,7 +31,7 @@ async def relay(rig: Rig) -> list[Row]:
     """Transactions a second of `evpower serve --role worker` after an outage of Supabase.
 
     The limit is Supabase itself: the same calls, made beforehand, sent one after the other as
-    many at once as the relay does, with nothing read, noted or waited for in between.
+    many at once as the relay does, with nothing read, logged or waited for in between.
     """
 
     async def ours() -> float:

@@ -99,7 +99,7 @@ async def test_a_host_that_is_slow_or_hangs_up_at_any_byte_is_given_up(tmp_path:
                 await read_end(through, total_s=WAIT_LIMIT_S)
         proxy.pass_again()
         assert await read_end(through, total_s=WAIT_LIMIT_S) > datetime.now(UTC)
-        proxy.drip()
+        proxy.slow_bytes()
         with pytest.raises(TimeoutError):
             await read_end(through, total_s=0.3)
 

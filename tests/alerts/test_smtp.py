@@ -78,8 +78,8 @@ async def test_refused_recipients_are_named(mailbox: Mailbox) -> None:
 
 
 @contextlib.asynccontextmanager
-async def listener(script: list[bytes], *, drip: bytes = b"") -> AsyncGenerator[int]:
-    """Says the lines of the script one after another, then drips, or is silent."""
+async def listener(script: list[bytes], *, slow_bytes: bytes = b"") -> AsyncGenerator[int]:
+    """Says the lines of the script one after another, then sends slowly, or is silent."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -87,8 +87,8 @@ async def listener(script: list[bytes], *, drip: bytes = b"") -> AsyncGenerator[
             for line in script:
                 writer.write(line)
                 await reader.readline()
-            while drip:
-                writer.write(drip)
+            while slow_bytes:
+                writer.write(slow_bytes)
                 await writer.drain()
                 await asyncio.sleep(0.01)
             await asyncio.sleep(3600)
@@ -112,9 +112,14 @@ HELLO = [b"220 mail.example\r\n", b"250 mail.example\r\n", b"250 OK\r\n"]
 
 
 @pytest.mark.parametrize("answered", range(4))
-@pytest.mark.parametrize("drip", [b"", b"250-more\r\n", b"2"], ids=["silent", "lines", "bytes"])
-async def test_a_server_that_never_ends_is_given_up(answered: int, drip: bytes) -> None:
-    async with listener(HELLO[:answered], drip=drip) as port, asyncio.timeout(WAIT_LIMIT_S):
+@pytest.mark.parametrize(
+    "slow_bytes", [b"", b"250-more\r\n", b"2"], ids=["silent", "lines", "bytes"]
+)
+async def test_a_server_that_never_ends_is_given_up(answered: int, slow_bytes: bytes) -> None:
+    async with (
+        listener(HELLO[:answered], slow_bytes=slow_bytes) as port,
+        asyncio.timeout(WAIT_LIMIT_S),
+    ):
         where = SmtpServer("smtp+plain", "127.0.0.1", port, "", "")
         with pytest.raises(MailRefused):
             await hand_over(where, ssl.create_default_context(), mail(), total_s=0.4)
@@ -161,7 +166,7 @@ async def test_a_server_that_hangs_up_at_any_byte_has_accepted_nothing() -> None
 
 
 async def test_an_answer_without_an_end_is_not_stored() -> None:
-    async with listener([], drip=b"2" * 65_536) as port:
+    async with listener([], slow_bytes=b"2" * 65_536) as port:
         where = SmtpServer("smtp+plain", "127.0.0.1", port, "", "")
         with pytest.raises(MailRefused, match=r"too long|Response"):
             await hand_over(where, ssl.create_default_context(), mail(), total_s=WAIT_LIMIT_S)

@@ -9,7 +9,7 @@ from tests.api.scenario import Api, bearer
 from tests.charging.money import top_up
 
 # The same request twice: as phones send it, and in a form only the router takes.
-TWINS = [
+SAME_REQUESTS = [
     ("/api/v1/balance/{}", "/api/v1/balance/{}?unknown=1"),
     ("/api/v1/balance/history/{}", "/api/v1/balance/history/{}?unknown=1"),
     ("/api/v1/balance/history/{}?limit=2", "/api/v1/balance/history/{}?limit=2&unknown=1"),
@@ -18,7 +18,7 @@ TWINS = [
 ]
 
 
-@pytest.mark.parametrize(("fast", "routed"), TWINS)
+@pytest.mark.parametrize(("fast", "routed"), SAME_REQUESTS)
 @pytest.mark.parametrize("caller", ["the client", "another client", "anonymous", "an operator"])
 async def test_both_ways_answer_the_same(
     api: Api, owner: Connection, client_id: UUID, fast: str, routed: str, caller: str

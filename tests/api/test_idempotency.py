@@ -59,7 +59,7 @@ async def maker() -> Maker:
 
 @pytest.fixture
 async def api(db: Database, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
-    """Where twins wait for their first one however slow the machine is."""
+    """Where repeats wait for their first one however slow the machine is."""
     usual = Replay.__init__.__kwdefaults__
     assert usual is not None
     monkeypatch.setitem(usual, "wait_s", WAIT_LIMIT_S)
@@ -286,8 +286,8 @@ class TestFailures:
         assert (await make(api, client_id)).text == '{"run":2}'
 
 
-class TestTwins:
-    async def test_a_twin_waits_for_the_first_and_gets_its_answer(
+class TestRepeats:
+    async def test_a_repeat_waits_for_the_first_and_gets_its_answer(
         self, api: Api, maker: Maker, client_id: UUID
     ) -> None:
         maker.gate.clear()

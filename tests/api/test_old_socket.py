@@ -407,7 +407,7 @@ class TestSignIn:
             assert self.push(scenario) == 1
 
     async def test_ten_sockets_of_a_client_and_no_more(self, scenario: Scenario) -> None:
-        """Wherever they come from: what they count by is proven."""
+        """Wherever they come from: what they count by is verified."""
         async with contextlib.AsyncExitStack() as stack:
             for number in range(10):
                 at = {"X-Forwarded-For": f"203.0.113.{number}"}

@@ -82,7 +82,7 @@ def closes_after(answer: bytes) -> Answer:
     return write
 
 
-def drips(answer: bytes) -> Answer:
+def slow_bytes(answer: bytes) -> Answer:
     """One byte at a time; no pause between two is long."""
 
     async def write(writer: asyncio.StreamWriter) -> None:
@@ -139,12 +139,12 @@ NEVER_ENDING: Final[dict[str, Answer]] = {
         _OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
     ),
     "hangs instead of hanging up": hangs_after(_OK + b"Connection: close\r\n\r\n{}"),
-    "head one byte at a time": drips(_OK + b"X-Padding: " + b"x" * 100_000),
-    "body one byte at a time": drips(_OK + b"Content-Length: 100000\r\n\r\n" + b" " * 100_000),
-    "chunks of one byte": drips(
+    "head one byte at a time": slow_bytes(_OK + b"X-Padding: " + b"x" * 100_000),
+    "body one byte at a time": slow_bytes(_OK + b"Content-Length: 100000\r\n\r\n" + b" " * 100_000),
+    "chunks of one byte": slow_bytes(
         _OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 100_000
     ),
-    "informational answers one by one": drips(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10_000),
+    "informational answers one by one": slow_bytes(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10_000),
 }
 # Every way an answer is larger than anybody reads: only a bound on its size ends it.
 TOO_LARGE: Final[dict[str, Answer]] = {

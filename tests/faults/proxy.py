@@ -155,7 +155,7 @@ class FaultProxy:
 
 
 class HttpThrough(HttpClient):
-    """Gives up soon while a request may hang or drip, and waits for a busy machine otherwise."""
+    """Gives up soon while a request may hang or be slow, and waits for a busy machine otherwise."""
 
     def __init__(self, proxy: FaultProxy) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ _BYTE_EVERY_S = 0.1
 
 
 class TcpProxy:
-    """Passes bytes on, until a fault is set: `say_nothing`, `drip`, `hang_up`.
+    """Passes bytes on, until a fault is set: `say_nothing`, `slow_bytes`, `hang_up`.
 
     Silent, it leaves connections open and takes new ones: the other side is a machine that hangs.
     """
@@ -21,7 +21,7 @@ class TcpProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.silent = False
-        self.drips = False
+        self.is_slow = False
         self.left: int | None = None  # bytes of each connection's answers that still pass
         self.at: re.Pattern[bytes] | None = None  # `fault` is called when this is asked for
         self.fault = self.say_nothing
@@ -42,9 +42,9 @@ class TcpProxy:
         """Drops later bytes."""
         self.silent = True
 
-    def drip(self) -> None:
+    def slow_bytes(self) -> None:
         """Passes answers byte by byte."""
-        self.drips = True
+        self.is_slow = True
 
     def hang_up(self, after: int = 5) -> None:
         """Hangs up once so many bytes more of an answer have passed: by default within a head."""
@@ -52,7 +52,7 @@ class TcpProxy:
 
     def pass_again(self) -> None:
         """From now on; what was lost stays lost."""
-        self.silent = self.drips = False
+        self.silent = self.is_slow = False
         self.left = None
 
     def move(self, url: str) -> None:
@@ -108,12 +108,12 @@ class TcpProxy:
                 continue
             if answers and self.left is not None:
                 await self._hang_up(reader, writer, data)
-            if not (answers and self.drips):
+            if not (answers and self.is_slow):
                 writer.write(data)
                 await writer.drain()
                 continue
             for byte in data:
-                if not self.drips:
+                if not self.is_slow:
                     break
                 writer.write(bytes([byte]))
                 await writer.drain()

@@ -16,7 +16,7 @@ from tests.waiting import WAIT_LIMIT_S, until
 GIVE_UP_S = 0.5
 Work = Callable[[Database, TcpProxy], Awaitable[object]]
 Fault = Callable[[TcpProxy], None]
-FAULTS = pytest.mark.parametrize("fault", [TcpProxy.say_nothing, TcpProxy.drip])
+FAULTS = pytest.mark.parametrize("fault", [TcpProxy.say_nothing, TcpProxy.slow_bytes])
 CLOSE_STATEMENT = re.compile(rb"C\x00\x00\x00.S__asyncpg")
 LONG_ROWS = "select repeat('x', 10000) from generate_series(1, 100)"
 
@@ -103,7 +103,7 @@ WORK = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", [TcpProxy.say_nothing, TcpProxy.drip, TcpProxy.hang_up])
+@pytest.mark.parametrize("fault", [TcpProxy.say_nothing, TcpProxy.slow_bytes, TcpProxy.hang_up])
 @pytest.mark.parametrize("work", WORK, ids=lambda work: work.__name__)
 async def test_every_wait_for_the_database_ends(
     work: Callable[[Database, Fault, TcpProxy], Awaitable[None]],

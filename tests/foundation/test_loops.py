@@ -105,7 +105,7 @@ async def test_a_crash_is_logged_and_the_loop_goes_on() -> None:
 async def test_crashes_in_a_row_are_farther_and_farther_apart() -> None:
     pauses = list[float]()
 
-    class Noted(Loop):
+    class Recorded(Loop):
         async def _wait(self, pause: Pause, stopping: "asyncio.Task[object]") -> None:
             pauses.append(pause.seconds)
             assert not pause.wakeable or pause.seconds == 5
@@ -113,7 +113,7 @@ async def test_crashes_in_a_row_are_farther_and_farther_apart() -> None:
 
     crash = [RuntimeError("x")] * 7
     work = Scripted(*crash, None, RuntimeError("x"))
-    async with running(Noted("x", work, period_s=5)):
+    async with running(Recorded("x", work, period_s=5)):
         await until(lambda: len(pauses) >= 9)
     assert pauses[:9] == [1, 2, 4, 8, 16, 30, 30, 5, 1]
 

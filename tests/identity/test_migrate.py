@@ -1,4 +1,4 @@
-"""Old clients get one id: linked where it is proven, created otherwise, each once."""
+"""Old clients get one id: linked where it is verified, created otherwise, each once."""
 
 import asyncio
 import re

@@ -131,7 +131,7 @@ class TestAttacks:
         assert attacker not in (await moving.named()).values()
         assert await moving.owner.fetchval("select count(*) from payments.payments") == 0
 
-    async def test_who_was_proven_and_is_not_any_more_gets_nothing(self, moving: Moving) -> None:
+    async def test_who_was_verified_and_is_not_any_more_gets_nothing(self, moving: Moving) -> None:
         row = someone("old-1")
         user = await moving.user(email=row["email"], **CONFIRMED)
         source = moving.csv(row)

@@ -183,9 +183,9 @@ async def killing(
 async def outcome(killing: Killing) -> dict[str, Any]:
     """Everything that came of it, by old ids: the new ones differ from run to run."""
     users = {
-        row["id"]: (row["email"], row["proven"], row["mark"])
+        row["id"]: (row["email"], row["unverified"], row["mark"])
         for row in await killing.moving.there.fetch(
-            "select id, email, raw_app_meta_data ? 'evpower_email_unverified' as proven,"
+            "select id, email, raw_app_meta_data ? 'evpower_email_unverified' as unverified,"
             " raw_app_meta_data ? 'evpower_migration' as mark from auth.users"
         )
     }

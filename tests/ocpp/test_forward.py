@@ -29,9 +29,9 @@ from tests.faults.hostile_server import (
     Answer,
     HostileServer,
     closes_after,
-    drips,
     hangs_after,
     repeats,
+    slow_bytes,
 )
 from tests.ocpp.scenario import Central, Station, basic, running
 from tests.waiting import WAIT_LIMIT_S, until
@@ -345,7 +345,7 @@ async def upstream_ends(server: HostileServer) -> None:
     [
         hangs_after(b""),
         hangs_after(SWITCHING),
-        drips(SWITCHING + b"X-Padding: " + b"x" * 100_000),
+        slow_bytes(SWITCHING + b"X-Padding: " + b"x" * 100_000),
         repeats(SWITCHING + b"X-Padding: ", b"x" * MIB, 1024),
     ],
     ids=["silent", "hangs in the head", "byte by byte", "1 GB"],

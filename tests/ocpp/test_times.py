@@ -39,7 +39,7 @@ AT = datetime(2026, 11, 29, 8, 5, 9, tzinfo=UTC)
     ],
 )
 def test_times_are_read(raw: object, at: datetime | None, notes: set[str]) -> None:
-    noted: set[str] = set()
-    time = read_station_time(raw, since=SINCE, now=NOW, notes=noted)
-    assert (time.at, noted) == (at, notes)
+    notes_of_it: set[str] = set()
+    time = read_station_time(raw, since=SINCE, now=NOW, notes=notes_of_it)
+    assert (time.at, notes_of_it) == (at, notes)
     assert time.raw == (None if raw in (None, "") else str(raw))

@@ -86,7 +86,7 @@ async def recheck(scenario: Scenario) -> int:
     return await recheck_due(scenario.db, scenario.providers, scenario.confirmer, scenario.clock)
 
 
-class TestProven:
+class TestVerified:
     @pytest.mark.usefixtures("asking")
     async def test_it_is_asked_and_credited_before_the_answer(self, scenario: Scenario) -> None:
         begun = await paid(scenario)
@@ -181,7 +181,7 @@ class TestProven:
         assert tuple(row) == (order, "unknown_payment", 10_000)
 
 
-class TestUnproven:
+class TestUnverified:
     @pytest.mark.parametrize("form", ["get", "form", "forged", "old get", "old form"])
     async def test_it_only_makes_the_recheck_ask(
         self, scenario: Scenario, asking: AskingProvider, form: str
@@ -246,7 +246,7 @@ class TestUnproven:
 async def test_the_bank_is_asked_about_so_many_unknown_orders_a_minute(
     scenario: Scenario, asking: AskingProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(questions, "UNPROVEN_PER_MINUTE", 1)
+    monkeypatch.setattr(questions, "UNVERIFIED_PER_MINUTE", 1)
     work = questions.Questions(scenario.db, scenario.confirmer, scenario.clock)
     for number in range(4):  # a minute may end meanwhile
         result = await work.ask(asking, Question(f"no-order-{number}", trusted=True))

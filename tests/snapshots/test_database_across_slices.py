@@ -1,6 +1,6 @@
 """What crosses schemas in the database itself, beside a written reason for each.
 
-Money is proven across schemas by foreign keys, triggers and functions, so wallet, payments and
+Money is guarded across schemas by foreign keys, triggers and functions, so wallet, payments and
 charging point at each other. Everything else goes down the layers, as imports do.
 """
 

@@ -54,7 +54,7 @@ def test_an_exception_is_not_due() -> None:
 
 SOURCE: Final = TESTS.parent / "src" / "evpower"
 PAGE: Final = TESTS.parent / "docs" / "ocpp.md"
-_NOTED: Final = re.compile(r'notes\.add\(\s*"(\w+)"|\.note\(\s*"(\w+)"|\.note\([^)]*\{"(\w+)"\}')
+_COUNTED: Final = re.compile(r'notes\.add\(\s*"(\w+)"|\.note\(\s*"(\w+)"|\.note\([^)]*\{"(\w+)"\}')
 _ROW: Final = re.compile(r"^\| ([*`a-z0-9_, ]+) \|", re.MULTILINE)
 
 
@@ -63,7 +63,7 @@ def test_the_page_has_every_kind_of_deviation() -> None:
     listed = {kind for row in _ROW.findall(table) for kind in re.findall(r"`(\w+)`", row)}
     files = [file for name in ("ocpp", "charging") for file in (SOURCE / name).rglob("*.py")]
     program = "\n".join(file.read_text() for file in files)
-    noted = {kind for match in _NOTED.findall(program) for kind in match if kind}
-    assert len(noted) > 20
-    assert (noted | set(get_args(BehaviourKind))) - listed == set()
+    shown = {kind for match in _COUNTED.findall(program) for kind in match if kind}
+    assert len(shown) > 20
+    assert (shown | set(get_args(BehaviourKind))) - listed == set()
     assert {kind for kind in listed if f'"{kind}"' not in program} == set()

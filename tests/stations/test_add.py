@@ -75,7 +75,7 @@ class TestAdd:
             ("\u00e9", "e\u0301"), ("EVP\uff11", "EVP1"), ("İ", "i\u0307"),
         ],
     )  # fmt: skip
-    async def test_twins_by_case_or_form_are_one_name(
+    async def test_same_names_by_case_or_form_are_one_name(
         self, operator: Operator, station_id: str, twin: str
     ) -> None:
         await operator.add(station_id)

@@ -20,7 +20,7 @@ async def rpc(there: Connection, function: str, **payload: object) -> dict[str, 
     return json.loads(answer)
 
 
-async def noted(there: Connection) -> list[Note]:
+async def logged(there: Connection) -> list[Note]:
     """Every row of the log, in the order it was written."""
     rows = await there.fetch('select "table", op, row_id from evpower.changes order by seq')
     return [(row["table"], row["op"], row["row_id"]) for row in rows]

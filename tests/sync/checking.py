@@ -52,11 +52,11 @@ async def give_users(scenario: Scenario, there: Connection) -> None:
         )
 
 
-async def drift_rows(db: Database, *, healed: bool = False) -> dict[tuple[str, str], str]:
+async def drift_rows(db: Database, *, repaired: bool = False) -> dict[tuple[str, str], str]:
     """Returns (topic, key) to kind of the open drift, or of the closed."""
     async with db.connection() as connection:
         rows: list[Record] = await connection.fetch(
-            "select topic, key, kind from sync.drift where (closed_at is not null) = $1", healed
+            "select topic, key, kind from sync.drift where (closed_at is not null) = $1", repaired
         )
     return {(row["topic"], row["key"]): row["kind"] for row in rows}
 

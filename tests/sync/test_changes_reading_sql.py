@@ -11,13 +11,13 @@ import asyncpg
 import pytest
 
 from evpower.foundation.db import Connection
-from tests.sync.changes_log import Reader, as_auth, digits, forget, make_row, make_user, noted, rpc
+from tests.sync.changes_log import Reader, as_auth, digits, forget, logged, make_row, make_user, rpc
 from tests.sync.scenario import Target
 
 
 @pytest.fixture
 async def log(there: Connection) -> Connection:
-    """The owner's connection, with nothing noted yet."""
+    """The owner's connection, with nothing logged yet."""
     await forget(there)
     return there
 
@@ -271,7 +271,7 @@ class TestPrune:
         await make_row(log, uuid4())
         answer = await rpc(log, "evpower_changes_prune", before=before, keep_days=0)
         assert answer == {"pruned": 0}
-        assert len(await noted(log)) == 1
+        assert len(await logged(log)) == 1
 
 
 class TestPeople:

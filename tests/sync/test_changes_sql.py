@@ -1,4 +1,4 @@
-"""The change log Supabase keeps for EvPower: what is noted, what never breaks, what is read."""
+"""The change log Supabase keeps for EvPower: what is logged, what never breaks, what is read."""
 
 from collections.abc import AsyncGenerator
 from uuid import UUID, uuid4
@@ -13,9 +13,9 @@ from tests.sync.changes_log import (
     as_auth,
     digits,
     forget,
+    logged,
     make_row,
     make_user,
-    noted,
     rpc,
     sign_up,
 )
@@ -28,7 +28,7 @@ DENIED = {401, 403, 404}
 
 @pytest.fixture
 async def log(there: Connection) -> Connection:
-    """The owner's connection, with nothing noted yet."""
+    """The owner's connection, with nothing logged yet."""
     await forget(there)
     return there
 
@@ -52,13 +52,13 @@ async def server_app(target: Target) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 class TestUsers:
-    """What Auth does is noted; a sign-in is not."""
+    """What Auth does is logged; a sign-in is not."""
 
-    async def test_sign_up_is_noted_and_sign_in_is_not(
+    async def test_sign_up_is_logged_and_sign_in_is_not(
         self, log: Connection, app: httpx.AsyncClient
     ) -> None:
         me, email, token = await sign_up(app)
-        assert await noted(log) == [("users", "insert", me)]
+        assert await logged(log) == [("users", "insert", me)]
         body = {"email": email, "password": PASSWORD}
         answer = await app.post("/auth/v1/token?grant_type=password", json=body)
         assert answer.status_code == 200
@@ -67,7 +67,7 @@ class TestUsers:
             json={"refresh_token": answer.json()["refresh_token"]},
         )
         assert (await app.get("/auth/v1/user", headers=token)).status_code == 200
-        assert len(await noted(log)) == 1
+        assert len(await logged(log)) == 1
 
     @pytest.mark.parametrize(
         "change",
@@ -81,11 +81,11 @@ class TestUsers:
             "deleted_at = now()",
         ],
     )
-    async def test_what_matters_of_a_user_is_noted(self, log: Connection, change: str) -> None:
+    async def test_what_matters_of_a_user_is_logged(self, log: Connection, change: str) -> None:
         key = await make_user(log)
         await forget(log)
         await as_auth(log, f"update auth.users set {change} where id = $1", key)
-        assert await noted(log) == [("users", "update", str(key))]
+        assert await logged(log) == [("users", "update", str(key))]
 
     @pytest.mark.parametrize(
         "change",
@@ -96,11 +96,11 @@ class TestUsers:
             "email = email",
         ],
     )
-    async def test_what_does_not_matter_is_not_noted(self, log: Connection, change: str) -> None:
+    async def test_what_does_not_matter_is_not_logged(self, log: Connection, change: str) -> None:
         key = await make_user(log)
         await forget(log)
         await as_auth(log, f"update auth.users set {change} where id = $1", key)
-        assert await noted(log) == []
+        assert await logged(log) == []
 
     async def test_sign_ins_go_on_where_auth_lacks_a_column(self, log: Connection) -> None:
         """An older Auth has no deleted_at; a trigger that names it would refuse every sign-in."""
@@ -116,11 +116,11 @@ class TestUsers:
         finally:
             await transaction.rollback()
 
-    async def test_deleted_user_is_noted(self, log: Connection) -> None:
+    async def test_deleted_user_is_logged(self, log: Connection) -> None:
         key = await make_user(log)
         await forget(log)
         await as_auth(log, "delete from auth.users where id = $1", key)
-        assert await noted(log) == [("users", "delete", str(key))]
+        assert await logged(log) == [("users", "delete", str(key))]
 
     async def test_truncated_users_are_to_be_looked_at_and_none_counts_as_deleted(
         self, log: Connection
@@ -131,7 +131,7 @@ class TestUsers:
         await transaction.start()
         try:
             await log.execute("truncate auth.users cascade")
-            notes = await noted(log)
+            notes = await logged(log)
         finally:
             await transaction.rollback()
         assert ("users", "update", str(key)) in notes
@@ -157,20 +157,20 @@ class TestClients:
         "change",
         ["email = 'new@example.kg'", "phone = '+996555'", "name = 'New'", "status = 'inactive'"],
     )
-    async def test_what_matters_of_a_row_is_noted(self, log: Connection, change: str) -> None:
+    async def test_what_matters_of_a_row_is_logged(self, log: Connection, change: str) -> None:
         key = await make_row(log, uuid4(), name="Old")
         await log.execute(f"update public.clients set {change}")
         await log.execute("delete from public.clients")
-        assert await noted(log) == [("clients", op, key) for op in ("insert", "update", "delete")]
+        assert await logged(log) == [("clients", op, key) for op in ("insert", "update", "delete")]
 
     @pytest.mark.parametrize("change", ["name = name", "updated_at = now()", "currency = 'USD'"])
-    async def test_what_does_not_matter_is_not_noted(self, log: Connection, change: str) -> None:
+    async def test_what_does_not_matter_is_not_logged(self, log: Connection, change: str) -> None:
         await make_row(log, uuid4())
         await forget(log)
         await log.execute(f"update public.clients set {change}")
-        assert await noted(log) == []
+        assert await logged(log) == []
 
-    async def test_request_to_be_deleted_is_noted_also_in_a_column_added_later(
+    async def test_request_to_be_deleted_is_logged_also_in_a_column_added_later(
         self, log: Connection
     ) -> None:
         key = await make_row(log, uuid4())
@@ -183,7 +183,7 @@ class TestClients:
                 " add column if not exists delete_requested_at timestamptz"
             )
             await log.execute("update public.clients set delete_requested_at = '2026-11-23 10:00Z'")
-            assert await noted(log) == [("clients", "update", key)]
+            assert await logged(log) == [("clients", "update", key)]
             people = (await rpc(log, "evpower_people", ids=[key]))["people"]
             assert people[0]["client"]["delete_requested_at"] == "2026-11-23T10:00:00+00:00"
         finally:
@@ -193,13 +193,13 @@ class TestClients:
         old, new = await make_row(log, uuid4()), uuid4()
         await forget(log)
         await log.execute(f"update public.clients set id = '{new}'")
-        assert await noted(log) == [("clients", "delete", old), ("clients", "insert", str(new))]
+        assert await logged(log) == [("clients", "delete", old), ("clients", "insert", str(new))]
 
-    async def test_truncated_rows_are_noted_as_deleted(self, log: Connection) -> None:
+    async def test_truncated_rows_are_logged_as_deleted(self, log: Connection) -> None:
         keys = {await make_row(log, uuid4()) for _ in range(3)}
         await forget(log)
         await log.execute("truncate public.clients cascade")
-        notes = await noted(log)
+        notes = await logged(log)
         assert {op for _, op, _ in notes} == {"delete"}
         assert {key for _, _, key in notes} == keys
 
@@ -213,7 +213,7 @@ class TestClients:
             clients=[_client(new, revision=2, status="blocked"), _client(known, balance="a lot")],
         )
         assert await log.fetchval("select count(*) from public.clients where status = 'blocked'")
-        assert await noted(log) == []
+        assert await logged(log) == []
 
     async def test_a_user_is_logged_again_after_evpower_wrote_in_the_same_transaction(
         self, log: Connection
@@ -221,16 +221,16 @@ class TestClients:
         async with log.transaction():
             await _apply(log, clients=[_client(key := uuid4())])
             await log.execute("update public.clients set name = 'By hand'")
-        assert await noted(log) == [("clients", "update", str(key))]
+        assert await logged(log) == [("clients", "update", str(key))]
 
-    async def test_app_that_writes_its_own_row_is_noted(
+    async def test_app_that_writes_its_own_row_is_logged(
         self, log: Connection, app: httpx.AsyncClient
     ) -> None:
         me, _, token = await sign_up(app)
         await app.post("/rest/v1/clients", json={"id": me, "balance": 0}, headers=token)
         own_row = f"/rest/v1/clients?id=eq.{me}"
         assert (await app.patch(own_row, json={"name": "Me"}, headers=token)).status_code < 300
-        assert await noted(log) == [
+        assert await logged(log) == [
             ("users", "insert", me),
             ("clients", "insert", me),
             ("clients", "update", me),
@@ -259,7 +259,7 @@ class TestNoOneIsRefused:
             await self._everything_a_driver_does(app)
         finally:
             await log.execute("alter table evpower.changes_away rename to changes")
-        assert await noted(log) == []
+        assert await logged(log) == []
 
     async def test_with_a_log_someone_keeps_locked(
         self, log: Connection, target: Target, app: httpx.AsyncClient
@@ -267,7 +267,7 @@ class TestNoOneIsRefused:
         async with target.psql() as other, other.transaction():
             await other.execute("lock table evpower.changes in access exclusive mode")
             await sign_up(app)
-        assert await noted(log) == []
+        assert await logged(log) == []
 
     async def test_with_a_log_that_takes_no_rows(
         self, log: Connection, app: httpx.AsyncClient
@@ -280,7 +280,7 @@ class TestNoOneIsRefused:
 
     async def test_auth_has_no_rights_in_the_schema_and_needs_none(self, log: Connection) -> None:
         key = await make_user(log)
-        assert await noted(log) == [("users", "insert", str(key))]
+        assert await logged(log) == [("users", "insert", str(key))]
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await as_auth(log, "select * from evpower.changes")
 
@@ -304,7 +304,7 @@ class TestCarriedContact:
             log, "update auth.users set email = $2, phone = $3 where id = $1", key, "n@x.kg", phone
         )
         assert await self._profile(log, key) == ("n@x.kg", f"+{phone}")
-        assert {table for table, _, _ in await noted(log)} == {"users", "clients"}
+        assert {table for table, _, _ in await logged(log)} == {"users", "clients"}
 
     async def test_change_through_auths_api_is_carried(
         self, log: Connection, app: httpx.AsyncClient, server_app: httpx.AsyncClient
@@ -326,7 +326,7 @@ class TestCarriedContact:
         await forget(log)
         await as_auth(log, "update auth.users set phone = $2 where id = $1", key, phone)
         assert (await self._profile(log, key))[1] == written
-        assert await noted(log) == [("users", "update", str(key))]
+        assert await logged(log) == [("users", "update", str(key))]
 
     async def test_emptied_contact_empties_only_the_same_one(self, log: Connection) -> None:
         phone = digits()
@@ -351,7 +351,7 @@ class TestCarriedContact:
         )
         assert answer.status_code == 200
         assert await self._profile(log, UUID(me)) == (email, None)
-        assert await noted(log) == [("users", "update", me)]
+        assert await logged(log) == [("users", "update", me)]
         assert (await rpc(log, "evpower_people", ids=[me]))["people"][0]["user"]["deleted"] is True
 
     async def test_contact_someone_else_has_breaks_nothing(self, log: Connection) -> None:
@@ -369,7 +369,7 @@ class TestCarriedContact:
         finally:
             await log.execute("drop index public.taken")
         assert await self._profile(log, key) == ("mine@example.kg", f"+{phone}")
-        assert ("users", "update", str(key)) in await noted(log)
+        assert ("users", "update", str(key)) in await logged(log)
         await as_auth(log, "delete from auth.users where id = $1", key)
 
 
@@ -384,7 +384,7 @@ class TestBlockedBefore:
         row = await log.fetchrow("select status::text, balance_version from public.clients")
         assert row is not None
         assert tuple(row) == ("blocked", 1)
-        assert await noted(log) == [("clients", "blocked_before", str(key))]
+        assert await logged(log) == [("clients", "blocked_before", str(key))]
         person = (await rpc(log, "evpower_people", ids=[str(key)]))["people"][0]
         assert (person["client"]["status"], person["client"]["written"]) == ("blocked", True)
 
@@ -395,14 +395,14 @@ class TestBlockedBefore:
         await forget(log)
         await _apply(log, clients=[_client(key, revision=2)])
         assert await log.fetchval("select status::text from public.clients") == "active"
-        assert await noted(log) == []
+        assert await logged(log) == []
 
     async def test_block_of_both_needs_no_word(self, log: Connection) -> None:
         key = uuid4()
         await make_row(log, key, status="blocked")
         await forget(log)
         await _apply(log, clients=[_client(key, status="blocked")])
-        assert await noted(log) == []
+        assert await logged(log) == []
 
 
 async def test_functions_are_for_the_secret_key_alone(

@@ -100,9 +100,9 @@ async def test_drift_made_by_hand_is_found_and_repaired(
     assert {difference.right_side for difference in result.drift} == {"evpower"}
     async with db.connection() as connection:
         assert (await status(connection)).drift == len(result.drift)
-    healed = await compare(db, rpc, repair=True, deliver=relay.drain)
-    assert healed.equal, healed.drift
-    assert healed.closed == len(result.drift)
+    repaired = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert repaired.equal, repaired.drift
+    assert repaired.closed == len(result.drift)
     assert (await compare(db, rpc)).drift == ()
     assert await balance(there, client) == "576.55"
     assert await versions(there, client) == [1, 2, 3]
@@ -231,8 +231,8 @@ async def test_supabase_ahead_is_evidence_and_archived(
     assert await there.fetchval(facts) == before
     assert (await compare(db, rpc, overwrite_ahead=True)).closed == 0  # nothing without repair
     assert await there.fetchval(facts) == before
-    healed = await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
-    assert healed.equal, healed.drift
+    repaired = await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
+    assert repaired.equal, repaired.drift
     assert await balance(there, client) == "576.55"
     assert await versions(there, client) == [1, 2, 3]
     assert (await compare(db, rpc)).drift == ()

@@ -155,8 +155,8 @@ class Sides:
             (difference.topic, difference.key): difference.kind for difference in result.drift
         } == {key: damage.kind for key, damage in expected.items()}
         left = {key: damage.kind for key, damage in expected.items() if not damage.heals}
-        healed = await compare(self.db, self.rpc, repair=True, deliver=relay.drain, batch=batch)
-        assert healed.closed == len(expected) - len(left)
+        repaired = await compare(self.db, self.rpc, repair=True, deliver=relay.drain, batch=batch)
+        assert repaired.closed == len(expected) - len(left)
         again = await compare(self.db, self.rpc, batch=batch)
         assert {
             (difference.topic, difference.key): difference.kind for difference in again.drift

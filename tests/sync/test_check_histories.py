@@ -120,8 +120,8 @@ async def test_histories_of_one_length_are_found_to_part(
             await there.fetchval("select json_agg(t order by version)::text from transactions t")
             == before
         )
-        healed = await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
-        assert healed.equal, healed.drift
+        repaired = await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
+        assert repaired.equal, repaired.drift
         assert (await compare(db, rpc)).drift == ()
     assert (await balance(there, client), await versions(there, client)) == ("311.00", [1, 2, 3, 4])
     assert await archived(there, client) == ["300.00", "400.00"]
@@ -151,8 +151,8 @@ async def test_longer_history_that_parts_is_put_aside_from_there(
         assert [(difference.kind, difference.diverged) for difference in result.drift] == [
             ("ahead", 3)
         ]
-        healed = await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
-        assert healed.equal, healed.drift
+        repaired = await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
+        assert repaired.equal, repaired.drift
     assert (await balance(there, client), await versions(there, client)) == ("305.00", [1, 2, 3])
     assert await archived(there, client) == ["300.00", "400.00"]
 

@@ -62,8 +62,8 @@ async def test_three_thousand_lost_clients_are_compared_and_repaired_page_by_pag
         waiting.append(await scenario.pending())
         await relay.drain()
 
-    healed = await compare(db, calls, batch=_BATCH, repair=True, deliver=deliver)
-    assert (healed.differ, healed.closed, healed.equal) == (3_000, 3_000, True)
+    repaired = await compare(db, calls, batch=_BATCH, repair=True, deliver=deliver)
+    assert (repaired.differ, repaired.closed, repaired.equal) == (3_000, 3_000, True)
     assert max(waiting) <= _BATCH  # repaired page by page, not gathered
     assert len(waiting) == 30
     assert await there.fetchval("select count(*) from public.transactions") == 3_000

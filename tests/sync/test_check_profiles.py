@@ -88,8 +88,8 @@ async def test_profile_of_supabase_is_applied(
     assert [(difference.fields, difference.right_side) for difference in result.drift] == [
         ((field,), "supabase")
     ]
-    healed = await compare(db, rpc, repair=True)
-    assert (healed.differ, healed.closed) == (1, 1)
+    repaired = await compare(db, rpc, repair=True)
+    assert (repaired.differ, repaired.closed) == (1, 1)
     assert (await here(scenario, client))[field] == value
     rows = await scenario.db.fetch("select fields, action, repaired from sync.drift")
     assert [tuple(row) for row in rows] == [([field], "profile differs; applied", True)]
@@ -332,8 +332,8 @@ async def test_a_closed_clients_contact_is_drift_until_it_is_emptied(
     assert (drift.key, drift.kind, drift.fields) == (str(client), "closed_contact", (column,))
     assert drift.right_side == "evpower"
     assert value not in str(drift.theirs)
-    healed = await compare(db, rpc, repair=True, deliver=relay.drain)
-    assert (healed.differ, healed.closed) == (1, 1)
+    repaired = await compare(db, rpc, repair=True, deliver=relay.drain)
+    assert (repaired.differ, repaired.closed) == (1, 1)
     assert await there.fetchval(f"select {column} from public.clients") is None
     assert await scenario.pending() == 0
 
@@ -402,7 +402,7 @@ async def test_a_closed_clients_contact_that_waits_to_be_emptied_is_no_drift(
 async def test_change_that_is_about_to_be_pulled_is_no_drift(
     db: Database, rpc: SupabaseRpc, there: Connection, client: UUID
 ) -> None:
-    await there.execute("update public.clients set name = 'Renamed'")  # noted in the log
+    await there.execute("update public.clients set name = 'Renamed'")  # logged in the log
     await until_visible(there)
     done = await compare(db, rpc, repair=True)
     assert (done.drift, done.in_flight) == ((), 1)

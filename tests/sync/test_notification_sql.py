@@ -18,7 +18,7 @@ from evpower.devstack.stack import supabase_migrations
 from evpower.foundation import standard_webhooks
 from evpower.foundation.db import Connection
 from tests.conftest import Server
-from tests.sync.changes_log import noted, rpc
+from tests.sync.changes_log import logged, rpc
 from tests.sync.projects import bare_project, connected, file
 from tests.sync.test_supabase_schema import _apply, _client
 
@@ -227,7 +227,7 @@ class TestCall:
             for _ in range(4):
                 await _change(there)
             await there.execute("update public.clients set name = 'x'")
-        assert len(await noted(there)) == 10
+        assert len(await logged(there)) == 10
         assert [call["json"]["record"]["id"] for call in await _queue(there)] == [first]
         await _change(there)
         assert len({call["headers"]["webhook-id"] for call in await _queue(there)}) == 2
@@ -260,7 +260,7 @@ class TestDisabled:
         assert answer["url"] is None
         await _change(there)
         assert await _queue(there) == []
-        assert len(await noted(there)) == 1
+        assert len(await logged(there)) == 1
         # The secret stays: switching it on again needs no new one.
         assert (await rpc(there, "evpower_webhook_configure", url=URL))["url"] == URL
 
@@ -273,7 +273,7 @@ class TestDisabled:
             await _change(there)
         finally:
             await superuser.execute("alter schema net_away rename to net")
-        assert len(await noted(there)) == 1
+        assert len(await logged(there)) == 1
         assert (await rpc(there, "evpower_webhook_status"))["pg_net"] is True
         await _change(there)
         assert len(await _queue(there)) == 1
@@ -288,7 +288,7 @@ class TestDisabled:
                 keys = [await _change(there) for _ in range(3)]
         finally:
             await superuser.execute(f"{queue} drop constraint down")
-        assert [key for _, _, key in await noted(there)] == keys
+        assert [key for _, _, key in await logged(there)] == keys
         assert await there.fetchval("select count(*) from public.clients") == 3
 
     async def test_lost_secret_makes_no_unsigned_call(self, there: Connection) -> None:

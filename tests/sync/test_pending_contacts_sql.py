@@ -11,9 +11,9 @@ from tests.sync.changes_log import (
     as_auth,
     digits,
     forget,
+    logged,
     make_row,
     make_user,
-    noted,
     rpc,
     until_visible,
 )
@@ -23,7 +23,7 @@ from tests.sync.test_supabase_schema import _apply, _client
 
 @pytest.fixture
 async def log(there: Connection) -> Connection:
-    """The owner's connection, with nothing noted and nothing waiting."""
+    """The owner's connection, with nothing logged and nothing waiting."""
     await there.execute("delete from evpower.pending_contacts")
     await there.execute("delete from auth.users")
     await forget(there)
@@ -58,7 +58,7 @@ async def test_a_row_evpower_makes_with_the_older_email_gets_the_newer(log: Conn
     await rpc(log, "evpower_changes", after=None, limit=10)
     assert await email_of(log, user) == "new@example.kg"
     assert await waiting(log) == 0
-    assert await noted(log) == [("clients", "update", str(user))], "EvPower must hear of it"
+    assert await logged(log) == [("clients", "update", str(user))], "EvPower must hear of it"
 
 
 async def test_a_locked_row_gets_it_when_it_is_free(log: Connection, other: Connection) -> None:

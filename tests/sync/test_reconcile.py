@@ -143,7 +143,7 @@ async def test_everything_is_compared_each_night_and_drift_is_repaired(
         await there.execute(
             "update public.clients set balance = 7 where id::text = any ($1)", list(keys(wrong))
         )
-    before = _healed()
+    before = _repaired()
     stop = asyncio.Event()
     carrying = asyncio.create_task(relay.run(stop))
     leased = await workers.scheduler(rpc, pause=workers.until_carried).run_due()
@@ -153,9 +153,9 @@ async def test_everything_is_compared_each_night_and_drift_is_repaired(
     assert leased.result is not None
     assert (leased.kind, leased.result.clients, leased.result.differ) == ("full", 25, 3)
     assert (leased.result.closed, leased.result.equal) == (3, True)
-    assert _healed() - before == 3
+    assert _repaired() - before == 3
     assert await drift_rows(db) == {}
-    assert set(await drift_rows(db, healed=True)) == {("client", key) for key in keys(wrong)}
+    assert set(await drift_rows(db, repaired=True)) == {("client", key) for key in keys(wrong)}
     assert await workers.scheduler(rpc).run_due() is None  # not again before the next night
     workers.clock.move(hours=24)
     assert await workers.scheduler(rpc).run_due() is not None
@@ -444,7 +444,7 @@ async def test_hot_check_closes_only_what_it_looked_at(
     assert leased is not None
     assert leased.result is not None
     assert set(await drift_rows(db)) == {("client", str(cold))}
-    assert set(await drift_rows(db, healed=True)) == {("client", str(recent))}
+    assert set(await drift_rows(db, repaired=True)) == {("client", str(recent))}
 
 
 async def test_the_loop_ends_when_stopped(workers: Workers, rpc: SupabaseRpc) -> None:
@@ -463,5 +463,5 @@ def _sample(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
-def _healed() -> float:
+def _repaired() -> float:
     return _sample("evpower_sync_drift_closed_total", kind="balance", run="full")

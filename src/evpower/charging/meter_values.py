@@ -87,7 +87,7 @@ async def take_values(
     running = await learn_clock(connection, running, event)
     step = advance(running, event.readings, event.received_at)
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
-    notes = _noted(event, step)
+    notes = _off_the_protocol(event, step)
     if step.is_above_power and running.progress.register.suspects:
         await _alert(connection, running, "register_above_power", now)
         notes.add("register_above_power")
@@ -113,7 +113,7 @@ async def take_values(
     return changes
 
 
-def _noted(event: StationReadings, step: MeteredProgress) -> set[BehaviourKind]:
+def _off_the_protocol(event: StationReadings, step: MeteredProgress) -> set[BehaviourKind]:
     """Returns what is off in values of a transaction that runs."""
     notes: set[BehaviourKind] = set()
     outcomes = step.outcomes

@@ -67,7 +67,7 @@ class ForwardedCharges:
             log.warning("forwarded_charge_lost", station=self._station_id)
 
     async def finish(self) -> None:
-        """Lets `run` end after what was noted so far."""
+        """Lets `run` end after what was counted so far."""
         await self._waiting.put(None)
 
     async def run(self) -> None:

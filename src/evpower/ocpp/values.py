@@ -49,7 +49,7 @@ def number_text(value: object, notes: set[str]) -> str | None:
 
 
 def integer(value: object, notes: set[str], kind: str) -> int | None:
-    """Returns an integer, or None; `kind` is noted if it came in another form."""
+    """Returns an integer, or None; `kind` is counted if it came in another form."""
     if type(value) is int:
         return value
     if value is None:
@@ -86,7 +86,7 @@ def register(value: object, notes: set[str]) -> Decimal | None:
 def text(value: object, notes: set[str], *, most: int, limit: int | None = None) -> str | None:
     """Returns a text without control characters, of at most `most` characters; None: absent.
 
-    Longer than `limit`, that of the protocol, is noted.
+    Longer than `limit`, that of the protocol, is counted.
     """
     if value is None:
         return None

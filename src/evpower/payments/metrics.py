@@ -9,8 +9,8 @@ WEBHOOKS: Final = Counter(
     "Webhooks of providers, by outcome",
     ("provider", "outcome"),
 )
-UNPROVEN: Final = Counter(
-    "evpower_payments_unproven_notices_total",
+UNVERIFIED: Final = Counter(
+    "evpower_payments_unverified_notices_total",
     "Notices that only cause a question: form (no signature to check), invalid_signature, stale",
     ("provider", "why"),
 )

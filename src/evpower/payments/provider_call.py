@@ -51,12 +51,14 @@ async def call_provider(
     except ProviderError as error:
         result = _RESULTS.get(type(error), "unavailable")
         log.warning(
-            "provider_call_failed", provider=provider, call=call, result=result, why=str(error)
+            "provider_call_failed", provider=provider, call=call, result=result, reason=str(error)
         )
         raise
     except TimeoutError as error:
         result = "unavailable"
-        log.warning("provider_call_failed", provider=provider, call=call, result=result, why="slow")
+        log.warning(
+            "provider_call_failed", provider=provider, call=call, result=result, reason="slow"
+        )
         raise ProviderUnavailable(f"no answer in {CALL_LIMIT_S:g} s") from error
     except Exception as error:
         result = "unavailable"

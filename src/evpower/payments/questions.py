@@ -20,23 +20,23 @@ from evpower.payments.providers.protocol import NoticeResult, Provider, Question
 from evpower.payments.recheck import LEASE, apply_events, check
 
 APART: Final = timedelta(seconds=5)  # between two questions about one order
-UNPROVEN_PER_MINUTE: Final = 60
+UNVERIFIED_PER_MINUTE: Final = 60
 _MINUTE_S: Final = 60.0
 _refusals: Final = RateLimitedLogger(structlog.get_logger(), time.monotonic)
 
 
 class Questions:
-    """Asks at once what a proven notice is about, and lets the recheck ask for the others."""
+    """Asks at once what a verified notice is about, and lets the recheck ask for the others."""
 
     def __init__(self, db: Database, confirmer: Confirmer, clock: Clock) -> None:
         self._db = db
         self._confirmer = confirmer
         self.clock = clock
-        self._unproven = _PerMinute(UNPROVEN_PER_MINUTE)
-        self._unknown = _PerMinute(UNPROVEN_PER_MINUTE)
+        self._unverified = _PerMinute(UNVERIFIED_PER_MINUTE)
+        self._unknown = _PerMinute(UNVERIFIED_PER_MINUTE)
 
     async def ask(self, provider: Provider, question: Question) -> NoticeResult:
-        """Asks about a proven notice's order; returns what became of it, committed.
+        """Asks about a verified notice's order; returns what became of it, committed.
 
         Within 5 s of the last notice about it, or without an answer, the recheck asks again soon.
         """
@@ -60,10 +60,10 @@ class Questions:
         return NoticeResult(payment.invoice_id, done[-1].outcome if done else "question")
 
     async def plan(self, provider: Provider, question: Question) -> str | None:
-        """Has the recheck ask about an unproven notice's order, seldom; returns its invoice."""
-        metrics.UNPROVEN.labels(provider.name, question.refusal or "form").inc()
-        if not self._unproven.allows(time.monotonic()):
-            _refusals.warning("unproven_notices_limited", provider=provider.name)
+        """Has the recheck ask about an unverified notice's order, seldom; returns its invoice."""
+        metrics.UNVERIFIED.labels(provider.name, question.refusal or "form").inc()
+        if not self._unverified.allows(time.monotonic()):
+            _refusals.warning("unverified_notices_limited", provider=provider.name)
             return None
         async with self._db.transaction() as connection:
             return await store_recheck.plan_named(
@@ -73,7 +73,7 @@ class Questions:
                 question.provider_ref,
                 now=self.clock(),
                 apart=APART,
-                per_minute=UNPROVEN_PER_MINUTE,
+                per_minute=UNVERIFIED_PER_MINUTE,
             )
 
     async def _ask_about_unknown(self, provider: Provider, question: Question) -> NoticeResult:

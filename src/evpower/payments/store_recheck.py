@@ -143,7 +143,7 @@ async def claim_named(
     lease: timedelta,
     apart: timedelta,
 ) -> tuple[Payment, bool] | None:
-    """Leases the payment a proven notice is about, for a recheck at once; None: there is none.
+    """Leases the payment a verified notice is about, for a recheck at once; None: there is none.
 
     False: a notice had it asked about less than `apart` before; it is due when that time is over.
     """
@@ -184,10 +184,10 @@ async def plan_named(
     apart: timedelta,
     per_minute: int,
 ) -> str | None:
-    """Makes the payment that an unproven notice is about due for a recheck; returns its invoice.
+    """Makes the payment that an unverified notice is about due for a recheck; returns its invoice.
 
     None: there is none, a notice had it asked about less than `apart` before, or `per_minute`
-    unproven notices had others asked about in the last minute.
+    unverified notices had others asked about in the last minute.
     """
     return await connection.fetchval(
         f"""

@@ -45,8 +45,8 @@ async def receive(
         raise
     metrics.WEBHOOKS.labels(provider.name, result.outcome).inc()
     failpoints.hit(Failpoint.WEBHOOK_ANSWERED)
-    is_proven = isinstance(notice, Event) or notice.trusted
-    return provider.answer(request, result), is_proven
+    is_verified = isinstance(notice, Event) or notice.trusted
+    return provider.answer(request, result), is_verified
 
 
 async def _apply(
@@ -59,5 +59,5 @@ async def _apply(
         return await questions.ask(provider, notice)
     invoice_id = await questions.plan(provider, notice)
     if notice.refusal:
-        raise Unauthenticated(notice.refusal, "the notice is not proven to be the provider's")
+        raise Unauthenticated(notice.refusal, "the notice is not verified as the provider's")
     return NoticeResult(invoice_id, "question")

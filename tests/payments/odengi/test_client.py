@@ -68,12 +68,12 @@ class TestFailures:
         assert answer["status"] == "processing"
 
     async def test_an_answer_of_single_bytes_ends_with_the_time(self, bank: BankSite) -> None:
-        await bank.fault("createInvoice", "drip", slow_s=0.05)
+        await bank.fault("createInvoice", "slow_bytes", slow_s=0.05)
         with pytest.raises(ProviderUnavailable, match="Timeout"):
             await bank.client().call("createInvoice", BILL, timeout_s=0.4)
 
     async def test_an_answer_of_single_bytes_is_read_whole(self, bank: BankSite) -> None:
-        await bank.fault("createInvoice", "drip", slow_s=0)
+        await bank.fault("createInvoice", "slow_bytes", slow_s=0)
         assert (await create(bank))["invoice_id"]
 
     async def test_a_host_that_is_not_there(self, bank: BankSite) -> None:

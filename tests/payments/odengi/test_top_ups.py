@@ -231,7 +231,7 @@ class TestPaid:
 
     async def test_an_answer_of_single_bytes(self, scenario: OdengiScenario) -> None:
         begun = await scenario.top_up(100)
-        await scenario.fault("statusPayment", "drip", slow_s=0.001)
+        await scenario.fault("statusPayment", "slow_bytes", slow_s=0.001)
         await scenario.act(begun, "approve")
         await scenario.until_balance(10_000)
 

@@ -110,7 +110,9 @@ class Courier:
                 timeout_s=_TIMEOUT_S,
             )
         except HttpError as error:
-            log.info("sandbox_webhook_failed", event_id=delivery.event_id, why=type(error).__name__)
+            log.info(
+                "sandbox_webhook_failed", event_id=delivery.event_id, reason=type(error).__name__
+            )
             return False
         if not answer.is_success:
             log.info(

@@ -85,7 +85,8 @@ async def issue(
 async def refresh(calls: RefreshCalls, token: str, *, rotation: bool = False) -> Tokens:
     """Returns a new access token, and with `rotation` a new refresh token.
 
-    Raises Unauthenticated("invalid_token" | "token_expired") only for a token that is proven bad;
+    Raises Unauthenticated("invalid_token" | "token_expired") only for a token that is bad for
+    certain;
     Unavailable while that can't be found out; Forbidden("client_blocked") as a sign-in does.
     """
     if not 0 < len(token) <= _MAX_LENGTH or not token.isascii():

@@ -80,7 +80,9 @@ class DailyReconciliation:
             for each in (*earlier, day):
                 await self._reconciler.run(name, *days(each, each), actor=ACTOR, kind="daily")
         except (ProviderError, EvPowerError) as error:
-            log.warning("reconciliation_failed", provider=name, day=day.isoformat(), why=str(error))
+            log.warning(
+                "reconciliation_failed", provider=name, day=day.isoformat(), reason=str(error)
+            )
             return str(error)[:_MOST_ERROR] or type(error).__name__
         return None
 

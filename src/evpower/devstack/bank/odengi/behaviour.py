@@ -19,7 +19,7 @@ _MODES: Final = (
     "refused",  # an error of the bank's own, `code`
     "lost",  # done, and answered 502
     "slow",  # done and answered after `slow_s`
-    "drip",  # done, and answered one byte at a time, `slow_s` apart
+    "slow_bytes",  # done, and answered one byte at a time, `slow_s` apart
     "redirect",  # a redirect to another host
     "page",  # a page in HTML, as a proxy answers
     "busy",  # 429

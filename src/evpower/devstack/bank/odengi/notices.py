@@ -77,7 +77,7 @@ async def send_notice(http: HttpClient, notice: BankNotice) -> int | None:
             "devstack", method, url, headers=headers, content=content, timeout_s=_TIMEOUT_S
         )
     except HttpError as error:
-        log.info("odengi_notice_failed", why=type(error).__name__)
+        log.info("odengi_notice_failed", reason=type(error).__name__)
         return None
     return answer.status_code
 

@@ -329,14 +329,16 @@ async def _spoil(fault: CommandFault, answered: Response) -> Response:
     """Returns the answer as it arrives; what was asked for is done."""
     if fault.mode == "lost":
         return Response("Bad Gateway", HTTPStatus.BAD_GATEWAY)
-    if fault.mode == "drip":
+    if fault.mode == "slow_bytes":
         content = bytes(answered.body)
-        return StreamingResponse(_drips(content, fault.slow_s), media_type="application/json")
+        return StreamingResponse(
+            _byte_by_byte(content, fault.slow_s), media_type="application/json"
+        )
     await asyncio.sleep(fault.slow_s)
     return answered
 
 
-async def _drips(content: bytes, pause_s: float) -> AsyncIterator[bytes]:
+async def _byte_by_byte(content: bytes, pause_s: float) -> AsyncIterator[bytes]:
     for byte in content:
         yield bytes([byte])
         await asyncio.sleep(pause_s)

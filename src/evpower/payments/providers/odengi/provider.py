@@ -245,7 +245,7 @@ def _invoice(bill: NewBill, amount_minor: int) -> Invoice:
         except NotElqr as error:
             flaws.append(str(error))
     if text is None and flaws:
-        log.warning("odengi_elqr_refused", invoice=bill.invoice_id, why=flaws[0])
+        log.warning("odengi_elqr_refused", invoice=bill.invoice_id, reason=flaws[0])
     metrics.ELQR.labels("verified" if text else "refused" if flaws else "missing").inc()
     return Invoice(bill.invoice_id, text, bill.picture, bill.app_link, bill.page)
 
