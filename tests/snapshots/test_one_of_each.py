@@ -1,6 +1,7 @@
-"""One back-off and one JSON reader: what does the same beside them is refused."""
+"""One back-off, one JSON reader, one cache: what does the same beside them is refused."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "evpower"
 JSON_READERS = {
     "foundation/json_reader.py": "the reader itself",
     "api/gateway/json_body.py": "refuses bodies, and says where: nothing is read here",
+    "ocpp/repair.py": "what is left of a text that json_reader refused",
     "config/flaws.py": "may not import foundation; reads a key of the settings",
 }
 # Who doubles something or computes a power, and why it is no pause.
@@ -23,15 +25,57 @@ DOUBLINGS = {
 }
 
 
-def json_calls(tree: ast.AST) -> Iterator[ast.Call]:
-    """Calls of `json.loads`, `json.load` and `orjson.loads`."""
+# Who knows when something was read, beside foundation/cache.py, and why it is no copy of that.
+CACHES = {
+    "api/legacy/station_board.py": "refreshes of one location expire the CachedValue, seldom",
+    "identity/issued_tokens.py": "a set of keys: a failed read leaves the set, a loss voids tokens",
+    "identity/jwks.py": "a set of keys: a failed read leaves the set, a loss voids tokens",
+    "sync/webhook/signing_secrets.py": "a set of keys: a failed read leaves the set",
+}
+_READ_AT = re.compile(r"_?(read|fetched|loaded|cached|refreshed)_(at|at_s)")
+_PARSERS = {"loads", "load", "JSONDecoder"}
+
+
+def json_calls(tree: ast.AST) -> Iterator[ast.AST]:
+    """Uses of `json.loads`, `json.load`, `json.JSONDecoder` and `orjson.loads`, as imported."""
+    modules = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if alias.name in {"json", "orjson"}
+    }
     for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr in {"loads", "load"}
-            and isinstance(node.func.value, ast.Name)
-            and node.func.value.id in {"json", "orjson"}
+        if isinstance(node, ast.ImportFrom) and node.module in {"json", "orjson"}:
+            if any(alias.name in _PARSERS for alias in node.names):
+                yield node
+        elif (
+            isinstance(node, ast.Attribute)
+            and node.attr in _PARSERS
+            and isinstance(node.value, ast.Name)
+            and node.value.id in modules
+        ):
+            yield node
+
+
+def caches(tree: ast.AST) -> Iterator[ast.AST]:
+    """Objects that store when something was read, and constants of how long it stays good."""
+    own = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "evpower.foundation.cache"
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            is_own = isinstance(node.value, ast.Name) and node.value.id == "self"
+            if is_own and _READ_AT.fullmatch(node.attr):
+                yield node
+        elif (
+            isinstance(node, ast.Name)
+            and isinstance(node.ctx, ast.Store)
+            and not own
+            and re.search(r"(^|_)ttl(_|$)", node.id.lower())
         ):
             yield node
 
@@ -68,6 +112,33 @@ def sources() -> Iterator[tuple[str, ast.AST]]:
 
 def test_json_is_read_by_one_module() -> None:
     assert {where for where, tree in sources() if any(json_calls(tree))} == set(JSON_READERS)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import json\njson.loads(raw)",
+        "import json as j\nj.load(file)",
+        "from json import loads",
+        "from orjson import loads as read",
+        "import json\nread = json.loads",
+        "import json\njson.JSONDecoder().raw_decode(raw)",
+    ],
+)
+def test_json_read_by_hand_is_found(source: str) -> None:
+    assert any(json_calls(ast.parse(source)))
+
+
+def test_values_are_cached_by_one_module() -> None:
+    assert {where for where, tree in sources() if any(caches(tree))} == set(CACHES)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["self._fetched_at = now()", "self.read_at_s = 0.0", "_TTL_S: Final = 5.0", "ttl = 3"],
+)
+def test_a_cache_made_by_hand_is_found(source: str) -> None:
+    assert any(caches(ast.parse(source)))
 
 
 def test_pauses_are_made_by_one_module() -> None:
