@@ -12,15 +12,21 @@ from bench.rig import Rig
 from bench.session_seed import add_sessions
 from evpower.charging.search import search_sessions
 from evpower.charging.session_filter import SessionFilter, SessionPlace
-from evpower.charging.store_operator import OPEN, sessions_by_id
+from evpower.charging.store_operator import OPEN, SESSION_COLUMNS, SESSION_TABLES, SessionRow
 from evpower.foundation.clock import utc_now
 from evpower.foundation.db import Connection, Database
+from evpower.foundation.rows import read_row
 
 _SESSIONS = 1_000_000
 _STATIONS = 500
 _CLIENTS = 10_000
 _PAGE = 50
 _CALLS = 40
+_BY_KEY = f"""
+select {SESSION_COLUMNS} from {SESSION_TABLES}
+ where s.source = 'evpower' and s.id = any ($1::uuid[])
+ order by s.created_at desc, s.id desc
+"""
 
 
 async def operator_sessions(rig: Rig) -> list[Row]:
@@ -81,7 +87,8 @@ async def _compared(connection: Connection, name: str, wanted: SessionFilter) ->
     async def by_key() -> float:
         begun = time.perf_counter()
         for number in range(_CALLS):
-            await sessions_by_id(connection, pages[number % 2])
+            rows = await connection.fetch(_BY_KEY, pages[number % 2])
+            _ = [read_row(SessionRow, row) for row in rows]
         return (time.perf_counter() - begun) / _CALLS * 1000
 
     await by_key()  # pages into memory, plans into the connection

@@ -67,8 +67,8 @@ async def nodes() -> AsyncIterator[Nodes]:
         )
         async with running(made) as evpower:
             assert evpower.nats is not None
-            _, by_bus = await evpower.add_api({"EVPOWER_LIVE_SWEEP_S": _NEVER_S})
-            _, by_sweep = await evpower.add_api({"EVPOWER_LIVE_SWEEP_S": "1"})
+            _, by_bus = await evpower.add_process("api", {"EVPOWER_LIVE_SWEEP_S": _NEVER_S})
+            _, by_sweep = await evpower.add_process("api", {"EVPOWER_LIVE_SWEEP_S": "1"})
             yield Nodes(evpower, evpower.nats, by_bus, by_sweep)
 
 

@@ -190,19 +190,6 @@ async def find_session(connection: Connection, session_id: UUID) -> SessionRow |
     return None if row is None else read_row(SessionRow, row)
 
 
-async def sessions_by_id(connection: Connection, ids: Sequence[UUID]) -> list[SessionRow]:
-    """Returns these sessions that EvPower ran or runs, the newest first."""
-    rows = await connection.fetch(
-        f"""
-        select {SESSION_COLUMNS} from {SESSION_TABLES}
-         where s.source = 'evpower' and s.id = any ($1::uuid[])
-         order by s.created_at desc, s.id desc
-        """,
-        ids,
-    )
-    return [read_row(SessionRow, row) for row in rows]
-
-
 async def list_bills(connection: Connection, session_id: UUID) -> list[BillRow]:
     """Returns the bills of a session, the first one first."""
     rows = await connection.fetch(

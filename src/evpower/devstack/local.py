@@ -133,10 +133,6 @@ class LocalEvPower:
         finally:
             await database.close()
 
-    async def add_api(self, changes: Mapping[str, str] | None = None) -> tuple[ProcessService, str]:
-        """Starts one more API process with changed settings. Returns it and its base URL."""
-        return await self.add_process("api", changes)
-
     async def add_process(
         self, role: str, changes: Mapping[str, str] | None = None
     ) -> tuple[ProcessService, str]:

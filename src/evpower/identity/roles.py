@@ -94,13 +94,3 @@ def operator_call(right: Right) -> dict[str, Any]:
         "x-evpower-right": right,
         "x-evpower-roles": [role for role in ROLES if role in roles],
     }
-
-
-def role_table() -> str:
-    """Returns the table of docs/roles.md."""
-    head = f"| Right | What | {' | '.join(ROLES)} |"
-    lines = [head, f"|---|---|{'---|' * len(ROLES)}"]
-    for right, grant in RIGHTS.items():
-        cells = " | ".join("yes" if role in grant.roles else "" for role in ROLES)
-        lines.append(f"| `{right}` | {grant.text} | {cells} |")
-    return "\n".join(lines)

@@ -78,12 +78,3 @@ def new_code(below: Callable[[int], int] = secrets.randbelow) -> str:
 def is_code(text: str) -> bool:
     """Returns whether a text can be a code at all."""
     return text.isascii() and _CODE.fullmatch(text) is not None
-
-
-def success_bound(guesses_per_day: int) -> float:
-    """Returns the greatest probability that guessing finds a phone's code within a day.
-
-    Each compared pair of a guess and a code matches with probability 10**-6, and there are at most
-    so many pairs, however the guesses are divided (union bound).
-    """
-    return guesses_per_day / POSSIBLE_CODES
