@@ -143,7 +143,7 @@ class TestCachedValue:
 
 
 class TestRenewal:
-    async def test_nobody_waits_while_a_value_is_renewed(self) -> None:
+    async def test_no_caller_waits_while_a_value_is_renewed(self) -> None:
         clock, source = Seconds(), Source()
         cached = CachedValue(source, ttl_s=30.0, now_s=clock, renew_s=20.0)
         assert await cached.get() == 1
@@ -159,7 +159,7 @@ class TestRenewal:
         await _others_run()
         assert await cached.get() == 2
 
-    async def test_a_value_that_expires_meanwhile_is_given_to_nobody(self) -> None:
+    async def test_a_value_that_expires_meanwhile_is_given_to_no_caller(self) -> None:
         clock, source = Seconds(), Source()
         cached = CachedValue(source, ttl_s=30.0, now_s=clock, renew_s=20.0)
         await cached.get()
