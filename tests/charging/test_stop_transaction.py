@@ -104,6 +104,15 @@ async def test_edge_7_an_unknown_stop_is_answered_and_stored(place: ChargingPlac
     assert answer.tag == "accepted"
     assert await place.owner.fetchval("select id_as_sent from charging.stops") == "4711"
     assert await place.alerts() == ["stop_unmatched"]
+    await place.stop(4_712, 950)
+    await place.stop(4_711, 900)
+    rows = await place.owner.fetch(
+        "select subject, detail ->> 'id' as sent from alerts.alerts order by id"
+    )
+    stops = await place.owner.fetch("select id, id_as_sent from charging.stops order by id")
+    assert [(row["subject"], row["sent"]) for row in rows] == [
+        (f"stop {stop['id']}", stop["id_as_sent"]) for stop in stops
+    ], "a second one does not hide the first"
 
 
 PHONE_TAGS = ["+996700123456", "996700123456", "CLIENT_7"]

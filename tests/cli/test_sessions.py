@@ -167,6 +167,16 @@ async def test_what_was_delivered_to_no_client_is_listed(
     assert "S1/1  tag STRANGER  7.500 kWh" in run("session", "unattributed").stdout
 
 
+async def test_stops_of_no_transaction_are_listed(run: Command, place: ChargingPlace) -> None:
+    assert run("session", "unmatched-stops").stdout == "every stop fitted a transaction\n"
+    await place.stop(4_711, 900, tag="STRANGER")
+    [row] = answer(run("session", "unmatched-stops", "--json"))
+    assert (row["station"], row["id_as_sent"], row["id_tag"], row["meter_stop_wh"]) == (
+        "S1", "4711", "STRANGER", "900",
+    )  # fmt: skip
+    assert "S1  transaction 4711  tag STRANGER  900 Wh" in run("session", "unmatched-stops").stdout
+
+
 @pytest.mark.parametrize(
     ("words", "refusal"),
     [

@@ -338,6 +338,22 @@ class TestCards:
         [card] = await operators.call("GET", "/unknown-cards", "viewer")
         assert (card["id_tag"], card["charges"], card["last_station"]) == ("04AABBCC", 1, "S1")
 
+    async def test_stops_of_no_transaction_are_listed_in_pages(
+        self, operators: OperatorApi, place: ChargingPlace
+    ) -> None:
+        await settled(place)
+        for number in (4_711, 4_712):
+            await place.stop(number, number, tag="04AABBCC")
+        first = await operators.call("GET", "/unmatched-stops", "viewer", params={"limit": 1})
+        [stop] = first["items"]
+        assert (stop["station"], stop["id_as_sent"], stop["id_tag"], stop["meter_stop_wh"]) == (
+            "S1", "4712", "04AABBCC", 4712,
+        )  # fmt: skip
+        more = {"limit": 1, "cursor": first["next"]}
+        last = await operators.call("GET", "/unmatched-stops", "viewer", params=more)
+        assert [row["id_as_sent"] for row in last["items"]] == ["4711"]
+        assert last["next"] is None
+
     async def test_a_technician_s_card_is_registered_once_and_removed(
         self, operators: OperatorApi
     ) -> None:

@@ -33,6 +33,7 @@ from evpower.charging.operate import (
     list_sessions,
     list_stop_steps,
     list_unattributed,
+    list_unmatched_stops,
 )
 from evpower.charging.preview import (
     MAX_PREVIEWED,
@@ -66,7 +67,7 @@ from evpower.charging.store_meters import (
     StationFacts,
     unpaid_energy,
 )
-from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
+from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow, UnmatchedStop
 from evpower.charging.store_search import client_totals, count_sessions
 from evpower.charging.store_steps import StepRow
 from evpower.charging.store_technicians import TechnicianCharge
@@ -124,6 +125,7 @@ __all__ = [
     "Technician",
     "TechnicianCharge",
     "UnattributedRow",
+    "UnmatchedStop",
     "active_session",
     "add_card",
     "add_technician",
@@ -148,6 +150,7 @@ __all__ = [
     "list_technician_charges",
     "list_technicians",
     "list_unattributed",
+    "list_unmatched_stops",
     "meter_values",
     "module",
     "newest_sessions",

@@ -21,7 +21,7 @@ from evpower.charging.frozen_tariff import frozen_tariff
 from evpower.charging.register import MeterPoint, most_wh
 from evpower.charging.running import RunningSession, RunningTransaction
 from evpower.charging.settle import SYSTEM_ACTOR, End, bill_again
-from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow
+from evpower.charging.store_operator import BillRow, SessionRow, UnattributedRow, UnmatchedStop
 from evpower.charging.store_steps import StepRow
 from evpower.foundation.clock import to_z
 from evpower.foundation.db import Connection
@@ -193,3 +193,10 @@ async def list_unattributed(
 ) -> list[UnattributedRow]:
     """Returns the transactions of no client, the newest first: delivered and not billed."""
     return await store_operator.list_unattributed(connection, limit)
+
+
+async def list_unmatched_stops(
+    connection: Connection, *, limit: int = LIST_LIMIT, before: int | None = None
+) -> list[UnmatchedStop]:
+    """Returns the stops that fitted no transaction, the newest first, after one of them."""
+    return await store_operator.list_unmatched_stops(connection, limit, before)

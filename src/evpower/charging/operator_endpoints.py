@@ -11,7 +11,7 @@ from evpower.charging import bill_schemas as bills
 from evpower.charging import operator_schemas as schemas
 from evpower.charging.bill_effect import bill_by_operator, preview_bill
 from evpower.charging.force_stop import OperatorStop, stop_by_operator
-from evpower.charging.operate import get_session, list_unattributed
+from evpower.charging.operate import get_session, list_unattributed, list_unmatched_stops
 from evpower.charging.rules import Rules
 from evpower.charging.search import list_meter_values, read_dossier, search_sessions
 from evpower.charging.session_filter import SessionFilter, SessionPlace
@@ -64,6 +64,12 @@ class ValuePlace(NamedTuple):
     """Where a page of meter values ended: a frame's values are on one page."""
 
     received_at: PlaceTime
+
+
+class StopPlace(NamedTuple):
+    """Where a page of stops ended."""
+
+    id: int
 
 
 def sessions_router(calls: OperatorCalls, rules: Rules) -> APIRouter:
@@ -139,6 +145,29 @@ def _add_lists(routes: APIRouter, calls: OperatorCalls) -> None:
         async with calls.db.connection() as connection:
             rows = await list_unattributed(connection, limit=limit)
         return [schemas.unattributed_shown(row) for row in rows]
+
+    @routes.get(
+        "/unmatched-stops",
+        summary="Stops that fitted no transaction",
+        responses=OPERATOR_REFUSALS,
+        openapi_extra=operator_call("read"),
+    )
+    async def unmatched(  # pyright: ignore[reportUnusedFunction]
+        _: Annotated[Principal, Depends(may_read)],
+        limit: RowLimit = LIMIT_DEFAULT,
+        cursor: RowCursor = None,
+    ) -> Page[schemas.UnmatchedStopShown]:
+        """The newest first: of a charge whose start never came, or that was ended otherwise."""
+        place = read_cursor(cursor, StopPlace)
+        async with calls.db.connection() as connection:
+            rows = await list_unmatched_stops(
+                connection, limit=limit + 1, before=place and place.id
+            )
+        page, last = cut(rows, limit)
+        return Page(
+            items=[schemas.UnmatchedStopShown.model_validate(row) for row in page],
+            next=None if last is None else write_cursor(StopPlace(last.id)),
+        )
 
 
 def _add_single(routes: APIRouter, calls: OperatorCalls) -> None:

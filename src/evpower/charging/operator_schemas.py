@@ -122,6 +122,14 @@ class SentStop(BaseModel):
     received_at: datetime
 
 
+class UnmatchedStopShown(SentStop):
+    """A StopTransaction that fitted no transaction of its station."""
+
+    id: int
+    station: Annotated[str, Field(validation_alias="station_id")]
+    id_tag: str | None
+
+
 class OperatedEvent(BaseModel):
     """Something that happened to a session."""
 

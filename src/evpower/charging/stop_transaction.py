@@ -68,8 +68,12 @@ async def stop_transaction(
         transaction = await bind.bind_stop(connection, event)
     if transaction is None:
         await alerts.open_alert(
-            connection, "stop_unmatched", event.station_id,
-            {"id": sent, "meter_wh": _text(event.meter_wh)}, now,
+            connection, "stop_unmatched", f"stop {stop_id}",
+            {
+                "station": event.station_id, "stop": stop_id, "id": sent,
+                "meter_wh": _text(event.meter_wh),
+            },
+            now,
         )  # fmt: skip
         changes.notes.add("stop_unmatched")
         return StopAnswer("accepted", changes)

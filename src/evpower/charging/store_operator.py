@@ -110,6 +110,20 @@ class UnattributedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class UnmatchedStop:
+    """A stop of a station that fitted none of its transactions."""
+
+    id: int
+    station_id: str
+    id_as_sent: str  # "": it named none
+    id_tag: str | None
+    meter_stop_wh: Decimal | None
+    station_time: str | None
+    reason: str | None
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownCard:
     """A card that no client has, with what it took."""
 
@@ -150,6 +164,27 @@ async def list_unattributed(connection: Connection, limit: int) -> list[Unattrib
         limit,
     )
     return [read_row(UnattributedRow, row) for row in rows]
+
+
+async def list_unmatched_stops(
+    connection: Connection, limit: int, before: int | None
+) -> list[UnmatchedStop]:
+    """Returns the stops that fitted no transaction, the newest first, after one of them.
+
+    They are few among the stops, and read by an index of their own.
+    """
+    rows = await connection.fetch(
+        """
+        with unmatched as materialized (
+          select id, station_id, id_as_sent, id_tag, meter_stop_wh, station_time, reason,
+                 received_at
+            from charging.stops where transaction_id is null)
+        select * from unmatched where $2::bigint is null or id < $2 order by id desc limit $1
+        """,
+        limit,
+        before,
+    )
+    return [read_row(UnmatchedStop, row) for row in rows]
 
 
 async def list_sessions(

@@ -25,6 +25,8 @@ from evpower.cli.sessions_report import (
     step_row,
     unattributed_line,
     unattributed_row,
+    unmatched_line,
+    unmatched_row,
 )
 from evpower.cli.settings import load, with_database
 from evpower.foundation.clock import read_time, utc_now
@@ -135,6 +137,19 @@ def unattributed(limit: int = _LIMIT, as_json: bool = _JSON) -> None:
         console.print(unattributed_line(row))
     if not rows:
         console.print("nothing was delivered to no client")
+
+
+@session.command()
+def unmatched_stops(limit: int = _LIMIT, as_json: bool = _JSON) -> None:
+    """List the stops that fitted no transaction, the newest first."""
+    rows = _read(lambda connection: charging.list_unmatched_stops(connection, limit=limit))
+    if as_json:
+        typer.echo(json.dumps([unmatched_row(row) for row in rows]))
+        return
+    for row in rows:
+        console.print(unmatched_line(row))
+    if not rows:
+        console.print("every stop fitted a transaction")
 
 
 @quarantine.command("list")

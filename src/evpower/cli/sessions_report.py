@@ -10,7 +10,7 @@ from evpower.foundation.clock import to_z
 from evpower.foundation.money import to_text
 
 if TYPE_CHECKING:
-    from evpower.charging import BillRow, SessionRow, StepRow, UnattributedRow
+    from evpower.charging import BillRow, SessionRow, StepRow, UnattributedRow, UnmatchedStop
 
 
 def session_row(row: "SessionRow") -> dict[str, object]:
@@ -76,6 +76,29 @@ def unattributed_line(row: "UnattributedRow") -> str:
         f"transaction {row.transaction_id}  {row.station_id}/{row.connector}"
         f"  tag {row.id_tag or '-'}"
         f"  {_kwh(row.energy_wh)} kWh  {_at(row.started_at)} to {ended}"
+    )
+
+
+def unmatched_row(row: "UnmatchedStop") -> dict[str, object]:
+    """Returns a stop that fitted no transaction as JSON."""
+    return {
+        "id": row.id,
+        "station": row.station_id,
+        "id_as_sent": row.id_as_sent,
+        "id_tag": row.id_tag,
+        "meter_stop_wh": _wh(row.meter_stop_wh),
+        "station_time": row.station_time,
+        "reason": row.reason,
+        "received_at": _at(row.received_at),
+    }
+
+
+def unmatched_line(row: "UnmatchedStop") -> str:
+    """Returns a stop that fitted no transaction in one line."""
+    return (
+        f"stop {row.id}  {row.station_id}  transaction {row.id_as_sent or '-'}"
+        f"  tag {row.id_tag or '-'}  {_wh(row.meter_stop_wh) or '-'} Wh"
+        f"  {row.reason or '-'}  received {_at(row.received_at)}, stamped {row.station_time or '-'}"
     )
 
 
