@@ -67,7 +67,6 @@ from evpower.identity.module import (
 )
 from evpower.identity.operator_calls import (
     ETAG_RESPONSES,
-    OPERATOR_PATH,
     OPERATOR_REFUSALS,
     ActReason,
     OperatorCalls,
@@ -79,7 +78,7 @@ from evpower.identity.operator_calls import (
 from evpower.identity.operators import add_operator, list_operators, remove_operator
 from evpower.identity.profile import profile_of, profile_of_row
 from evpower.identity.register import UNVERIFIED
-from evpower.identity.roles import HELP_ACTIONS, RIGHTS, ROLES, operator_call
+from evpower.identity.roles import HELP_ACTIONS, OPERATOR_PATH, RIGHTS, ROLES, operator_call
 from evpower.identity.service_keys import create_service_key, list_service_keys, revoke_service_key
 from evpower.identity.sign_in.by_code import SignedIn, sign_in_by_code
 from evpower.identity.sign_in.configured import PhoneSignIn, configured_sign_in

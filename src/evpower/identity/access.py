@@ -13,12 +13,13 @@ from evpower.foundation.cache import CachedValue, TtlCache
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError, Forbidden, Unauthenticated
+from evpower.foundation.query_parameters import refuse_unknown_parameters
 from evpower.foundation.shared_reads import SharedReads
 from evpower.identity import store_access
 from evpower.identity.aliases import OldIds
 from evpower.identity.clients import ensure_client
 from evpower.identity.model import Claims, Operator, OperatorRole, Principal
-from evpower.identity.roles import RIGHTS, ROLES, Right
+from evpower.identity.roles import OPERATOR_PATH, RIGHTS, ROLES, Right
 from evpower.identity.service_keys import PREFIX, check_service_key
 from evpower.identity.sign_in import store_accounts
 from evpower.identity.supabase_admin import SupabaseAdmin
@@ -140,7 +141,10 @@ class Access:
         return principal
 
     async def require_role(self, request: Request, *roles: OperatorRole) -> Principal:
-        """Only an operator of one of these roles may call. Raises Forbidden("forbidden")."""
+        """Only an operator of one of these roles may call, with the query parameters it has.
+
+        Raises Forbidden("forbidden"), Invalid("invalid_request").
+        """
         principal = await self.principal(request)
         if principal.kind == "client" and principal.user_id is not None:
             operator = await self._operators.read_current(principal.user_id)
@@ -152,6 +156,8 @@ class Access:
             needed = " or ".join(role for role in ROLES if role in roles)
             raise Forbidden("forbidden", f"this requires the role {needed}")
         idempotency.require_roles(request.scope.setdefault("state", {}), roles)
+        if request.url.path.startswith(OPERATOR_PATH):  # the old admin pages may send more
+            refuse_unknown_parameters(request)
         return principal
 
     async def resolve(self, caller: Principal, raw: str | UUID) -> UUID:

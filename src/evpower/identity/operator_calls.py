@@ -17,7 +17,6 @@ from evpower.identity.audit import record_act
 from evpower.identity.model import Principal
 from evpower.identity.roles import Right
 
-OPERATOR_PATH: Final = "/api/v1/operator"
 ActReason = Annotated[
     str,
     Field(

@@ -10,14 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from evpower.foundation.openapi import Responses, problem
 from evpower.identity.model import CLIENT_CHANGED, Principal
 from evpower.identity.operator_calls import (
-    OPERATOR_PATH,
     OPERATOR_REFUSALS,
     ActReason,
     OperatorCalls,
     actor_of,
     refuse_own_account,
 )
-from evpower.identity.roles import operator_call
+from evpower.identity.roles import OPERATOR_PATH, operator_call
 from evpower.identity.sign_in.operate import claims_phone, decide_review, list_reviews
 from evpower.identity.sign_in.store_accounts import ReviewReason
 from evpower.identity.supabase_admin import SupabaseAdmin

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, get_args
 
 from evpower.identity.model import OperatorRole
 
+OPERATOR_PATH: Final = "/api/v1/operator"
 ROLES: Final[tuple[OperatorRole, ...]] = get_args(OperatorRole)
 Right = Literal[
     "read",

@@ -14,7 +14,6 @@ from evpower.foundation.paging import LIMIT_DEFAULT, Page, cut, read_cursor, wri
 from evpower.identity.audit import list_acts
 from evpower.identity.model import OperatorRole, Principal
 from evpower.identity.operator_calls import (
-    OPERATOR_PATH,
     OPERATOR_REFUSALS,
     ActReason,
     OperatorCalls,
@@ -23,7 +22,7 @@ from evpower.identity.operator_calls import (
     actor_of,
 )
 from evpower.identity.operators import add_operator, list_operators, remove_operator
-from evpower.identity.roles import operator_call
+from evpower.identity.roles import OPERATOR_PATH, operator_call
 
 _NO_CONTENT: Final = 204
 _OWN: Final = problem("`own_role`: another administrator changes it; `idempotency_conflict`")
