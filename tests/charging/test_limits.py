@@ -1,6 +1,7 @@
 """When a session has to stop, and how much money it may still use."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -42,6 +43,19 @@ IN_STEPS = Pricer(
         }
     )
 )
+# 20 som a kWh from 100 A on, below it 12: alone, with a limit of the whole, and from 12:15 on.
+DEAR = {"prices": {"energy_per_kwh": {"price": "20"}}, "if": {"from_a": "100"}}
+BY_CURRENT: dict[str, dict[str, Any]] = {
+    "alone": {"elements": [DEAR, {"prices": ENERGY_ONLY}]},
+    "limited": {"elements": [DEAR, {"prices": ENERGY_ONLY}], "maximum": "5000"},
+    "at times": {
+        "elements": [
+            {"prices": {"energy_per_kwh": {"price": "20"}}, "if": {"from": "00:00", "to": "12:15"}},
+            DEAR,
+            {"prices": ENERGY_ONLY},
+        ]
+    },
+}
 RATED_W = 60_000
 MINUTE = timedelta(minutes=1)
 
@@ -91,6 +105,16 @@ class TestPrediction:
         # 20 kWh for 200 som, then 5 kWh for 100 som.
         running = flow(0, 30_000, pricer=IN_STEPS, interval=timedelta(hours=9))
         assert due(limits(amount_minor=30_000), running, IN_STEPS) == timedelta(minutes=50)
+
+    @pytest.mark.parametrize("prices", BY_CURRENT.values(), ids=BY_CURRENT)
+    def test_of_prices_by_current_the_dearest_one_counts(self, prices: dict[str, Any]) -> None:
+        """From the next second on the car may draw a current of the dear band."""
+        pricer = Pricer(read_tariff({"name": "t", **prices}))
+        running = flow(0, 30_000, pricer=pricer, interval=timedelta(hours=9))
+        assert due(limits(amount_minor=30_000), running, pricer) == 30 * MINUTE
+        sample = Sample(NOON + 30 * MINUTE, 15_000, 30_000, current_ma=120_000)
+        tally = pricer.add(running.tally, next_period(running.tally, sample))
+        assert pricer.cost(tally).total_minor == 30_000
 
     def test_both_limits_limit(self) -> None:
         running = flow(0, 60_000, interval=timedelta(hours=9))

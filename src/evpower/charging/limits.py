@@ -168,17 +168,22 @@ def _money_s(
 ) -> int | None:
     """Returns after how many seconds of this power the money is used up.
 
-    A price may depend on time, power and energy: the price function itself has the last word.
+    A price may depend on time, power and energy: the price function itself has the last word. Of
+    prices by current the dearest counts, and the one of a bill where rounding makes that cost more.
     """
     money_minor = limits.money_minor
     if money_minor is None:
         return None
     if flow.cost_minor >= money_minor:
         return 0
-    return tariffs.forecast(pricer).seconds_until(
-        flow.tally,
-        money_minor,
-        power_w=power_w,
-        kind="parked" if is_parked else "charging",
-        most_s=_FAR_S,
-    )
+    due_s: int | None = None
+    for function in dict.fromkeys((pricer, tariffs.foreseen(pricer))):
+        seconds = tariffs.forecast(function).seconds_until(
+            flow.tally,
+            money_minor,
+            power_w=power_w,
+            kind="parked" if is_parked else "charging",
+            most_s=_FAR_S,
+        )
+        due_s = _sooner(due_s, seconds)
+    return due_s

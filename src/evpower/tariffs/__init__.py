@@ -25,7 +25,7 @@ from evpower.tariffs.find import (
     snapshot_of,
     without_parking,
 )
-from evpower.tariffs.forecast import forecast
+from evpower.tariffs.forecast import forecast, foreseen
 from evpower.tariffs.model import (
     Assignment,
     ClientTariff,
@@ -89,6 +89,7 @@ __all__ = [
     "find_tariff",
     "find_tariffs",
     "forecast",
+    "foreseen",
     "freeze_tariff",
     "from_date",
     "frozen_of",

@@ -12,6 +12,7 @@ from math import gcd
 from typing import Final, NamedTuple
 
 from evpower.foundation.money import EXPONENTS
+from evpower.tariffs.coverage import dearest_first
 from evpower.tariffs.document import scale
 from evpower.tariffs.matching import Elements
 from evpower.tariffs.model import (
@@ -246,6 +247,15 @@ class Forecast:
 def forecast(pricer: Pricer) -> Forecast:
     """Returns the forecast of a price function; one for all sessions that have the same."""
     return Forecast(pricer)
+
+
+@lru_cache(maxsize=256)
+def foreseen(pricer: Pricer) -> Pricer:
+    """Returns the price function of what is to come, which has no current yet: the dearest counts.
+
+    The same one where no price depends on the current.
+    """
+    return Pricer(pricer.tariff, dearest_first) if pricer.matcher.current_edges else pricer
 
 
 @lru_cache(maxsize=1024)
