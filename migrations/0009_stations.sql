@@ -176,6 +176,7 @@ create table stations.status_log (
   error text check (length(error) <= 255),
   info text check (length(info) <= 1000),
   station_time text check (length(station_time) <= 64), -- raw
+  station_at timestamptz,                            -- the same as it was read; null: absent or unusable
   received_at timestamptz not null default now(),
   is_applied boolean not null default true           -- false: history, or a word or connector that is none
 );
@@ -511,7 +512,7 @@ select s.station_id, s.epoch, s.node, s.last_frame_at from stations.sockets s;
 create view stations.connections_public as
 select c.id, c.station_id, c.opened_at, c.closed_at, c.close_reason from stations.connections c;
 create view stations.status_log_public as
-select l.id, l.station_id, l.connector, l.status, l.received_at, l.is_applied from stations.status_log l;
+select l.id, l.station_id, l.connector, l.status, l.station_at, l.received_at, l.is_applied from stations.status_log l;
 grant select on stations.locations_public, stations.stations_public, stations.connectors_public, stations.sockets_public,
   stations.connections_public, stations.status_log_public, stations.evses_public to evpower_app;
 

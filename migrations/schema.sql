@@ -4138,6 +4138,7 @@ CREATE TABLE stations.status_log (
     error text,
     info text,
     station_time text,
+    station_at timestamp with time zone,
     received_at timestamp with time zone DEFAULT now() NOT NULL,
     is_applied boolean DEFAULT true NOT NULL,
     CONSTRAINT status_log_connector_check CHECK ((connector >= 0)),
@@ -4161,6 +4162,7 @@ CREATE VIEW stations.status_log_public AS
     station_id,
     connector,
     status,
+    station_at,
     received_at,
     is_applied
    FROM stations.status_log l;

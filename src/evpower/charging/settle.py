@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from evpower import alerts, tariffs, wallet
@@ -11,19 +11,12 @@ from evpower.charging.course import metered_course, price_course
 from evpower.charging.events import Changes
 from evpower.charging.limits import parts_as_billed
 from evpower.charging.running import RunningSession, RunningTransaction, snapshot_of
+from evpower.charging.station_fault import is_free
 from evpower.foundation.db import Connection
 from evpower.foundation.failpoints import Failpoint, hit
 
-FREE_BELOW_WH: Final = 500
-FREE_A_DAY: Final = 3
 STATION_FAULT: Final = "station_fault"
-_DAY: Final = timedelta(days=1)
 SYSTEM_ACTOR: Final = "evpower"
-# What a station says where its own fault ended the charge, and how it ends where it says nothing.
-_FAULTS: Final = frozenset({
-    "power_loss", "reboot", "hard_reset", "soft_reset", "station_fault", "station_booted",
-    "no_frames",
-})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +51,7 @@ async def settle(
     session = running.session
     if session is None or session.state not in {"charging", "stopping"}:
         return Changes()
-    priced = await _price(connection, running, session, end)
+    priced = await _price(connection, running, session, end, now)
     flaw = end.flaw or (None if session.snapshot is not None else "tariff_missing")
     await store_ends.finish_session(
         connection,
@@ -101,7 +94,7 @@ async def bill_again(
         detail = {"station": running.transaction.station_id, "energy_wh": end.energy_wh}
         await alerts.open_alert(connection, "figure_after_decision", str(session.id), detail, now)
         return Changes()
-    priced = await _price(connection, running, session, end)
+    priced = await _price(connection, running, session, end, now)
     await store_ends.set_flags(
         connection,
         session.id,
@@ -151,7 +144,11 @@ async def _quarantine(
 
 
 async def _price(
-    connection: Connection, running: RunningTransaction, session: RunningSession, end: End
+    connection: Connection,
+    running: RunningTransaction,
+    session: RunningSession,
+    end: End,
+    now: datetime,
 ) -> _Priced:
     """Prices the whole session by the tariff it began with."""
     if session.snapshot is None:
@@ -166,7 +163,7 @@ async def _price(
     free_reason = None
     if end.flaw == "no_register":
         cost_minor = 0
-    elif await _is_free(connection, running, session, end):
+    elif await is_free(connection, running, session, end, now=now):
         cost_minor, free_reason = 0, STATION_FAULT
     return _Priced(
         cost_minor,
@@ -180,28 +177,6 @@ async def _price(
         ),
         snapshot.tariff.owner,
     )
-
-
-async def _is_free(
-    connection: Connection, running: RunningTransaction, session: RunningSession, end: End
-) -> bool:
-    """Returns whether a station's fault ended a session before it was of use."""
-    if end.energy_wh >= FREE_BELOW_WH:
-        return False
-    if session.free_reason is not None:
-        return True
-    if session.state == "settled":  # its first bill was not free, so a later one isn't
-        return False
-    if end.reason not in _FAULTS:
-        transaction = running.transaction
-        status = await store_ends.connector_status(
-            connection, transaction.station_id, transaction.connector
-        )
-        if status != "faulted":
-            return False
-    since = end.ended_at - _DAY
-    earlier = await store_ends.free_today(connection, session.client_id, since, session.id)
-    return earlier < FREE_A_DAY
 
 
 async def _record(

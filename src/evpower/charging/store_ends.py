@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 from uuid import UUID
 
-from evpower.foundation.db import Connection, fetch_one
+from evpower.foundation.db import Connection, Record
+
+_STATUSES_READ: Final = 1_000
 
 
 async def finish_session(
@@ -121,21 +123,30 @@ async def insert_cdr(
     )
 
 
-async def free_today(
-    connection: Connection, client_id: UUID, since: datetime, besides: UUID
-) -> int:
-    """Returns how many sessions of a client that ended since then were free."""
-    row = await fetch_one(
-        connection,
+async def lock_free_sessions(connection: Connection, client_id: UUID) -> None:
+    """Lets no other session of a client become free until this transaction ends."""
+    await connection.execute(
+        "select pg_advisory_xact_lock(hashtextextended($1, 110))", str(client_id)
+    )
+
+
+async def ends_of_free(
+    connection: Connection, client_id: UUID, since: datetime, until: datetime, besides: UUID
+) -> list[datetime]:
+    """Returns when the free sessions of a client ended, of this time, the first one first."""
+    rows: list[Record] = await connection.fetch(
         """
-        select count(*) as number from charging.sessions
-         where client_id = $1 and free_reason is not null and ended_at >= $2 and id <> $3
+        select ended_at from charging.sessions
+         where client_id = $1 and free_reason is not null and ended_at between $2 and $3
+           and id <> $4
+         order by ended_at
         """,
         client_id,
         since,
+        until,
         besides,
     )
-    return row["number"]
+    return [row["ended_at"] for row in rows]
 
 
 async def connector_status(connection: Connection, station_id: str, connector: int) -> str | None:
@@ -165,6 +176,32 @@ async def is_over_since(
         connector,
         since,
     )
+
+
+class LoggedStatus(NamedTuple):
+    """A status of a connector as it was reported."""
+
+    status: str
+    station_at: datetime | None  # its stamp as it was read; None: absent or unusable
+    received_at: datetime
+
+
+async def statuses_since(
+    connection: Connection, station_id: str, connector: int, since: datetime
+) -> list[LoggedStatus]:
+    """Returns the newest statuses of a connector that were received since then."""
+    rows: list[Record] = await connection.fetch(
+        """
+        select status, station_at, received_at from stations.status_log_public
+         where station_id = $1 and connector = $2 and received_at >= $3
+         order by received_at desc, id desc limit $4
+        """,
+        station_id,
+        connector,
+        since,
+        _STATUSES_READ,
+    )
+    return [LoggedStatus(row["status"], row["station_at"], row["received_at"]) for row in rows]
 
 
 DueKind = Literal["rebill", "close", "silent", "stop", "idle", "step", "lost"]

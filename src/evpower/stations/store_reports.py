@@ -54,8 +54,9 @@ async def insert_status(connection: Connection, report: StatusReport, *, is_appl
     await connection.execute(
         """
         insert into stations.status_log
-          (station_id, connector, status, error, info, station_time, received_at, is_applied)
-        values ($1, $2, $3, $4, $5, $6, $7, $8)
+          (station_id, connector, status, error, info, station_time, station_at, received_at,
+           is_applied)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         """,
         report.station_id,
         report.connector,
@@ -63,6 +64,7 @@ async def insert_status(connection: Connection, report: StatusReport, *, is_appl
         report.error,
         report.info,
         report.station_time,
+        report.station_at,
         report.received_at,
         is_applied,
     )
