@@ -333,7 +333,8 @@ create table charging.unhandled_starts (
   station_id text not null references stations.stations,
   received_at timestamptz not null
 );
-grant select, insert on charging.unhandled_starts to evpower_app;
+create index unhandled_starts_by_time on charging.unhandled_starts (received_at);
+grant select, insert, delete on charging.unhandled_starts to evpower_app;
 
 -- Each StopTransaction once, also one whose transaction was not found.
 create table charging.stops (

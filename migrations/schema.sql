@@ -5161,6 +5161,8 @@ CREATE INDEX transactions_unattributed ON charging.transactions USING btree (id 
 
 CREATE INDEX transactions_unattributed_by_end ON charging.transactions USING btree (ended_at) WHERE (purpose = 'unattributed'::text);
 
+CREATE INDEX unhandled_starts_by_time ON charging.unhandled_starts USING btree (received_at);
+
 CREATE INDEX run_rows_client ON client_migration.run_rows USING btree (client_id) WHERE (client_id IS NOT NULL);
 
 CREATE INDEX run_rows_left ON client_migration.run_rows USING btree (run, state);
@@ -6150,7 +6152,7 @@ GRANT UPDATE(is_end_timed) ON TABLE charging.transactions TO evpower_app;
 
 GRANT USAGE ON SEQUENCE charging.transactions_id_seq TO evpower_app;
 
-GRANT SELECT,INSERT ON TABLE charging.unhandled_starts TO evpower_app;
+GRANT SELECT,INSERT,DELETE ON TABLE charging.unhandled_starts TO evpower_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE foundation.idempotency_keys TO evpower_app;
 

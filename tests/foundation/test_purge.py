@@ -10,6 +10,8 @@ import pytest
 
 from evpower.bootstrap.modules import assemble
 from evpower.bootstrap.server import close, loops_of
+from evpower.charging import insert_unhandled_start
+from evpower.charging.jobs import purge_unhandled_starts
 from evpower.config import Settings
 from evpower.foundation import idempotency
 from evpower.foundation.clock import utc_now
@@ -18,6 +20,8 @@ from evpower.foundation.loops import Round
 from evpower.foundation.purge import BATCH, Delete, purge
 from evpower.identity.jobs import purge_registrations
 from evpower.payments.jobs import purge_unknown_events
+from evpower.stations import add_station
+from tests.stations.scenario import draft
 
 KEYS = """
 insert into foundation.idempotency_keys
@@ -47,6 +51,13 @@ def days(count: float) -> timedelta:
 
 async def count(owner: Connection, table: str) -> int:
     return await owner.fetchval(f"select count(*) from {table}")
+
+
+async def unhandled_starts(db: Database, *ages: float) -> None:
+    async with db.transaction() as connection:
+        await add_station(connection, draft("S1", no_auth=True), now=utc_now(), actor="aida")
+        for age in ages:
+            await insert_unhandled_start(connection, "S1", utc_now() - days(age))
 
 
 def keys_of(now: Any = utc_now) -> Delete:
@@ -130,6 +141,18 @@ async def test_ended_registrations_go_after_90_days_and_open_ones_stay(
     assert [tuple(row) for row in left] == [("done", 3), ("intended", 3)]
 
 
+async def test_numbers_of_starts_that_were_not_handled_go_after_400_days(
+    db: Database, owner: Connection
+) -> None:
+    await unhandled_starts(db, 401, 400.1, 399.9)
+
+    async def delete(connection: Connection, at_most: int) -> int:
+        return await purge_unhandled_starts(connection, utc_now(), at_most)
+
+    assert await purge(db, delete, batch=1) == 2
+    assert await count(owner, "charging.unhandled_starts") == 1
+
+
 async def test_events_of_payments_and_of_open_reviews_are_kept_for_ever(
     db: Database, owner: Connection, client_id: UUID
 ) -> None:
@@ -168,7 +191,7 @@ async def test_no_argument_forgets_what_came_in_the_last_90_days(
             await connection.execute("delete from payments.events")
 
 
-async def test_a_worker_runs_every_purge(owner: Connection, dsn: str) -> None:
+async def test_a_worker_runs_every_purge(db: Database, owner: Connection, dsn: str) -> None:
     """The loops of a worker, each made to run one round."""
     await owner.execute(KEYS, 3, days(4))
     await owner.execute(REGISTRATIONS, "done", days(91))
@@ -178,6 +201,7 @@ async def test_a_worker_runs_every_purge(owner: Connection, dsn: str) -> None:
         " values ('plain', 'old', decode(repeat('00', 32), 'hex'), 'update',"
         "  now() - interval '31 days')"
     )
+    await unhandled_starts(db, 401)
     settings = Settings(
         _env_file=None, env="development", database_url=dsn, supabase_url="http://x"
     )  # type: ignore[arg-type]
@@ -194,6 +218,7 @@ async def test_a_worker_runs_every_purge(owner: Connection, dsn: str) -> None:
         "foundation.idempotency_keys",
         "identity.registrations",
         "payments.events",
+        "charging.unhandled_starts",
         "sync.inbox",
     ):
         assert await count(owner, table) == 0, table

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from evpower.alerts import upkeep as alerts_upkeep
+from evpower.charging import jobs as charging_jobs
 from evpower.charging import partitions
 from evpower.config import Settings
 from evpower.foundation import idempotency, loop_rounds
@@ -26,6 +27,9 @@ HEADING: Final = "## What is kept, and how long"
 FRAME_DAYS: Final = Settings.model_fields["ocpp_keep_frames_days"].default
 RETENTIONS: Final = {
     "meter values of a day, in a partition of its own": timedelta(days=partitions.KEEP_DAYS),
+    "starts that could not be handled: the number that the station was answered": (
+        charging_jobs.UNHANDLED_STARTS_STAY
+    ),
     "frames of a day, both ways": timedelta(days=FRAME_DAYS),
     "answers to stations, by which a repeated message is known": ocpp_store.ANSWERS_STAY,
     "statuses and connections of stations": station_jobs.RETENTION,

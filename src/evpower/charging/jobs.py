@@ -1,17 +1,19 @@
-"""Background jobs of charging: starts that did not come, barred clients, free times that end."""
+"""Background jobs of charging: starts that did not come, barred clients, what is over or old."""
 
+from datetime import datetime, timedelta
 from typing import Final
 
-from evpower.charging import free_period, store_free, store_sessions
+from evpower.charging import free_period, store_free, store_sessions, store_transactions
 from evpower.charging.request_stop import StopRequest, request_stop
 from evpower.charging.rules import REMOTE_START_EXPIRES_IN, Rules
 from evpower.charging.unstarted import expire_start, give_up_undelivered
 from evpower.foundation.bus import Bus
 from evpower.foundation.clock import Clock
-from evpower.foundation.db import Database
+from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
 
 START_POLL_S: Final = 2.0
+UNHANDLED_STARTS_STAY: Final = timedelta(days=400)  # no stop comes so late
 _BATCH: Final = 100
 
 
@@ -73,3 +75,10 @@ async def end_free_periods(db: Database, bus: Bus, clock: Clock) -> None:
         async with db.transaction() as connection:
             changes = await free_period.end_overdue(connection, station_id, clock())
         changes.publish(bus)
+
+
+async def purge_unhandled_starts(connection: Connection, now: datetime, at_most: int) -> int:
+    """Deletes starts that could not be handled, after 400 days. Returns how many."""
+    return await store_transactions.delete_unhandled_starts(
+        connection, now - UNHANDLED_STARTS_STAY, at_most
+    )

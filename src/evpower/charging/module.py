@@ -1,14 +1,20 @@
 """The module of charging: routes, fast paths, jobs, topics."""
 
+from typing import Final
+
 from evpower.charging.alarms import alarms_loop, measure
-from evpower.charging.jobs import start_windows_loop
+from evpower.charging.jobs import purge_unhandled_starts, start_windows_loop
 from evpower.charging.model import SESSION_CHANGED
 from evpower.charging.partitions import partitions_loop
 from evpower.charging.rules import configured_rules
 from evpower.charging.watch import watch_loop
 from evpower.config import Settings
+from evpower.foundation.loops import every
 from evpower.foundation.module import Job, Module, Shared
+from evpower.foundation.purge import purging
 from evpower.identity import Access, OperatorCalls
+
+_PURGE_S: Final = 3_600.0
 
 
 def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
@@ -24,6 +30,7 @@ def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
     db, bus, clock = shared.db, shared.bus, shared.clock
     rules = configured_rules(settings)
     calls = OperatorCalls(access, db, bus, clock)
+    purge = purging(db, clock, purge_unhandled_starts)
     return Module(
         "charging",
         routers=[
@@ -41,6 +48,7 @@ def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
             Job(lambda: watch_loop(db, bus, clock, rules)),
             Job(lambda: partitions_loop(db, clock)),
             Job(lambda: alarms_loop(db, clock, rules)),
+            Job(lambda: every(_PURGE_S, "purge_unhandled_starts", purge)),
         ],
         collectors=[lambda: measure(db)],
         topics=[SESSION_CHANGED],

@@ -8,6 +8,7 @@ from uuid import UUID
 from evpower.charging.events import StationStart, StationStop
 from evpower.charging.model import Purpose, StationTransaction, TechnicianAllowance
 from evpower.foundation.db import Connection, Record
+from evpower.foundation.purge import count
 from evpower.foundation.rows import columns, read_row
 
 _TRANSACTION: Final = columns(StationTransaction)
@@ -84,6 +85,23 @@ async def is_of_unhandled_start(connection: Connection, station_id: str, number:
         number,
     )
     return known
+
+
+async def delete_unhandled_starts(
+    connection: Connection, received_before: datetime, at_most: int
+) -> int:
+    """Deletes starts that were not handled and are old. Returns how many."""
+    return count(
+        await connection.execute(
+            """
+            delete from charging.unhandled_starts where number = any (array(
+              select number from charging.unhandled_starts where received_at < $1
+               order by received_at limit $2))
+            """,
+            received_before,
+            at_most,
+        )
+    )
 
 
 async def set_meter_start(
