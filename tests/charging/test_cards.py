@@ -49,6 +49,26 @@ async def test_a_card_starts_a_session_of_its_client(site: Site) -> None:
     assert await site.state(session["id"]) == "charging"
 
 
+@pytest.mark.parametrize("status", [None, "preparing"], ids=["beside a session", "by its status"])
+async def test_a_card_s_start_that_names_no_connector_is_on_one_of_its_own(
+    site: Site, status: str | None
+) -> None:
+    await site.open_to_cards()
+    await add(site, await site.driver())
+    if status is None:
+        await site.started(await site.driver(), 1)
+    else:
+        await site.report(status, 2)
+    answer = await site.begin(CARD, 0)
+    session_id = await site.session_of(answer.transaction_id)
+    assert (await site.transaction(answer.transaction_id))["connector"] == 2
+    assert (await site.session(session_id))["connector_id"] == 2
+    assert (await site.begin(CARD, 0)).transaction_id == answer.transaction_id
+    await site.wait(60)
+    await site.begin("DEADBEEF", 2)
+    assert await site.state(session_id) == "settled", "the next start there ends it"
+
+
 async def test_a_card_is_ones_alone(site: Site) -> None:
     client = await site.driver()
     await add(site, client)

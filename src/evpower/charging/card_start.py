@@ -30,7 +30,6 @@ async def begin_by_card(
     The station has begun, so nothing is refused: without a tariff the session is quarantined, and
     without enough money the caller stops it.
     """
-    connector = connector or 1
     session = ChargingSession(
         id=new_uuid(),
         client_id=client_id,

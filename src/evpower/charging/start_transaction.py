@@ -123,7 +123,13 @@ async def _of_session(start: _Start, session: ChargingSession) -> StartAnswer:
 
 
 async def _by_card(start: _Start, client_id: UUID) -> StartAnswer:
-    """Makes the session of a card; one that may not charge is stopped at once."""
+    """Makes the session of a card; one that may not charge is stopped at once.
+
+    Transaction and session are on one connector, also where the station named none.
+    """
+    if start.report.connector == 0:
+        connector = await store_transactions.likely_connector(start.connection, start.station.id)
+        start = start._replace(report=start.report._replace(connector=connector))
     changes = await _clear(start, None)
     began_at = start.began_at()
     session, is_allowed = await begin_by_card(

@@ -195,6 +195,37 @@ async def transaction_of_session(
     )
 
 
+async def likely_connector(connection: Connection, station_id: str) -> int:
+    """Returns on which connector a start is that names none.
+
+    Where a car was plugged in just now, else on one that is free; of several the first one.
+    """
+    number: int | None = await connection.fetchval(
+        """
+        select c.number
+          from stations.connectors_public c
+         cross join lateral (
+           select exists (select from charging.transactions t
+                           where t.station_id = c.station_id and t.connector = c.number
+                             and t.ended_at is null)
+               or exists (select from charging.sessions s
+                           where s.station_id = c.station_id and s.connector_id = c.number
+                             and s.source = 'evpower'
+                             and s.state in ('requested', 'starting', 'charging', 'stopping'))
+             as is_used) u
+         where c.station_id = $1
+         order by c.reported_status is distinct from 'preparing', u.is_used,
+                  case when c.reported_status in ('charging', 'occupied', 'suspended_ev',
+                                                  'suspended_evse') then 0
+                       when c.reported_status in ('unavailable', 'faulted') then 2 else 1 end,
+                  c.number
+         limit 1
+        """,
+        station_id,
+    )
+    return number or 1
+
+
 async def open_on_connector(
     connection: Connection, station_id: str, connector: int
 ) -> StationTransaction | None:
