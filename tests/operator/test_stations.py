@@ -26,6 +26,22 @@ async def add(operators: OperatorApi, station_id: str, **values: Any) -> Any:
     )
 
 
+async def test_a_location_is_changed_for_all_of_its_stations(operators: OperatorApi) -> None:
+    await add(operators, "EVP-1")
+    body = {"name": "Bishkek Park", "latitude": 42.8755, "longitude": 74.5902, **WHY}
+    changed = await operators.call("PATCH", "/locations/Mall", "operator", json=body)
+    assert (changed["name"], changed["city"]) == ("Bishkek Park", "Bishkek")
+    assert (changed["latitude"], changed["longitude"]) == (42.8755, 74.5902)
+    shown = await operators.call("GET", "/stations/EVP-1")
+    assert shown["location"] == changed
+    assert await operators.acts(f"location:{changed['id']}") == ["location.change"]
+    wrong = {"country": "KG", **WHY}
+    refused = await operators.call(
+        "PATCH", f"/locations/{changed['id']}", "operator", json=wrong, expect=422
+    )
+    assert refused["error"] == "location_invalid"
+
+
 class TestAdding:
     async def test_a_password_is_shown_once_and_the_act_is_in_the_audit(
         self, operators: OperatorApi

@@ -22,9 +22,9 @@ def notify(*clients: UUID) -> None:
     _tell([(CLIENT_CHANGED, client) for client in clients])
 
 
-def notify_station(station_id: str) -> None:
+def notify_station(*station_ids: str) -> None:
     """Announces that a command waits for a station, or that it changed; as `notify`."""
-    _tell([(STATION_CHANGED, station_key(station_id))])
+    _tell([(STATION_CHANGED, station_key(station_id)) for station_id in station_ids])
 
 
 @contextmanager

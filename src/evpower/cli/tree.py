@@ -41,6 +41,7 @@ _GROUPS: Final[Mapping[str, _Group]] = {
     "bank": _Group("bank", "bank"),
     "tariff": _Group("tariffs", "tariff"),
     "station": _Group("stations_file", "station", _STATION),
+    "location": _Group("locations", "location"),
     "alert": _Group("alerts", "alert"),
     "push": _Group("push", "push_group"),
     "report": _Group("reports", "report"),

@@ -4,6 +4,7 @@ from evpower.stations.accept import MOST_UNKNOWN, accept_station, record_attempt
 from evpower.stations.add import add_station
 from evpower.stations.carrier import Carrier
 from evpower.stations.change import StationChange, change_station, restore_availability
+from evpower.stations.change_location import LocationChange, LocationChanged, change_location
 from evpower.stations.check import usual_connector
 from evpower.stations.commands import (
     claim_command,
@@ -100,6 +101,7 @@ from evpower.stations.report import (
 from evpower.stations.request import PARAMETERS, request_command
 from evpower.stations.retire import retire_station
 from evpower.stations.rows import read_power_w
+from evpower.stations.search import all_locations
 from evpower.stations.secure import secure_station
 from evpower.stations.setup import latest_setup, request_setup
 from evpower.stations.setup_model import SetupKey, StationSetup
@@ -155,6 +157,8 @@ __all__ = [
     "InvalidStationFile",
     "KnownStation",
     "Location",
+    "LocationChange",
+    "LocationChanged",
     "LocationView",
     "NameKind",
     "ProtocolVersion",
@@ -176,7 +180,9 @@ __all__ = [
     "accept_station",
     "add_station",
     "admit",
+    "all_locations",
     "as_hex",
+    "change_location",
     "change_station",
     "changed_profiles",
     "claim_command",

@@ -81,11 +81,12 @@ def _flaws(draft: StationDraft) -> Iterator[str]:
         check_choice(draft.profile, draft.profile_members)
     except InvalidProfile as error:
         yield str(error)
-    yield from _location_flaws(draft.location)
+    yield from location_flaws(draft.location)
     yield from _connector_flaws(draft.connectors)
 
 
-def _location_flaws(location: Location) -> Iterator[str]:
+def location_flaws(location: Location) -> Iterator[str]:
+    """Yields what is wrong with a location."""
     for label, text, most in (
         ("location id", location.id, 64),
         ("location name", location.name, 200),

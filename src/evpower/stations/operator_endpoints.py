@@ -27,6 +27,7 @@ from evpower.stations.add import add_station
 from evpower.stations.change import StationChange, change_station
 from evpower.stations.credentials import as_hex
 from evpower.stations.find import get_station, lock_station
+from evpower.stations.location_endpoints import add_location_routes
 from evpower.stations.log_endpoints import add_log_routes
 from evpower.stations.model import (
     STATION_CHANGED,
@@ -35,11 +36,7 @@ from evpower.stations.model import (
     station_key,
 )
 from evpower.stations.pin import pin_station
-from evpower.stations.search import (
-    all_locations,
-    list_owners,
-    search_stations,
-)
+from evpower.stations.search import list_owners, search_stations
 from evpower.stations.secure import secure_station
 from evpower.stations.setup_endpoints import add_setup_routes
 from evpower.stations.station_path import STATION_REFUSALS, StationName
@@ -74,6 +71,7 @@ def stations_router(calls: OperatorCalls) -> APIRouter:
     """Returns the routes."""
     routes = APIRouter(prefix=OPERATOR_PATH, tags=["operator stations"], route_class=SegmentRoute)
     _add_lists(routes, calls)
+    add_location_routes(routes, calls)
     add_log_routes(routes, calls)
     _add_new(routes, calls)
     _add_changes(routes, calls)
@@ -124,18 +122,6 @@ def _add_lists(routes: APIRouter, calls: OperatorCalls) -> None:
         async with calls.db.connection() as connection:
             view = await get_station(connection, station)
         return _shown(calls, request, view)
-
-    @routes.get(
-        "/locations", summary="Locations by id", responses=OPERATOR_REFUSALS,
-        openapi_extra=operator_call("read"),
-    )  # fmt: skip
-    async def locations(  # pyright: ignore[reportUnusedFunction]
-        _: Annotated[Principal, Depends(may_read)],
-    ) -> list[schemas.OperatedLocation]:
-        """All of them, also those without stations."""
-        async with calls.db.connection() as connection:
-            listed = await all_locations(connection)
-        return [schemas.OperatedLocation.model_validate(location) for location in listed]
 
     @routes.get(
         "/owners", summary="Owners of stations", responses=OPERATOR_REFUSALS,

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from evpower.foundation.errors import Invalid
 from evpower.identity import ActReason
 from evpower.stations.change import StationChange
+from evpower.stations.change_location import LocationChange
 from evpower.stations.check import usual_connector
 from evpower.stations.model import (
     Availability,
@@ -212,6 +213,35 @@ class ChangedStation(BaseModel):
             profile=self.profile,
             members=members or None,
         )
+
+
+class ChangedLocation(BaseModel):
+    """What becomes of a location; a member that is left out stays as it is."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "name": "Bishkek Park",
+                "latitude": 42.8755,
+                "longitude": 74.5902,
+                "reason": "the pin was in the next street",
+            }
+        },
+    )
+
+    reason: ActReason
+    name: Annotated[str | None, Field(min_length=1, max_length=_TEXT)] = None
+    address: Annotated[str | None, Field(max_length=_TEXT)] = None
+    city: Annotated[str | None, Field(max_length=100)] = None
+    country: Annotated[str | None, Field(max_length=3, description="As KGZ")] = None
+    latitude: Annotated[_Degrees | None, Field(description="With the longitude")] = None
+    longitude: _Degrees | None = None
+    time_zone: Annotated[str | None, Field(max_length=64)] = None
+
+    def change(self) -> LocationChange:
+        """Returns what is changed."""
+        return LocationChange(**self.model_dump(exclude={"reason"}))
 
 
 class WantedAvailability(BaseModel):

@@ -34,7 +34,7 @@ async def locations_named(connection: Connection, text: str) -> list[Location]:
 
 
 async def lock_locations(connection: Connection) -> None:
-    """Lets no other transaction add a location until this one ends."""
+    """Lets no other transaction add or change a location until this one ends."""
     await connection.execute("lock table stations.locations in share row exclusive mode")
 
 
@@ -55,6 +55,34 @@ async def insert_location(connection: Connection, location: Location) -> None:
         location.longitude,
         location.time_zone,
     )
+
+
+async def set_location(connection: Connection, location: Location) -> None:
+    """Stores what a location is now."""
+    await connection.execute(
+        """
+        update stations.locations
+           set name = $2, address = $3, city = $4, country = $5, latitude = $6, longitude = $7,
+               time_zone = $8, updated_at = now()
+         where id = $1
+        """,
+        location.id,
+        location.name,
+        location.address,
+        location.city,
+        location.country,
+        location.latitude,
+        location.longitude,
+        location.time_zone,
+    )
+
+
+async def stations_at(connection: Connection, location_id: str) -> list[str]:
+    """Returns the stations of a location, by id."""
+    rows: list[Record] = await connection.fetch(
+        "select id from stations.stations where location_id = $1 order by id", location_id
+    )
+    return [row["id"] for row in rows]
 
 
 async def all_locations(connection: Connection) -> list[Location]:

@@ -126,6 +126,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "invalid_webhook": "The webhook is not valid.",
     "location_ambiguous": "Several locations have this name. Name one by its id.",
     "location_differs": "The location is stored with other values.",
+    "location_invalid": "The location's data is not valid.",
+    "location_name_taken": "Another location has this name.",
     "location_not_found": "The location was not found.",
     "location_refreshed": "The status is up to date.",
     "lowered_by_refund": "A balance is lowered by a refund only.",

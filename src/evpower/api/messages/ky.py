@@ -126,6 +126,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "invalid_webhook": "Билдирүү туура эмес түзүлгөн.",
     "location_ambiguous": "Бул аталыштагы жерлер бир нече. id'син көрсөтүңүз.",
     "location_differs": "Жер башка маалыматтар менен сакталган.",
+    "location_invalid": "Жердин маалыматтары туура эмес.",
+    "location_name_taken": "Башка жердин аталышы ушундай.",
     "location_not_found": "Жер табылган жок.",
     "location_refreshed": "Маалымат жаңыланды.",
     "lowered_by_refund": "Баланс акча кайтаруу менен гана азаят.",

@@ -126,6 +126,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "invalid_webhook": "Уведомление составлено неверно.",
     "location_ambiguous": "Так называются несколько мест. Укажите id.",
     "location_differs": "Место сохранено с другими данными.",
+    "location_invalid": "Данные места неверны.",
+    "location_name_taken": "Так уже называется другое место.",
     "location_not_found": "Место не найдено.",
     "location_refreshed": "Данные обновлены.",
     "lowered_by_refund": "Баланс уменьшается только возвратом денег.",
