@@ -3,7 +3,14 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from evpower.charging import free_period, store_free, store_sessions, store_transactions
+from evpower import stations
+from evpower.charging import (
+    free_period,
+    store_free,
+    store_meters,
+    store_sessions,
+    store_transactions,
+)
 from evpower.charging.request_stop import StopRequest, request_stop
 from evpower.charging.rules import REMOTE_START_EXPIRES_IN, Rules
 from evpower.charging.unstarted import expire_start, give_up_undelivered
@@ -13,6 +20,8 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.loops import AT_ONCE, Loop, Pause, Round
 
 START_POLL_S: Final = 2.0
+ASK_AFTER: Final = timedelta(minutes=2)  # of no meter value; most send one each minute
+_ASK_UNTIL: Final = timedelta(minutes=10)
 UNHANDLED_STARTS_STAY: Final = timedelta(days=400)  # no stop comes so late
 _BATCH: Final = 100
 
@@ -82,3 +91,27 @@ async def purge_unhandled_starts(connection: Connection, now: datetime, at_most:
     return await store_transactions.delete_unhandled_starts(
         connection, now - UNHANDLED_STARTS_STAY, at_most
     )
+
+
+async def ask_for_values(db: Database, bus: Bus, clock: Clock) -> None:
+    """Asks stations for the meter values of charges of which none came for a while.
+
+    After some more minutes without one the answers are of no use: then it is let be.
+    """
+    now = clock()
+    async with db.connection() as connection:
+        silent = await store_meters.silent_transactions(
+            connection,
+            now,
+            values_before=now - ASK_AFTER,
+            values_since=now - _ASK_UNTIL,
+            heard_since=now - stations.ONLINE_FOR,
+            limit=_BATCH,
+        )
+    for station_id, connector in silent:
+        async with db.transaction() as connection:
+            command = await stations.ask_for_values(
+                connection, station_id, connector, every=ASK_AFTER, now=clock()
+            )
+        if command is not None:
+            bus.publish(stations.STATION_CHANGED, stations.station_key(station_id))

@@ -3,18 +3,19 @@
 from typing import Final
 
 from evpower.charging.alarms import alarms_loop, measure
-from evpower.charging.jobs import purge_unhandled_starts, start_windows_loop
+from evpower.charging.jobs import ask_for_values, purge_unhandled_starts, start_windows_loop
 from evpower.charging.model import SESSION_CHANGED
 from evpower.charging.partitions import partitions_loop
 from evpower.charging.rules import configured_rules
 from evpower.charging.watch import watch_loop
 from evpower.config import Settings
-from evpower.foundation.loops import every
+from evpower.foundation.loops import Round, every
 from evpower.foundation.module import Job, Module, Shared
 from evpower.foundation.purge import purging
 from evpower.identity import Access, OperatorCalls
 
 _PURGE_S: Final = 3_600.0
+_VALUES_S: Final = 30.0
 
 
 def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
@@ -31,6 +32,10 @@ def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
     rules = configured_rules(settings)
     calls = OperatorCalls(access, db, bus, clock)
     purge = purging(db, clock, purge_unhandled_starts)
+
+    async def ask(_: Round) -> None:
+        await ask_for_values(db, bus, clock)
+
     return Module(
         "charging",
         routers=[
@@ -49,6 +54,7 @@ def module(settings: Settings, shared: Shared, *, access: Access) -> Module:
             Job(lambda: partitions_loop(db, clock)),
             Job(lambda: alarms_loop(db, clock, rules)),
             Job(lambda: every(_PURGE_S, "purge_unhandled_starts", purge)),
+            Job(lambda: every(_VALUES_S, "ask_for_values", ask)),
         ],
         collectors=[lambda: measure(db)],
         topics=[SESSION_CHANGED],

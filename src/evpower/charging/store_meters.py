@@ -141,3 +141,39 @@ async def unpaid_energy(
         ends_at,
     )
     return [read_row(UnpaidEnergy, row) for row in rows]
+
+
+async def silent_transactions(
+    connection: Connection,
+    now: datetime,
+    *,
+    values_before: datetime,
+    values_since: datetime,
+    heard_since: datetime,
+    limit: int,
+) -> list[tuple[str, int]]:
+    """Returns station and connector of charges whose newest value, or start, was between these.
+
+    Only at stations that were heard since then, where something may flow, and where no stop is due
+    before the answer would be there.
+    """
+    rows: list[Record] = await connection.fetch(
+        """
+        select t.station_id, t.connector
+          from charging.transactions t
+          join charging.progress p on p.transaction_id = t.id
+          join stations.sockets_public o on o.station_id = t.station_id
+         where t.ended_at is null and t.connector > 0 and t.purpose <> 'unattributed'
+           and p.parked_since is null and p.stop_step is null
+           and (p.stop_due_at is null or p.stop_due_at > $1)
+           and greatest(t.received_at, p.last_value_at) between $3 and $2
+           and o.last_frame_at >= $4
+         order by t.id limit $5
+        """,
+        now + (now - values_before),
+        values_before,
+        values_since,
+        heard_since,
+        limit,
+    )
+    return [(row["station_id"], row["connector"]) for row in rows]

@@ -2,6 +2,7 @@
 
 from evpower.stations.accept import MOST_UNKNOWN, accept_station, record_attempts
 from evpower.stations.add import add_station
+from evpower.stations.ask_values import ask_for_values
 from evpower.stations.carrier import Carrier
 from evpower.stations.change import StationChange, change_station, restore_availability
 from evpower.stations.change_location import LocationChange, LocationChanged, change_location
@@ -182,6 +183,7 @@ __all__ = [
     "admit",
     "all_locations",
     "as_hex",
+    "ask_for_values",
     "change_location",
     "change_station",
     "changed_profiles",

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from evpower import charging
+from evpower.charging.jobs import ask_for_values
 from tests.ocpp.driving import Driving, Members, accept
 from tests.ocpp.scenario import Station
 
@@ -498,6 +499,39 @@ async def test_q47_the_interval_is_learned(drive: Driving) -> None:
     newest = "select interval_s from charging.progress order by transaction_id desc limit 1"
     assert await drive.value(newest) == learned
     assert await drive.central.deviations() == {"interval_ignored": 1}
+
+
+async def test_q47_one_that_sends_no_values_is_asked_for_them_until_it_refuses(
+    drive: Driving,
+) -> None:
+    """ABL refuses for good, Project EV while it does not charge."""
+    central = drive.central
+
+    async def question(station: Station) -> list[Any]:
+        drive.later(hours=3 / 60)
+        await drive.online(station)
+        await ask_for_values(central.db, central.bus, central.clock)
+        call = await station.receive()
+        assert call[2:] == ["TriggerMessage", {"requestedMessage": "MeterValues", "connectorId": 1}]
+        return call
+
+    async with central.open() as station:
+        _, transaction = await drive.charging(station)
+        call = await question(station)
+        await station.send([3, call[1], {"status": "Accepted"}])
+        sample = {"value": "3000", "context": "Trigger", "unit": "Wh"}
+        await station.call("MeterValues", values(drive, transaction, sample))
+        assert (await progress(drive))["energy_wh"] == 3000
+        call = await question(station)
+        await station.send([3, call[1], {"status": "Rejected"}])
+        await drive.until_command("refused")
+        drive.later(hours=3 / 60)
+        await drive.online(station)
+        await ask_for_values(central.db, central.bus, central.clock)
+        await station.call("StopTransaction", drive.end(transaction, 5000))
+    triggers = "select count(*) from stations.commands where action = 'trigger'"
+    assert await drive.value(triggers) == 2
+    assert await drive.bills() == [(5000, 50_00)]
 
 
 async def test_q47_finishing_before_the_closing_value_ends_nothing(drive: Driving) -> None:
