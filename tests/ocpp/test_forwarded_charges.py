@@ -45,10 +45,11 @@ class Passing:
         self.frames.add(FrameRow("EVP-001", at, "in", CALL, f"m{len(self.ids)}", action, raw))
         self.charges.note("in", messages.read(raw.encode()), at)
 
-    async def begins(self, timestamp: str = "2026-12-01T15:00:00Z") -> None:
+    async def begins(self, timestamp: str = "2026-12-01T15:00:00Z", minutes: float = 0) -> None:
         await self.says(
-            0, "StartTransaction", connectorId=1, idTag="A1", meterStart=1000, timestamp=timestamp
-        )
+            minutes, "StartTransaction", connectorId=1, idTag="A1", meterStart=1000,
+            timestamp=timestamp,
+        )  # fmt: skip
         self.charges.note("out", messages.read(b'[3,"m1",{"transactionId":77}]'), EVENING)
 
     async def meters(self, minutes: float, wh: int, **more: Any) -> None:
@@ -164,9 +165,10 @@ async def test_energy_ends_idle_time(passing: Passing) -> None:
 
 
 async def test_times_without_a_zone_are_those_of_its_place(passing: Passing) -> None:
+    """The charge of an evening without a network, sent after midnight."""
     await passing.is_like('{"local_clock": true}')
-    await passing.begins("2026-12-01T21:00:00")
-    await passing.meters(60, 11_000, meterValue=[
+    await passing.begins("2026-12-01T21:00:00", 600)
+    await passing.meters(600, 11_000, meterValue=[
         {"timestamp": "2026-12-01T22:00:00", "sampledValue": [{"value": "11000"}]}
     ])  # fmt: skip
-    assert await passing.ends(120, 13_000, timestamp="2026-12-01T23:00:00") == 220
+    assert await passing.ends(600, 13_000, timestamp="2026-12-01T23:00:00") == 220
