@@ -18,7 +18,8 @@ from evpower import charging, tariffs
 from evpower.charging import Reading, StationReadings, StationTime
 from evpower.charging.due import find_due
 from evpower.charging.rules import DEFAULT_RULES
-from evpower.charging.running import begin_progress, write_register
+from evpower.charging.running import begin_progress
+from evpower.charging.stored_register import write_register
 from evpower.charging.watch import watch_loop
 from evpower.foundation.bus import LocalBus
 from evpower.foundation.clock import utc_now
