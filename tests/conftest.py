@@ -18,7 +18,13 @@ from evpower.devstack.postgres.server import EmbeddedPostgres
 from evpower.foundation.db import LOGIN_DEFAULTS, Connection, Database
 from evpower.foundation.migrations import migrate, set_login_defaults
 from tests.folders import server_folder
-from tests.quick_apps import share_authorities, share_signatures, share_types, share_validators
+from tests.quick_apps import (
+    share_authorities,
+    share_clusters,
+    share_signatures,
+    share_types,
+    share_validators,
+)
 from tests.quick_starts import QuickStarts
 from tests.waiting import WAIT_LIMIT_S, until
 
@@ -34,6 +40,7 @@ sys.dont_write_bytecode = False
 share_validators()
 share_signatures()
 share_authorities()
+share_clusters()
 # As the servers do: rich takes up to 0.5 s to write one traceback with the values of its variables.
 structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 # No PostgreSQL of the tests has TLS: every connection would ask for it first.

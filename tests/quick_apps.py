@@ -1,7 +1,11 @@
 """What a worker would make many times over although it is always the same."""
 
+import atexit
 import functools
+import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
@@ -10,6 +14,11 @@ import httpx
 from fastapi import params, routing
 from fastapi._compat import v2
 from httpx._transports import default
+
+from evpower.devstack import children
+from evpower.devstack.postgres.accounts import write_private
+from evpower.devstack.postgres.server import EmbeddedPostgres
+from tests.folders import server_folder
 
 _compiled: dict[tuple[Any, ...], v2.ModelField] = {}
 
@@ -93,3 +102,36 @@ def share_types(port: int, prefix: str, newest: int) -> None:
         return answers[wanted], SimpleNamespace(name="none was sent")
 
     asyncpg.Connection._introspect_types = shared
+
+
+def share_clusters() -> None:
+    """Let PostgreSQL's data folders of this process be copies of the first one, with its password.
+
+    initdb takes more than a second of a core.
+    """
+    make = EmbeddedPostgres._initdb
+    made: list[tuple[Path, str]] = []
+    folders = ExitStack()
+    atexit.register(folders.close)
+
+    async def shared(self: Any, account: children.Account | None) -> None:
+        password: Path = self._beside("password")
+        if not made:
+            await make(self, account)
+            first = folders.enter_context(server_folder("cluster")) / "pg"
+            await _copy(self.data_dir, first)
+            made.append((first, password.read_text()))
+            return
+        first, secret = made[0]
+        write_private(password, secret)
+        beside: Path = self._beside("new")
+        shutil.rmtree(beside, ignore_errors=True)
+        await _copy(first, beside)
+        beside.rename(self.data_dir)
+
+    EmbeddedPostgres._initdb = shared
+
+
+async def _copy(folder: Path, to: Path) -> None:
+    copied = await children.run(["cp", "-a", folder, to])
+    assert copied.returncode == 0, copied.stdout
