@@ -51,6 +51,8 @@ def test_every_allowance_has_a_reason_and_a_use_in_each_place() -> None:
         ("tests/a.py", "@pytest.mark.slow\ndef test_a(): pass", []),
         ("migrations/a.sql", "select told -- by a bell\n", [("text", "bell"), ("whole", "told")]),
         ("tests/a.mjs", "const fuse = 1; // seat", [("text", "seat"), ("name", "fuse")]),
+        ("src/evpower/a.toml", 'en = "Nobody came"', [("text", "nobody")]),
+        ("deploy/a.yml", "alert: DeafHub  # hung", [("text", "deaf"), ("text", "hung")]),
         ("docs/a.md", "A webhook is a doorbell.", [("text", "doorbell")]),
         ("CHANGELOG.md", "bell\n### Renamed\nbell\n### Security\n", [("text", "bell")]),
     ],

@@ -108,8 +108,10 @@ LEFT: Final = Path(__file__).with_name("words_left.txt")
 _CODE: Final = ("src/evpower", "tests", "bench", "migrations", "supabase/source")
 _PAGES: Final = (
     "README.md", "README.ru.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", ".env.example",
-    "Makefile",
+    "Makefile", "compose.yaml", "pyproject.toml", "supabase/config.toml",
+    "deploy/grafana/evpower.json", "deploy/prometheus/evpower.yml",
 )  # fmt: skip
+_SOURCES: Final = {".py", ".sql", ".mjs", ".toml"}
 _SKIPPED: Final = {"node_modules", "earlier_project", "__pycache__"}
 _GENERATED: Final = {"migrations/schema.sql"}
 # The old names themselves, as in the table of CHANGELOG.md.
@@ -190,7 +192,7 @@ def _files() -> Iterator[str]:
     for folder in _CODE:
         for file in sorted((ROOT / folder).rglob("*")):
             path = str(file.relative_to(ROOT))
-            is_source = file.suffix in {".py", ".sql", ".mjs"} and not _SKIPPED & set(file.parts)
+            is_source = file.suffix in _SOURCES and not _SKIPPED & set(file.parts)
             if is_source and path not in _GENERATED | _OLD_NAMES | _ITSELF:
                 yield path
 
