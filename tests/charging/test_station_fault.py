@@ -165,9 +165,12 @@ async def test_a_fault_reported_with_its_late_stop_is_of_its_stamp(cards: Site) 
 
 
 async def test_a_stop_that_comes_at_once_is_judged_by_the_present_status(cards: Site) -> None:
+    """A fault that is reported without a time may come some seconds after it."""
     number = await begin(cards, cards.now)
     await cards.wait(300)
+    ended_at = cards.now
+    await cards.wait(60)
     await report(cards, "faulted", None)
     async with cards.db.transaction() as connection:
-        await stop(cards, connection, number, cards.now, reason="Other")
+        await stop(cards, connection, number, ended_at, reason="Other")
     assert await is_free(cards, await cards.session_of(number))

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from evpower.bootstrap.modules import assemble
 from evpower.bootstrap.server import close, loops_of
@@ -203,8 +204,11 @@ async def test_a_worker_runs_every_purge(db: Database, owner: Connection, dsn: s
     )
     await unhandled_starts(db, 401)
     settings = Settings(
-        _env_file=None, env="development", database_url=dsn, supabase_url="http://x"
-    )  # type: ignore[arg-type]
+        _env_file=None,  # pyright: ignore[reportCallIssue]
+        env="development",
+        database_url=SecretStr(dsn),
+        supabase_url="http://x",
+    )
     parts = assemble(settings)
     await parts.shared.db.start()
     try:
