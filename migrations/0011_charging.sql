@@ -347,7 +347,7 @@ create table charging.stops (
   id_tag text check (length(id_tag) <= 255),
   reason text check (length(reason) <= 255),
   received_at timestamptz not null,
-  unique nulls not distinct (station_id, id_as_sent, meter_stop_wh, station_time)
+  unique nulls not distinct (station_id, id_as_sent, meter_stop_wh, station_time, id_tag)
 );
 create index stops_by_transaction on charging.stops (transaction_id) where transaction_id is not null;
 create index stops_unmatched on charging.stops (station_id, received_at) where transaction_id is null;

@@ -4731,7 +4731,7 @@ ALTER TABLE ONLY charging.stops
     ADD CONSTRAINT stops_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY charging.stops
-    ADD CONSTRAINT stops_station_id_id_as_sent_meter_stop_wh_station_time_key UNIQUE NULLS NOT DISTINCT (station_id, id_as_sent, meter_stop_wh, station_time);
+    ADD CONSTRAINT stops_station_id_id_as_sent_meter_stop_wh_station_time_id_t_key UNIQUE NULLS NOT DISTINCT (station_id, id_as_sent, meter_stop_wh, station_time, id_tag);
 
 ALTER TABLE ONLY charging.technician_tags
     ADD CONSTRAINT technician_tags_pkey PRIMARY KEY (tag);

@@ -1,7 +1,9 @@
 """Ids and days that are another's: they end, bill and free nothing."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,6 +16,7 @@ from tests.charging.test_one_shift import begin_by_card
 from tests.stations.scenario import draft
 
 OTHER = "EVP-002"
+ONE_ID = 2**63 - 1  # of every transaction, as an Alfen sends it
 OFFSETS = [timedelta(seconds=seconds) for seconds in (-21_600, -600, -100, 100, 600, 21_600)]
 
 
@@ -128,3 +131,135 @@ async def test_a_used_id_is_told_by_the_line_of_a_session_that_stands_hours_earl
     await place.stop(stopped, 3_500, time=(place.now if is_later else at) + off)
     assert await place.value("state", first) == "settled"
     assert await place.value("state", second) == ("settled" if is_later else "charging")
+
+
+@dataclass
+class OneCharge:
+    """A charge at a station that has one id for all of them, each by a tag of its own."""
+
+    place: ChargingPlace
+    session: UUID
+    number: int
+    tag: str
+    connector: int
+    begun_wh: int
+
+    async def values(self, wh: int, *, has_id: bool = True) -> None:
+        number = ONE_ID if has_id else None
+        await self.place.values(number, self.begun_wh + wh, connector=self.connector)
+
+    async def stop(self, wh: int | None, *, tag: str | None = None, **time: Any) -> None:
+        meter_wh = None if wh is None else self.begun_wh + wh
+        await self.place.stop(ONE_ID, meter_wh, tag=tag or self.tag, **time)
+
+    async def last_wh(self) -> int:
+        """The energy of its newest bill."""
+        return (await self.place.bills(self.session))[-1][0]
+
+
+async def one_charge(
+    place: ChargingPlace, connector: int = 1, wh: int = 0, *, app_connector: int | None = None
+) -> OneCharge:
+    session = await place.start(await place.driver(), app_connector or connector)
+    number = await place.begin(session, meter_wh=wh, connector=connector)
+    tag = await place.value("id_tag", session)
+    return OneCharge(place, session, number, tag, connector, wh)
+
+
+async def test_a_short_charge_soon_after_one_with_its_id_ends_by_its_stop(
+    place: ChargingPlace,
+) -> None:
+    first = await one_charge(place)
+    place.later(1)
+    await first.values(254)
+    await first.stop(254)
+    second = await one_charge(place, wh=254)
+    place.later(1)
+    await second.stop(600)
+    assert await place.bills(first.session) == [(254, 3)]
+    assert await place.bills(second.session) == [(600, 7)]
+
+
+@pytest.mark.parametrize("tag", [None, "A0FFEE01"], ids=["own tag", "a staff's tag"])
+@pytest.mark.parametrize("is_newest_first", [True, False])
+async def test_two_late_stops_with_one_id_are_each_of_its_own_charge(
+    place: ChargingPlace, tag: str | None, *, is_newest_first: bool
+) -> None:
+    charges = [await one_charge(place), await one_charge(place, 2, 900_000)]
+    place.later(1)
+    for charge in charges:
+        await charge.values(600)
+    place.later(1)
+    at = place.now
+    place.later(24 * 60)
+    assert await place.watch() == ["silent"] * 2
+    for charge in reversed(charges) if is_newest_first else charges:
+        await charge.stop(1_000, tag=tag, time=at)
+    assert [await place.bills(charge.session) for charge in charges] == [
+        [(600, 7), (1_000, 12)]
+    ] * 2
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["the other ended too", "the other runs"])
+async def test_a_late_stop_by_an_id_that_its_values_did_not_show_is_of_its_tag(
+    place: ChargingPlace, *, ends: bool
+) -> None:
+    late = await one_charge(place)
+    other = await one_charge(place, 2, 900_000)
+    place.later(1)
+    await late.values(600, has_id=False)
+    await other.values(200)
+    at = place.now
+    await place.status("available")
+    place.later(2)
+    await place.frame()
+    assert await place.watch() == ["close"]
+    if ends:
+        await other.stop(700)
+    await late.stop(800, time=at)
+    assert await place.bills(late.session) == [(600, 7), (800, 9)]
+    assert await place.value("state", other.session) == ("settled" if ends else "charging")
+    await other.stop(900 if not ends else 700, time=place.now if not ends else at)
+    assert await other.last_wh() == (700 if ends else 900)
+
+
+async def test_a_stop_by_the_id_of_an_estimated_end_is_of_the_one_that_runs_by_its_tag(
+    place: ChargingPlace,
+) -> None:
+    lost = await one_charge(place)
+    place.later(1)
+    await lost.values(600)
+    second = await one_charge(place, wh=650, app_connector=2)  # the stop before it never came
+    place.later(1)
+    await second.stop(500)
+    assert await place.bills(lost.session) == [(600, 7)]
+    assert await place.bills(second.session) == [(500, 6)]
+
+
+@pytest.mark.parametrize("has_time", [True, False])
+async def test_stops_that_differ_by_their_tags_are_two(
+    place: ChargingPlace, *, has_time: bool
+) -> None:
+    """Both connectors count from 0, and a restart of the station stops both."""
+    charges = [await one_charge(place, connector) for connector in (1, 2)]
+    place.later(1)
+    for charge in charges * 2:
+        await charge.stop(700, has_time=has_time)
+    assert [await place.bills(charge.session) for charge in charges] == [[(700, 8)]] * 2
+
+
+async def test_values_after_an_end_are_not_of_what_runs_elsewhere_by_that_id(
+    place: ChargingPlace,
+) -> None:
+    ended, other = await one_charge(place), await one_charge(place, 2, 900_000)
+    place.later(1)
+    for charge in (ended, other):
+        await charge.values(300)
+    await ended.stop(400)
+    for wh in (400, 401, 402):
+        place.later(1)
+        await ended.values(wh)
+    of = await place.owner.fetch(
+        "select transaction_id, count(*) from charging.meter_values group by 1 order by 1"
+    )
+    assert [tuple(row) for row in of] == [(ended.number, 4), (other.number, 1)]

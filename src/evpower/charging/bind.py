@@ -1,4 +1,4 @@
-"""Finds the transaction that a station means, whatever id it sent.
+"""Finds the transaction that a stop means, whatever id it has.
 
 An id of a station counts within a session: it may be used again, be wrong, or be missing.
 """
@@ -9,31 +9,19 @@ from decimal import Decimal
 from typing import Final
 
 from evpower.charging import store_running as store
-from evpower.charging.events import StationReadings, StationStop
+from evpower.charging.events import StationStop
 from evpower.charging.model import StationTransaction
 from evpower.charging.our_time import SKEW_LIMIT, our_time, stamped_at
-from evpower.charging.register import (
-    FOLLOWING,
-    MeterRegister,
-    for_progress,
-    observe,
-    point,
-    tolerance_wh,
-)
-from evpower.charging.running import RunningTransaction, bounded
+from evpower.charging.register import FOLLOWING, observe, point, tolerance_wh
+from evpower.charging.running import bounded
 from evpower.charging.store_ends import is_over_since
-from evpower.charging.store_transactions import (
-    add_alias,
-    is_of_unhandled_start,
-    stop_came_at,
-)
+from evpower.charging.store_transactions import is_of_unhandled_start
 from evpower.charging.tags import fold_tag
 from evpower.foundation.db import Connection
 
 _UNKNOWN_TEXTS: Final = frozenset({"", "null", "none", "0", "-1"})
 MAX_ID: Final = 2**31 - 1
-_STILL_COMING: Final = timedelta(hours=1)  # values without an id after the end
-_LATE: Final = timedelta(days=30)  # so long after an estimated end a stop still finds it
+LATE: Final = timedelta(days=30)  # so long after an estimated end a stop still finds it
 _MOST_BEHIND: Final = timedelta(days=1)  # a clock in the zone of another place
 _TAG_PREFIX: Final = 8  # stations add to a tag, cut it, and change its case
 
@@ -64,76 +52,15 @@ def same_tag(sent: str | None, known: str) -> bool:
     return tag[:shorter] == expected[:shorter] and (shorter >= _TAG_PREFIX or tag == expected)
 
 
-async def bind_values(connection: Connection, event: StationReadings) -> RunningTransaction | None:
-    """Returns the transaction that meter values belong to; None: none.
-
-    A station may call several by one id: then the connector says which.
-    """
-    number, name = known_id(event.transaction_id), known_name(event.text_id)
-    alias = name if name is not None else None if number is None else str(number)
-    named: list[StationTransaction] = []
-    if alias is not None:
-        named = await store.find_named(connection, event.station_id, _as_ours(number), alias)
-    running = [transaction for transaction in named if transaction.ended_at is None]
-    for transaction in running:
-        if transaction.id == number or transaction.connector == event.connector:
-            return await store.load(connection, transaction.id)
-    if not named and await _is_unhandled(connection, event.station_id, number):
-        return None
-    here = await _open_here(connection, event)
-    if here is not None:
-        candidate = await store.load(connection, here.id)
-        if not named or _fits(candidate.progress.register, candidate, event):
-            if alias is not None:
-                await add_alias(connection, event.station_id, alias, here.id, event.received_at)
-            return candidate
-    if running:
-        return await store.load(connection, running[0].id)
-    if named:
-        return await store.load(connection, named[0].id) if here is None else None
-    return await _just_ended(connection, event)
-
-
-async def _open_here(connection: Connection, event: StationReadings) -> StationTransaction | None:
-    """Returns the open transaction on a connector; on connector 0 the only one of the station."""
-    opened = await store.find_open(connection, event.station_id)
-    if event.connector == 0 and len(opened) == 1:
-        return opened[0]
-    return next((item for item in opened if item.connector == event.connector), None)
-
-
-async def _just_ended(connection: Connection, event: StationReadings) -> RunningTransaction | None:
-    """Returns the last transaction on the connector if its values may still be coming."""
-    since = event.received_at - _LATE
-    for transaction in await store.find_ended(connection, event.station_id, since):
-        if transaction.connector == event.connector:
-            running = await store.load(connection, transaction.id)
-            came_at = await stop_came_at(connection, transaction)
-            newest_at = max(came_at, running.progress.last_value_at or came_at)
-            return running if event.received_at - newest_at <= _STILL_COMING else None
-    return None
-
-
-async def _is_unhandled(connection: Connection, station_id: str, number: int | None) -> bool:
+async def is_unhandled(connection: Connection, station_id: str, number: int | None) -> bool:
     """Returns whether it is of a start that could not be handled, and so of no transaction."""
-    ours = _as_ours(number)
+    ours = as_ours(number)
     return ours is not None and await is_of_unhandled_start(connection, station_id, ours)
 
 
-def _as_ours(number: int | None) -> int | None:
+def as_ours(number: int | None) -> int | None:
     """Returns a number that can be one of ours."""
     return number if number is not None and number <= MAX_ID else None
-
-
-def _fits(register: MeterRegister, running: RunningTransaction, event: StationReadings) -> bool:
-    """Returns whether the first energy value is one that the register can have reached."""
-    for reading in for_progress(event.readings):
-        if reading.energy_wh is not None:
-            at = our_time(reading.time, event.received_at, running.transaction, running.skew_s)
-            register = bounded(register, running.transaction, at, event.received_at)
-            value = point(reading.energy_wh, reading.time, event.received_at, reading.resolution_wh)
-            return observe(register, value, running.rated_power_w).outcome in FOLLOWING
-    return True
 
 
 async def bind_stop(connection: Connection, event: StationStop) -> StationTransaction | None:
@@ -142,18 +69,18 @@ async def bind_stop(connection: Connection, event: StationStop) -> StationTransa
     opened = await store.find_open(connection, event.station_id)
     if number is not None or name is not None:
         text = name if name is not None else str(number)
-        named = await store.find_named(connection, event.station_id, _as_ours(number), text)
+        named = await store.find_named(connection, event.station_id, as_ours(number), text)
         running = [transaction for transaction in named if transaction.ended_at is None]
         if running:
             return await _of_an_open_id(connection, event, named, opened)
         if named:
-            return await _of_a_used_id(connection, event, named[0], opened)
-        if await _is_unhandled(connection, event.station_id, number):
+            return await _of_a_used_id(connection, event, named, opened)
+        if await is_unhandled(connection, event.station_id, number):
             return None
     fitting = await _that_may_end(connection, event, _begun_by_time(event, opened))
     if fitting:
         return fitting[0]
-    ended = await store.find_ended(connection, event.station_id, event.received_at - _LATE)
+    ended = await store.find_ended(connection, event.station_id, event.received_at - LATE)
     late = [
         transaction
         for transaction in ended
@@ -176,7 +103,7 @@ async def bind_like_earlier(
     number = known_id(event.transaction_id)
     if number is not None:
         named = await store.find_named(
-            connection, event.station_id, _as_ours(number), known_name(event.text_id) or str(number)
+            connection, event.station_id, as_ours(number), known_name(event.text_id) or str(number)
         )
         if any(transaction.id == number for transaction in named):
             return None
@@ -252,6 +179,8 @@ async def _of_an_open_id(
         fitting = await _that_may_end(connection, event, _begun_by_time(event, others))
     if not fitting:
         fitting = await _that_ended(connection, event, named)
+        if not fitting and not is_of_ended:
+            fitting = await _late_without_id(connection, event, named)
         if event.meter_wh is not None:  # whatever card stopped what runs: its register is nearer
             fitting = await _by_register(connection, event, [*begun, *fitting]) or fitting
     if not fitting and not is_of_ended:
@@ -281,13 +210,21 @@ async def _that_ended(
 async def _of_a_used_id(
     connection: Connection,
     event: StationStop,
-    ended: StationTransaction,
+    named: Sequence[StationTransaction],
     opened: Sequence[StationTransaction],
 ) -> StationTransaction:
-    """Returns the open transaction that a stop with an ended one's id fits, if it is later.
+    """Returns the one that a stop ends of the ended ones with its id, or another one called so too.
 
-    Of several open ones the tag has to say which.
+    A station's own id may be that of several: a tag of none of them says that it is another's, so
+    soon after their ends as it may come. Else it is an open one's if it is later, and of several
+    open ones the tag has to say which.
     """
+    if _is_of_none(event, named):
+        others = [transaction for transaction in opened if _may_end(event, transaction)]
+        others += await _late_without_id(connection, event, named)
+        if matched := await _by_register(connection, event, others):
+            return matched[0]
+    ended = await _nearest_ended(connection, event, named)
     if ended.end_kind != "stop" or (len(opened) > 1 and not event.id_tag):
         return ended
     if event.time.at is None or ended.ended_at is None:
@@ -299,6 +236,45 @@ async def _of_a_used_id(
     fitting = [transaction for transaction in opened if _may_end(event, transaction)]
     matched = await _by_register(connection, event, fitting)
     return matched[0] if matched else ended
+
+
+def _is_of_none(event: StationStop, named: Sequence[StationTransaction]) -> bool:
+    """Returns whether a stop by a station's own id has a tag of none that is called so."""
+    number = known_id(event.transaction_id)
+    return not any(
+        transaction.id == number or same_tag(event.id_tag, transaction.id_tag)
+        for transaction in named
+    )
+
+
+async def _nearest_ended(
+    connection: Connection, event: StationStop, named: Sequence[StationTransaction]
+) -> StationTransaction:
+    """Returns which of the ended ones with its id a stop is of: by tag and time, else register."""
+    fitting = await _that_ended(connection, event, named)
+    if not fitting:  # whatever card stopped it
+        late = [item for item in named if item.end_kind == "estimated" and _has_begun(event, item)]
+        fitting = await _by_register(connection, event, late)
+    return fitting[0] if fitting else named[0]
+
+
+async def _late_without_id(
+    connection: Connection, event: StationStop, named: Sequence[StationTransaction]
+) -> list[StationTransaction]:
+    """Returns the ended ones whose values have not shown the id, and whose tag a late stop has."""
+    if not event.id_tag:
+        return []
+    ids = {transaction.id for transaction in named}
+    late = [
+        transaction
+        for transaction in await store.find_ended(
+            connection, event.station_id, event.received_at - LATE
+        )
+        if transaction.id not in ids
+        and transaction.end_kind == "estimated"
+        and _may_end(event, transaction)
+    ]
+    return await _by_register(connection, event, late)
 
 
 def _is_later(event: StationStop, ended: StationTransaction) -> bool:

@@ -4,8 +4,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from evpower import alerts, stations
-from evpower.charging import bind, free_period, store_steps
+from evpower.charging import free_period, store_steps
 from evpower.charging import store_running as store
+from evpower.charging.bind_values import bind_values
 from evpower.charging.clocks import learn_clock
 from evpower.charging.course import tallied_anew
 from evpower.charging.events import BehaviourKind, Changes, Reading, StationReadings
@@ -43,7 +44,7 @@ async def meter_values(
     car that takes nothing. Those count that say what the register shows by now.
     """
     station = await stations.lock_station(connection, event.station_id)
-    running = await bind.bind_values(connection, event)
+    running = await bind_values(connection, event)
     if is_like_earlier:
         if running is None or running.transaction.ended_at is not None:
             return Changes()

@@ -310,7 +310,7 @@ async def insert_stop(
         insert into charging.stops
           (station_id, id_as_sent, meter_stop_wh, station_time, id_tag, reason, received_at)
         values ($1, $2, $3, $4, $5, $6, $7)
-        on conflict (station_id, id_as_sent, meter_stop_wh, station_time) do nothing
+        on conflict (station_id, id_as_sent, meter_stop_wh, station_time, id_tag) do nothing
         returning id
         """,
         event.station_id,

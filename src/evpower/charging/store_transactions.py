@@ -7,6 +7,7 @@ from uuid import UUID
 
 from evpower.charging.events import StationStart, StationStop
 from evpower.charging.model import Purpose, StationTransaction, TechnicianAllowance
+from evpower.charging.store_running import clip
 from evpower.foundation.db import Connection, Record
 from evpower.foundation.purge import count
 from evpower.foundation.rows import columns, read_row
@@ -151,11 +152,13 @@ async def like_stop_came_at(
         select max(received_at) from charging.stops
          where station_id = $1 and id_as_sent = $2 and meter_stop_wh is not distinct from $3
            and ($4::text is null or station_time = $4 or starts_with(station_time, $4 || ' '))
+           and id_tag is not distinct from $5
         """,
         event.station_id,
         id_as_sent,
         event.meter_wh,
         station_time,
+        clip(event.id_tag),
     )
     return came_at
 
