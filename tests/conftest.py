@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -182,24 +183,22 @@ class Server:
             await until(is_done, sql)
 
 
-async def _refuse_superusers(dsn: str) -> None:
-    """Roles as in production: what connects to EvPower's database as a superuser fails.
+async def _refuse_superusers(server: Server) -> None:
+    """Roles as in production: what connects to EvPower's databases as a superuser fails.
 
     Damage past every guard is made by the owner, who may only here set session_replication_role.
     """
-    connection: Connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(
-            "create schema fixture;"
-            " create function fixture.refuse_superusers() returns event_trigger language plpgsql"
-            " set search_path = pg_catalog, pg_temp as $$ begin"
-            " if current_setting('is_superuser') = 'on' then"
-            " raise exception 'EvPower does not connect as a superuser'; end if; end $$;"
-            " create event trigger no_superusers on login"
-            " execute function fixture.refuse_superusers()"
-        )
-    finally:
-        await connection.close()
+    rules = server.postgres.data_dir / "pg_hba.conf"
+    rules.write_text(f"host {TEMPLATE},/^{CLONE} postgres all reject\n{rules.read_text()}")
+    await server.command("select pg_reload_conf()")
+
+    async def are_refused() -> bool:
+        with suppress(asyncpg.InvalidAuthorizationSpecificationError):
+            await (await asyncpg.connect(server.dsn(TEMPLATE))).close()
+            return False
+        return True
+
+    await until(are_refused, "superusers may connect")
 
 
 async def _newest_type(dsn: str) -> int:
@@ -229,7 +228,7 @@ async def server() -> AsyncIterator[Server]:
             await migrate(server.owner_dsn(TEMPLATE))
             newest = await _newest_type(server.owner_dsn(TEMPLATE))
             share_types(postgres.port, CLONE, newest)
-            await _refuse_superusers(server.dsn(TEMPLATE))
+            await _refuse_superusers(server)
             yield server
         finally:
             await administrator.close()

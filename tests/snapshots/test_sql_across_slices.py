@@ -201,7 +201,7 @@ async def test_every_schema_is_known(db: Database) -> None:
     async with db.connection() as connection:
         rows = await connection.fetch(
             "select nspname as name from pg_namespace where nspname !~ '^pg_'"
-            " and nspname not in ('information_schema', 'public', 'fixture')"
+            " and nspname not in ('information_schema', 'public')"
         )
     assert {row["name"] for row in rows} == set(SCHEMAS)
     assert set(SCHEMAS) <= set(LEVELS)
