@@ -23,7 +23,7 @@ IN_API = ("webhook.", "confirm.")
 # providers in tests/payments/test_provider_crashes.py.
 ELSEWHERE = (
     "notification.", "pull.", "session.", "start.", "begin.", "step.", "changes.", "alert.",
-    "question.", "message.", "cancel.", "return.", "bill.",
+    "question.", "message.", "cancel.", "return.", "bill.", "outcome.",
 )  # fmt: skip
 OF_MONEY = [step for step in Failpoint if not step.startswith(ELSEWHERE)]
 

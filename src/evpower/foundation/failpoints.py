@@ -33,6 +33,7 @@ class Failpoint(StrEnum):
     PULL_READ = "pull.read"  # changes from Supabase are read, nothing is written
     PULL_UNCOMMITTED = "pull.uncommitted"  # clients and the cursor are written, not committed
     START_UNCOMMITTED = "start.uncommitted"  # session, hold and command are written, not committed
+    OUTCOME_UNCOMMITTED = "outcome.uncommitted"  # a command's, and what it means for its session
     BEGIN_UNCOMMITTED = "begin.uncommitted"  # a station's start is written, not committed
     CHANGES_COMMITTED = "changes.committed"  # committed, no listener was notified
     PULL_COMMITTED = "pull.committed"  # committed, no listener was notified

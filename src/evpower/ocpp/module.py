@@ -9,6 +9,7 @@ from typing import Final
 from evpower import alerts, charging, stations
 from evpower.config import Settings
 from evpower.foundation.db import Connection
+from evpower.foundation.failpoints import Failpoint, hit
 from evpower.foundation.loops import Round, every
 from evpower.foundation.module import Job, Module, Shared, SocketPaths
 from evpower.foundation.purge import purging
@@ -77,7 +78,9 @@ def build(
     async def ended(
         connection: Connection, command: stations.Command, now: datetime
     ) -> charging.Changes:
-        return await charging.command_ended(connection, command, now=now, rules=rules)
+        changes = await charging.command_ended(connection, command, now=now, rules=rules)
+        hit(Failpoint.OUTCOME_UNCOMMITTED)
+        return changes
 
     processor = Processor(shared.db, shared.bus, Router(), sockets, shared.clock, rules)
     forwarder = Forwarder(shared, sockets, log, ended, now_s=now_s)
