@@ -144,7 +144,7 @@ async def _run(dsn: str, frames: list[tuple[Any, ...]]) -> None:
         begun_at = place.now
         for frame in frames:
             await station.act(frame)
-        await _check_bills(owner, (place.now - begun_at) / timedelta(hours=1))
+        await check_bills(owner, (place.now - begun_at) / timedelta(hours=1), "S1")
         report = await wallet.verify(db)
         assert report.count == 0, report.discrepancies
     finally:
@@ -152,7 +152,8 @@ async def _run(dsn: str, frames: list[tuple[Any, ...]]) -> None:
         await owner.close()
 
 
-async def _check_bills(owner: Connection, hours: float) -> None:
+async def check_bills(owner: Connection, hours: float, station_id: str) -> None:
+    """Each settled session of a station is billed once, and again only for a better figure."""
     sessions = await owner.fetch(
         """
         select s.state, s.energy_wh, s.is_estimated,
@@ -162,8 +163,10 @@ async def _check_bills(owner: Connection, hours: float) -> None:
                  where c.session_id = s.id
                    and coalesce(x.actor, 'evpower') = 'evpower') as estimated
           from charging.sessions s left join charging.settlements b on b.session_id = s.id
+         where s.station_id = $1
          group by s.id
-        """
+        """,
+        station_id,
     )
     # A wrong clock allows a session no more than the longest span that any stamp allows.
     most_wh = POWER_W * (hours + 4) * 1.1 + 100
