@@ -32,6 +32,7 @@ TARIFF = {"name": "Usual", "elements": [{"prices": {"energy_per_kwh": "10"}}]}
 POWER_W = 360_000
 _COMMAND = 2  # the type of a message
 _CONFIGURATION = "GetConfiguration"
+_PREPARING = {"connectorId": 1, "status": "Preparing", "errorCode": "NoError"}
 _NO_KEYS: dict[str, object] = {"configurationKey": []}
 _NOWHERE = "http://127.0.0.1:9"  # Supabase, which no charge needs
 
@@ -189,6 +190,7 @@ class Charge:
                 connection, StartRequest(self.client, self.station_id, 1, **limits),
                 now=self.serving.now(),
             )  # fmt: skip
+        await self.send(("StatusNotification", _PREPARING))  # whose news has the command sent
         return await self.serving.owner.fetchval(
             "select id_tag from charging.sessions where id = $1", started.session_id
         )
