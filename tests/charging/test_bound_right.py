@@ -263,3 +263,41 @@ async def test_values_after_an_end_are_not_of_what_runs_elsewhere_by_that_id(
         "select transaction_id, count(*) from charging.meter_values group by 1 order by 1"
     )
     assert [tuple(row) for row in of] == [(ended.number, 4), (other.number, 1)]
+
+
+async def test_values_after_an_end_are_of_the_newest_charge_of_their_connector(
+    place: ChargingPlace,
+) -> None:
+    """Those of the newest had no id while it ran; the one before it waits for its stop."""
+    lost = await one_charge(place)
+    place.later(1)
+    await lost.values(600)
+    newest = await one_charge(place, wh=650, app_connector=2)
+    place.later(1)
+    await newest.stop(500)
+    place.later(1)
+    await newest.values(520)
+    place.later(24 * 60)
+    await place.watch()
+    assert await place.bills(lost.session) == [(600, 7)]
+
+
+async def test_what_flows_after_an_estimated_end_is_not_of_the_stopped_charge_before_it(
+    place: ChargingPlace,
+) -> None:
+    """It is billed to the newest one, and the one before gets no limit of 0."""
+    stopped = await one_charge(place)
+    place.later(1)
+    await stopped.values(300)
+    await stopped.stop(300)
+    lost = await one_charge(place, wh=300)
+    place.later(24 * 60)
+    assert await place.watch() == ["silent"]
+    await lost.values(400)
+    assert await place.steps(stopped.number) == []
+    assert await place.steps(lost.number) == [("remote_stop", None)]
+    place.later(24 * 60)
+    await place.watch()
+    assert [await place.bills(charge.session) for charge in (stopped, lost)] == [
+        [(300, 3)], [(0, 0), (400, 4)],
+    ]  # fmt: skip

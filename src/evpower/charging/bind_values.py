@@ -1,5 +1,6 @@
 """Finds the transaction that meter values are of, whatever id they have."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -39,12 +40,27 @@ async def bind_values(connection: Connection, event: StationReadings) -> Running
             if alias is not None:
                 await add_alias(connection, event.station_id, alias, here.id, event.received_at)
             return candidate
-    if here is None and named:  # an id of several: what ended here, not what runs elsewhere
-        own = [transaction for transaction in named if transaction.connector == event.connector]
-        return await store.load(connection, (own or running or named)[0].id)
+    if here is None and named:
+        meant = await _ended_here(connection, event, named) or (running or named)[0]
+        return await store.load(connection, meant.id)
     if running:
         return await store.load(connection, running[0].id)
     return None if named else await _just_ended(connection, event)
+
+
+async def _ended_here(
+    connection: Connection, event: StationReadings, named: Sequence[StationTransaction]
+) -> StationTransaction | None:
+    """Returns what ended on the connector: values by an id of several are of no other connector's.
+
+    By our own number it is that one, else the newest: its values may have had no id.
+    """
+    own = [transaction for transaction in named if transaction.connector == event.connector]
+    number = known_id(event.transaction_id)
+    ours = [transaction for transaction in own if transaction.id == number]
+    if ours or not own:
+        return ours[0] if ours else None
+    return await _newest_ended(connection, event) or own[0]
 
 
 async def _open_here(connection: Connection, event: StationReadings) -> StationTransaction | None:
@@ -57,14 +73,22 @@ async def _open_here(connection: Connection, event: StationReadings) -> StationT
 
 async def _just_ended(connection: Connection, event: StationReadings) -> RunningTransaction | None:
     """Returns the last transaction on the connector if its values may still be coming."""
+    transaction = await _newest_ended(connection, event)
+    if transaction is None:
+        return None
+    running = await store.load(connection, transaction.id)
+    came_at = await stop_came_at(connection, transaction)
+    newest_at = max(came_at, running.progress.last_value_at or came_at)
+    return running if event.received_at - newest_at <= _STILL_COMING else None
+
+
+async def _newest_ended(
+    connection: Connection, event: StationReadings
+) -> StationTransaction | None:
+    """Returns the newest transaction on the connector that has ended."""
     since = event.received_at - LATE
-    for transaction in await store.find_ended(connection, event.station_id, since):
-        if transaction.connector == event.connector:
-            running = await store.load(connection, transaction.id)
-            came_at = await stop_came_at(connection, transaction)
-            newest_at = max(came_at, running.progress.last_value_at or came_at)
-            return running if event.received_at - newest_at <= _STILL_COMING else None
-    return None
+    ended = await store.find_ended(connection, event.station_id, since)
+    return next((item for item in ended if item.connector == event.connector), None)
 
 
 def _fits(register: MeterRegister, running: RunningTransaction, event: StationReadings) -> bool:
