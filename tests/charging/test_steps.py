@@ -377,3 +377,24 @@ class TestAfterTheEnd:
         await place.watch()
         assert "set_charging_profile" not in await place.commands()
         assert [step for step, _ in before if step == "zero_limit"] == []
+
+    @pytest.mark.parametrize("is_stopped", [True, False])
+    async def test_what_was_not_sent_before_the_end_meets_no_next_charge(
+        self, place: ChargingPlace, *, is_stopped: bool
+    ) -> None:
+        """The station was away: EvPower ended the charge with a limit of 0 in the queue."""
+        session, transaction = await place.charging(await place.driver())
+        await place.ask_to_stop(session)
+        await place.answer()
+        await goes_on(place, transaction, 500)
+        await place.answer()
+        await goes_on(place, transaction, 1_000, 1_500)
+        assert (await place.steps(transaction))[-1] == ("zero_limit", None)
+        place.later(2)
+        await place.watch()
+        assert (await place.steps(transaction))[-1] == ("zero_limit", "closed")
+        if is_stopped:
+            await place.stop(transaction, 1_600)
+        else:
+            await place.begin(None, meter_wh=1_600, tag="STRANGER")
+        assert "set_charging_profile" not in await place.answer()

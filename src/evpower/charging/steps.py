@@ -113,7 +113,8 @@ async def end_steps(
 ) -> Changes:
     """A transaction is over: what was not sent yet is not, and a limit of 0 is taken back.
 
-    Where EvPower ended it without the station (`closed`) the limit stays: the car may be there.
+    Where EvPower ended it without the station (`closed`) both stay until it is free: the car may be
+    there.
     """
     for command_id in await store_steps.end_steps(connection, transaction.id, outcome, now):
         if outcome == "stopped":

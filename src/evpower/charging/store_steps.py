@@ -151,17 +151,20 @@ async def newest_steps(connection: Connection, transaction_id: int) -> list[Step
 async def end_steps(
     connection: Connection, transaction_id: int, outcome: StepOutcome, now: datetime
 ) -> list[int]:
-    """Ends the steps whose outcome was not known; returns their commands."""
+    """Ends the steps whose outcome was not known; returns the commands of all steps."""
     rows = await connection.fetch(
         """
-        update charging.stop_steps set outcome = $2, ended_at = greatest(taken_at, $3)
-         where transaction_id = $1 and outcome is null returning command_id
+        with ended as (
+          update charging.stop_steps set outcome = $2, ended_at = greatest(taken_at, $3)
+           where transaction_id = $1 and outcome is null)
+        select command_id from charging.stop_steps
+         where transaction_id = $1 and command_id is not null order by id
         """,
         transaction_id,
         outcome,
         now,
     )
-    return [row["command_id"] for row in rows if row["command_id"] is not None]
+    return [row["command_id"] for row in rows]
 
 
 async def list_steps(connection: Connection, session_id: UUID) -> list[StepRow]:
