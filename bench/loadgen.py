@@ -111,9 +111,13 @@ class _Run:
         self.running = 0
         self.idle: deque[_Connection] = deque()
         self.finished = asyncio.Event()
+        self.begin()
+
+    def begin(self) -> None:
+        """Let the warm-up begin now."""
         self.began = time.perf_counter()
-        self.measured_from = self.began + plan.warmup_s
-        self.until = self.measured_from + plan.seconds
+        self.measured_from = self.began + self.plan.warmup_s
+        self.until = self.measured_from + self.plan.seconds
         self.last = self.began
 
     def _take(self, requests: list[Request]) -> Iterator[Request]:
@@ -260,9 +264,9 @@ async def _closed_loop(run: _Run) -> None:
 
 async def _paced(run: _Run, rate: float) -> None:
     run.idle.extend([await _connect(run) for _ in range(run.plan.connections)])
-    begin = time.perf_counter()
+    run.begin()  # connecting is not measured
     while True:
-        wait = begin + run.sent / rate - time.perf_counter()
+        wait = run.began + run.sent / rate - time.perf_counter()
         if wait > 0:
             await asyncio.sleep(wait)
         while not run.idle:  # noqa: ASYNC110 - the server is slower than the pace
