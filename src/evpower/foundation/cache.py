@@ -3,10 +3,12 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+READING: Final = "read-cached-value"  # the name of the task that reads a CachedValue anew
 
 
 class TtlCache(Generic[K, V]):
@@ -93,7 +95,7 @@ class CachedValue(Generic[V]):
     def _start(self) -> asyncio.Task[V]:
         """Returns the reading under way, or begins one."""
         if self._reading is None:
-            self._reading = asyncio.create_task(self._read_once())
+            self._reading = asyncio.create_task(self._read_once(), name=READING)
             self._reading.add_done_callback(self._ended)
         return self._reading
 
