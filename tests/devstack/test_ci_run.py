@@ -10,9 +10,10 @@ import pytest
 from tests.waiting import until
 
 _RUN = Path(__file__).parents[2] / ".ci" / "run"
-# In the place of make: a step that starts a process of its own, and one that fails.
+# In the place of make: a step that starts a process of its own, or fails.
 _MAKE = """#!/bin/sh
 echo "$1" >> steps
+echo "$1 speaks"
 [ "$1" = "$FAILING" ] && exit 7
 [ "$1" = "$HANGING" ] || exit 0
 sleep 1000 &
@@ -29,7 +30,11 @@ async def _start(folder: Path, **steps: str) -> asyncio.subprocess.Process:
     env = {**os.environ, "FAILING": "", "HANGING": "", **steps}
     env["PATH"] = f"{folder}:{env['PATH']}"
     return await asyncio.create_subprocess_exec(
-        "bash", folder / ".ci" / "run", env=env, preexec_fn=_hears_signals
+        "bash",
+        folder / ".ci" / "run",
+        env=env,
+        stdout=asyncio.subprocess.PIPE,
+        preexec_fn=_hears_signals,
     )
 
 
@@ -39,24 +44,44 @@ def _hears_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize(
-    ("failing", "steps", "code"),
-    [("", "check test", 0), ("test", "check test", 7), ("check", "check", 7)],
-)
-async def test_a_step_that_fails_is_the_last(
-    tmp_path: Path, failing: str, steps: str, code: int
-) -> None:
+@pytest.mark.parametrize("failing", ["", "setup", "check", "test"])
+async def test_what_fails_fails_it_and_every_step_is_shown(tmp_path: Path, failing: str) -> None:
     run = await _start(tmp_path, FAILING=failing)
-    assert await run.wait() == code
-    assert (tmp_path / "steps").read_text().split() == steps.split()
+    assert run.stdout
+    said = (await run.stdout.read()).decode().split("\n")
+    assert await run.wait() == (7 if failing else 0)
+    assert (tmp_path / "steps").read_text().split()[0] == "setup"
+    if failing:
+        assert f"{failing} speaks" in said
+    else:
+        assert sorted(said) == ["", "check speaks", "setup speaks", "test speaks"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-async def test_a_signal_ends_the_step_and_its_processes(tmp_path: Path, number: int) -> None:
-    run = await _start(tmp_path, HANGING="test")
-    child = tmp_path / "child"
-    await until(lambda: child.exists() and child.read_text().strip())
-    pid = int(child.read_text())
+@pytest.mark.parametrize(("failing", "hanging"), [("check", "test"), ("test", "check")])
+async def test_a_failure_ends_the_step_beside_it(
+    tmp_path: Path, failing: str, hanging: str
+) -> None:
+    run = await _start(tmp_path, FAILING=failing, HANGING=hanging)
+    assert await run.wait() == 7
+    for pid in _children(tmp_path):
+        assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "hanging"),
+    [(signal.SIGTERM, "setup"), (signal.SIGINT, "check"), (signal.SIGHUP, "test")],
+)
+async def test_a_signal_ends_the_steps_and_their_processes(
+    tmp_path: Path, number: int, hanging: str
+) -> None:
+    run = await _start(tmp_path, HANGING=hanging)
+    await until(lambda: _children(tmp_path))
     run.send_signal(number)
     assert await run.wait() == 143
-    assert not Path(f"/proc/{pid}").exists()
+    for pid in _children(tmp_path):
+        assert not Path(f"/proc/{pid}").exists()
+
+
+def _children(folder: Path) -> list[int]:
+    child = folder / "child"
+    return [int(line) for line in child.read_text().split()] if child.exists() else []
