@@ -49,6 +49,7 @@ _REFUSALS: Final[Responses] = {
 }
 _DONE: Final[Responses] = {200: json_response("Done", Done)}
 _WITHOUT_KEY: Final[Responses] = {404: problem("`push_not_configured`")}
+_KEY: Final[Responses] = {200: json_response("The key", PublicKey), **_WITHOUT_KEY}
 
 
 class PushCalls(NamedTuple):
@@ -132,7 +133,7 @@ def _add_browsers(routes: APIRouter, calls: PushCalls) -> None:
     @routes.get(
         KEY_PATH,
         summary="The key for subscriptions",
-        responses={200: json_response("The key", PublicKey), **_WITHOUT_KEY},
+        responses=_KEY,
         openapi_extra=_CLIENTS_ONLY,
     )
     async def public_key(  # pyright: ignore[reportUnusedFunction]

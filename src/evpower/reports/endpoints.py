@@ -1,7 +1,7 @@
 """The route of the reports: /api/v1/operator/reports/daily."""
 
 from datetime import date
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, Query
@@ -74,7 +74,15 @@ _REFUSALS: Final[Responses] = {
     403: problem("`forbidden`: no operator, or the role does not allow it"),
     422: problem("`invalid_request`: no date, or one that has not begun"),
 }
-_CSV: Final[dict[str, Any]] = {"schema": {"type": "string"}}
+_REPORT: Final[Responses] = {
+    200: {
+        "description": "The report",
+        "content": {
+            "application/json": {"schema": json_schema(OperatorsReport)},
+            "text/csv": {"schema": {"type": "string"}},
+        },
+    }
+}
 
 
 def report_router(access: Access, db: Database, clock: Clock) -> APIRouter:
@@ -86,15 +94,7 @@ def report_router(access: Access, db: Database, clock: Clock) -> APIRouter:
         summary="Energy, revenue and uptime of a day",
         openapi_extra=operator_call("read"),
         response_class=Response,
-        responses={
-            200: {
-                "description": "The report",
-                "content": {
-                    "application/json": {"schema": json_schema(OperatorsReport)},
-                    "text/csv": _CSV,
-                },
-            }
-        },
+        responses=_REPORT,
     )
     async def daily(  # pyright: ignore[reportUnusedFunction]
         _: Annotated[Principal, Depends(access.may("read"))],

@@ -50,6 +50,7 @@ _REFUSALS: Final[Responses] = {
     401: problem("`missing_token`, `invalid_token`, `token_expired`"),
     403: problem("`forbidden`: only a client has an account"),
 }
+_PROFILE: Final[Responses] = {200: json_response("The profile", ProfileAnswer)}
 _DONE: Final[Responses] = {200: json_response("It is done", DoneAnswer)}
 _IN_USE: Final[Responses] = {
     409: problem(
@@ -71,7 +72,7 @@ def _add_profile(routes: APIRouter, calls: AccountDeletion, access: Access) -> N
     @routes.get(
         PROFILE_PATH,
         summary="The caller's profile",
-        responses={200: json_response("The profile", ProfileAnswer)},
+        responses=_PROFILE,
         openapi_extra=_CLIENTS_ONLY,
     )
     async def profile(  # pyright: ignore[reportUnusedFunction]

@@ -48,10 +48,13 @@ _REFUSALS: Final[Responses] = {
     401: problem("`missing_token`, `invalid_token`, `token_expired`"),
     403: problem("`forbidden`: only a client has favourites"),
 }
-_ADD_REFUSALS: Final[Responses] = {
+_LISTED: Final[Responses] = {200: json_response("Their ids", Favorites)}
+_ADDED: Final[Responses] = {
+    200: json_response("It is marked", FavoriteChanged),
     404: problem("`location_not_found`"),
     409: problem("`too_many_favorites`: a client has at most 200; `idempotency_conflict`"),
 }
+_REMOVED: Final[Responses] = {200: json_response("It is not marked", FavoriteChanged)}
 
 
 def favorites_router(db: Database, access: Access, clock: Clock) -> APIRouter:
@@ -62,7 +65,7 @@ def favorites_router(db: Database, access: Access, clock: Clock) -> APIRouter:
     @routes.get(
         FAVORITES_PATH,
         summary="Favourite locations",
-        responses={200: json_response("Their ids", Favorites)},
+        responses=_LISTED,
         openapi_extra=_CLIENTS_ONLY,
     )
     async def favorites(  # pyright: ignore[reportUnusedFunction]
@@ -78,7 +81,7 @@ def favorites_router(db: Database, access: Access, clock: Clock) -> APIRouter:
     @routes.post(
         FAVORITES_PATH,
         summary="Mark a location",
-        responses={200: json_response("It is marked", FavoriteChanged), **_ADD_REFUSALS},
+        responses=_ADDED,
         openapi_extra=_CLIENTS_ONLY,
     )
     async def add(  # pyright: ignore[reportUnusedFunction]
@@ -94,7 +97,7 @@ def favorites_router(db: Database, access: Access, clock: Clock) -> APIRouter:
     @routes.delete(
         FAVORITE_PATH,
         summary="Take the mark away",
-        responses={200: json_response("It is not marked", FavoriteChanged)},
+        responses=_REMOVED,
         openapi_extra=_CLIENTS_ONLY,
     )
     async def remove(  # pyright: ignore[reportUnusedFunction]
