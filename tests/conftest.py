@@ -22,6 +22,7 @@ from tests.folders import server_folder
 from tests.quick_apps import (
     share_authorities,
     share_clusters,
+    share_parameters,
     share_signatures,
     share_types,
     share_validators,
@@ -40,6 +41,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 share_validators()
 share_signatures()
+share_parameters()
 share_authorities()
 share_clusters()
 # As the servers do: rich takes up to 0.5 s to write one traceback with the values of its variables.
