@@ -19,18 +19,24 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from evpower.devstack import children
 from evpower.devstack.local import LocalEvPower, running
-from evpower.simulator import SimulatedStation, StationConfig, make_station
+from evpower.simulator import Car, SimulatedStation, StationConfig, make_station
 from tests.conftest import as_owner
 from tests.faults.driver import Driver
 from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
 
 PRICE_SOM = Decimal("13.5")
-POWER_KW = 6000  # 1 kWh in 0.6 s: what a charge delivers is plausible, and quick
+POWER_KW = 6000  # far more than a car draws: what a charge delivers is plausible
+LEAST_WH = 50  # of a charge that runs: two samples, as a car draws 42 Wh in a second
 # No test waits for a station to settle.
 QUICK = {
     "EVPOWER_CHARGING_FIRST_FRAME_WAIT_S": "0.5",
     "EVPOWER_CHARGING_SETTLE_AFTER_CONNECT_S": "0.1",
 }
+
+
+def quick_car() -> Car:
+    """Draws the 500 Wh below which a faulty station's charge is free in 3 s."""
+    return Car(battery_wh=600_000, max_power_w=600_000)
 
 
 def cost_minor(energy_wh: int) -> int:

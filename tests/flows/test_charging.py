@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.flows.charging_site import Phone, Site, cost_minor, minor, running_site
+from tests.flows.charging_site import LEAST_WH, Phone, Site, cost_minor, minor, running_site
 from tests.folders import server_folder
 from tests.waiting import until
 
@@ -30,7 +30,7 @@ async def test_a_charge_by_app_is_billed_and_equal_everywhere(site: Site) -> Non
         started = await phone.start("EV-1", amount_som=100)
         session_id = started["session_id"]
         assert minor(started["new_balance"]) == 400_00, "100 som are on hold"
-        await phone.charges_wh(session_id, 1000)
+        await phone.charges_wh(session_id, LEAST_WH)
         running = await phone.status(session_id)
         assert running["session"]["status"] == "started"
         assert running["station_online"] is True

@@ -10,7 +10,7 @@ import pytest
 from evpower.foundation.failpoints import Failpoint
 from evpower.simulator import SimulatedStation
 from tests.faults.conftest import set_failpoint
-from tests.flows.charging_site import QUICK, Phone, Site, cost_minor, minor, running_site
+from tests.flows.charging_site import LEAST_WH, QUICK, Phone, Site, cost_minor, minor, running_site
 from tests.folders import server_folder
 from tests.waiting import until
 
@@ -56,7 +56,7 @@ class Killing:
 
     async def is_charging(self, session_id: str) -> None:
         await until(lambda: self.station.is_online)
-        await self.phone.charges_wh(session_id, 500)
+        await self.phone.charges_wh(session_id, LEAST_WH)
 
     async def is_billed_right(self, session_id: str) -> None:
         """The energy is the station's own count, billed by one newest bill, and by no other."""
@@ -128,7 +128,7 @@ async def test_killed_while_the_stations_own_stop_makes_the_next_bill(killing: K
     await killing.is_charging(session_id)
     station.lose_network()
     before_wh = station.delivered_wh
-    await until(lambda: station.delivered_wh > before_wh + 500)
+    await until(lambda: station.delivered_wh > before_wh + LEAST_WH)
     await phone.stop(session_id)
     await until(lambda: phone.is_billed(session_id), "it was never closed without its station")
     await killing.kill_at(Failpoint.CORRECT_UNCOMMITTED)

@@ -12,13 +12,21 @@ from uuid import UUID
 import pytest
 
 from evpower.simulator import SimulatedStation
-from tests.flows.charging_site import QUICK, Phone, Site, cost_minor, minor, running_site
+from tests.flows.charging_site import (
+    QUICK,
+    Phone,
+    Site,
+    cost_minor,
+    minor,
+    quick_car,
+    running_site,
+)
 from tests.folders import server_folder
 from tests.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("charging"), pytest.mark.timeout(900)]
 CARS = 10
-POWER_KW = 600  # a battery is full in 6 minutes
+POWER_KW = 600
 
 
 @pytest.fixture
@@ -66,7 +74,7 @@ async def test_all_cars_are_billed_once_whatever_is_gone(site: Site) -> None:
 async def _begin(cars: Sequence[Car]) -> None:
     for car in cars:
         await until(lambda station=car.station: station.is_online)
-        car.station.plug_in()
+        car.station.plug_in(car=quick_car())
         car.session_id = (await car.phone.start(car.station.config.id))["session_id"]
     for car in cars:
         await car.phone.charges_wh(car.session_id, 500)

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from ocpp.v16.enums import Action
 
-from tests.flows.charging_site import Site, cost_minor, running_site
+from tests.flows.charging_site import Site, cost_minor, quick_car, running_site
 from tests.folders import server_folder
 from tests.waiting import until
 
@@ -91,7 +91,7 @@ async def test_a_session_without_a_frame_for_half_a_day_is_billed_to_its_last_va
     station = site.station("GONE-1")
     async with station.running():
         await until(lambda: station.is_online)
-        station.plug_in()
+        station.plug_in(car=quick_car())
         session_id = (await phone.start("GONE-1"))["session_id"]
         await phone.charges_wh(session_id, 500)
 

@@ -11,7 +11,7 @@ import pytest
 
 from evpower.devstack.ports import free_port
 from evpower.simulator import SimulatedStation
-from tests.flows.charging_site import Site, cost_minor, minor, running_site
+from tests.flows.charging_site import LEAST_WH, Site, cost_minor, minor, running_site
 from tests.folders import server_folder
 from tests.old_api.golden_answers import assert_golden
 from tests.old_api.phones import FREE, OldPhone, supabase_phone
@@ -58,7 +58,7 @@ async def charge(phone: OldPhone, station: SimulatedStation) -> tuple[str, int]:
     """From the station's page to the end page; returns the session and what it cost, in tyiyn."""
     station.plug_in()
     session_id = await phone.start(station.config.id, amount_som=LIMIT_SOM)
-    await phone.charges(session_id, 1.0)
+    await phone.charges(session_id, LEAST_WH / 1000)
     running = await phone.session(session_id)
     assert running["limit_type"] == "amount"
     assert running["station_id"] == station.config.id
@@ -232,7 +232,7 @@ async def test_two_taps_of_each_button_do_it_once(site: Site) -> None:
             *(phone.start("OLD-TAPS", amount_som=LIMIT_SOM) for _ in range(2))
         )
         assert sessions[0] == sessions[1]
-        await phone.charges(sessions[0], 0.5)
+        await phone.charges(sessions[0], LEAST_WH / 1000)
         bills = await asyncio.gather(*(phone.stop(sessions[0]) for _ in range(2)))
         again = await phone.stop(sessions[0])
         assert {bill["success"] for bill in (*bills, again)} == {True}
