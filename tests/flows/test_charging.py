@@ -1,23 +1,14 @@
 """A charge from the station's first connection to the bill, on real processes."""
 
 import re
-from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
 
-from tests.flows.charging_site import LEAST_WH, Phone, Site, cost_minor, minor, running_site
-from tests.folders import server_folder
+from tests.flows.charging_site import LEAST_WH, Phone, Site, cost_minor, minor
 from tests.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("charging"), pytest.mark.timeout(900)]
-
-
-@pytest.fixture(scope="module")
-async def site() -> AsyncIterator[Site]:
-    with server_folder("charging") as folder:
-        async with running_site(folder) as site:
-            yield site
 
 
 async def test_a_charge_by_app_is_billed_and_equal_everywhere(site: Site) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,21 +11,13 @@ from typing import Any
 import pytest
 
 from evpower.devstack.supabase.server import node_binary
-from tests.flows.charging_site import Site, cost_minor, minor, running_site
+from tests.flows.charging_site import Site, cost_minor, minor
 from tests.flows.foreign_station import connected
-from tests.folders import server_folder
 from tests.foreign.install import HERE
 from tests.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("charging"), pytest.mark.timeout(900)]
 METER_START_WH = 1_000
-
-
-@pytest.fixture(scope="module")
-async def site() -> AsyncIterator[Site]:
-    with server_folder("foreign") as folder:
-        async with running_site(folder) as site:
-            yield site
 
 
 async def test_the_ocpp_package_charges_from_boot_to_bill(site: Site) -> None:
