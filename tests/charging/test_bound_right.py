@@ -223,6 +223,42 @@ async def test_a_late_stop_by_an_id_that_its_values_did_not_show_is_of_its_tag(
     assert await other.last_wh() == (700 if ends else 900)
 
 
+@pytest.mark.parametrize("has_id", [True, False])
+async def test_a_late_stop_ends_nothing_elsewhere_that_has_a_nearer_register(
+    place: ChargingPlace, *, has_id: bool
+) -> None:
+    """Both connectors count from 0, and the two charges have got about as far."""
+    late, other = await one_charge(place), await one_charge(place, 2)
+    place.later(1)
+    await late.values(600, has_id=has_id)
+    await other.values(790)
+    at = place.now
+    await place.status("available")
+    place.later(2)
+    await place.frame()
+    assert await place.watch() == ["close"]
+    await late.stop(800, time=at)
+    assert await place.value("state", other.session) == "charging"
+    assert await place.bills(late.session) == [(600, 7), (800, 9)]
+
+
+@pytest.mark.parametrize("has_time", [True, False])
+async def test_a_stop_with_the_tag_of_the_charge_before_it_is_of_the_one_that_runs_there(
+    place: ChargingPlace, *, has_time: bool
+) -> None:
+    """The station has stored the tag of the last charge whose stop it sent."""
+    lost = await one_charge(place)
+    place.later(1)
+    await lost.values(600)
+    second = await one_charge(place, wh=650, app_connector=2)
+    place.later(2)
+    await second.values(900)
+    place.later(1)
+    await second.stop(1_000, tag=lost.tag, has_time=has_time)
+    assert await place.bill(second.session) == ("settled", 1_000, 12)
+    assert await lost.last_wh() == 600
+
+
 async def test_a_stop_by_the_id_of_an_estimated_end_is_of_the_one_that_runs_by_its_tag(
     place: ChargingPlace,
 ) -> None:

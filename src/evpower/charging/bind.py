@@ -163,8 +163,8 @@ async def _of_an_open_id(
 
     Our own id is one transaction's. A station's own may be that of several: then the tag and the
     register say which, also one whose values have not shown its id yet. A station may call what
-    runs by the id of an ended one: what fits nothing that runs, or is from before it began though
-    at its register, is the late stop of that.
+    runs by the id of an ended one: what fits nothing that runs, is from before it began though at
+    its register, or has the tag of one that ended on another connector, is the late stop of that.
     """
     number = known_id(event.transaction_id)
     running = [transaction for transaction in named if transaction.ended_at is None]
@@ -182,10 +182,34 @@ async def _of_an_open_id(
         if not fitting and not is_of_ended:
             fitting = await _late_without_id(connection, event, named)
         if event.meter_wh is not None:  # whatever card stopped what runs: its register is nearer
-            fitting = await _by_register(connection, event, [*begun, *fitting]) or fitting
+            fitting = (
+                await _by_register(connection, event, _elsewhere(event, fitting, begun))
+                or await _by_register(connection, event, [*begun, *fitting])
+                or fitting
+            )
     if not fitting and not is_of_ended:
         fitting = await _that_may_end(connection, event, [*running, *others])
     return fitting[0] if fitting else running[0]
+
+
+def _elsewhere(
+    event: StationStop,
+    ended: Sequence[StationTransaction],
+    running: Sequence[StationTransaction],
+) -> list[StationTransaction]:
+    """Returns those with a stop's tag that wait for it on a connector where none of these runs.
+
+    By chance a register elsewhere may be nearer.
+    """
+    connectors = {transaction.connector for transaction in running}
+    return [
+        transaction
+        for transaction in ended
+        if event.id_tag
+        and transaction.end_kind == "estimated"
+        and transaction.connector not in connectors
+        and same_tag(event.id_tag, transaction.id_tag)
+    ]
 
 
 async def _that_ended(
