@@ -122,6 +122,24 @@ def counted(*values: tuple[int, int, str | None]) -> list[CountedSample]:
             [(10, 100, "segment"), (20, 100, "jump"), (30, 100, None), (40, 400, "return")],
             [100, 100, 100, 400],
         ),
+        (  # not where the lower register went on by itself from its first values
+            [
+                (10, 100, None), (20, 3_100, "segment"), (40, 3_100, "segment"),
+                (60, 7_100, "return"),
+            ],
+            [100, 3_100, 5_100, 7_100],
+        ),
+        (  # a higher register that has not grown is another one, too
+            [
+                (10, 100, None), (20, 100, "segment"), (30, 100, "jump"), (40, 100, "segment"),
+                (60, 400, "return"),
+            ],
+            [100, 100, 100, 200, 400],
+        ),
+        (  # within the tolerance of a register
+            [(10, 100, None), (20, 100, "segment"), (30, 120, None), (40, 400, "return")],
+            [100, 200, 300, 400],
+        ),
         ([(10, 0, "segment"), (10, 0, None), (10, 400, "return")], [400, 400, 400]),
     ],
 )  # fmt: skip
@@ -129,6 +147,23 @@ def test_energy_flows_evenly_from_the_last_good_value(
     values: list[tuple[int, int, str | None]], energies: list[int]
 ) -> None:
     assert [sample.energy_wh for sample in spread(counted(*values), START)] == energies
+
+
+def test_energy_flowed_before_a_status_that_came_before_the_first_lower_value() -> None:
+    values = counted((10, 100, None), (20, 100, None), (30, 100, "segment"), (40, 400, "return"))
+    values[1] = values[1]._replace(is_metered=False)
+    assert [sample.energy_wh for sample in spread(values, START)] == [100, 200, 300, 400]
+
+
+def test_a_time_that_goes_back_adds_none() -> None:
+    values = counted((10, 100, None), (30, 100, "segment"), (20, 100, None), (40, 400, "return"))
+    assert [sample.energy_wh for sample in spread(values, START)] == [100, 300, 300, 400]
+
+
+def test_what_a_car_that_was_done_took_all_the_same_flowed_evenly() -> None:
+    values = counted((10, 100, None), (20, 100, "segment"), (30, 100, None), (40, 400, "return"))
+    values[1:] = [each._replace(sample=each.sample._replace(is_parked=True)) for each in values[1:]]
+    assert [sample.energy_wh for sample in spread(values, START)] == [100, 200, 300, 400]
 
 
 def test_values_of_no_time_stay_as_they_are() -> None:

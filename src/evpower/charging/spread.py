@@ -36,7 +36,7 @@ def spread(counted: Sequence[CountedSample], started_at: datetime) -> list[Sampl
                 first -= 1
             _fill(samples, first, place, started_at)
             first = None
-        elif outcome == "jump" or sample.energy_wh - base_wh > TOLERANCE_WH:
+        if outcome == "jump" or sample.energy_wh - base_wh > TOLERANCE_WH:
             first = None
     return samples
 
