@@ -8,9 +8,10 @@ from uuid import UUID
 import pytest
 
 from evpower import charging, stations
-from evpower.charging import StationStart, StationStop, StationTime
+from evpower.charging import StationReadings, StationStart, StationStop, StationTime
 from evpower.foundation.db import Connection
 from evpower.stations import StatusReport
+from tests.charging.place import read
 from tests.charging.site import NOON, STATION, Site
 from tests.stations.scenario import draft
 from tests.waiting import until
@@ -50,10 +51,12 @@ async def stop(
     *,
     station: str = STATION,
     reason: str = "PowerLoss",
+    meter_wh: int | None = 1400,
 ) -> None:
     event = StationStop(
-        station, number, None, CARD, Decimal(1400), stamped(at), reason, (), (), site.now
-    )
+        station, number, None, CARD, None if meter_wh is None else Decimal(meter_wh), stamped(at),
+        reason, (), (), site.now,
+    )  # fmt: skip
     await charging.stop_transaction(connection, event, now=site.now)
 
 
@@ -70,7 +73,9 @@ async def is_free(site: Site, session: UUID) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("ago", "free"), [(25 * HOUR, True), (23 * HOUR, False)], ids=["a day before", "that day"]
+    ("ago", "free"),
+    [(23 * HOUR + timedelta(minutes=41), True), (23 * HOUR + timedelta(minutes=40), False)],
+    ids=["a day before", "that day"],
 )
 async def test_a_charge_reported_late_is_counted_in_its_own_day(
     cards: Site,
@@ -82,6 +87,19 @@ async def test_a_charge_reported_late_is_counted_in_its_own_day(
         begun_at = cards.now - timedelta(minutes=minutes)
         assert await is_free(cards, await charge(cards, begun_at))
     assert await is_free(cards, await charge(cards, cards.now - HOUR - ago)) is free
+
+
+@pytest.mark.parametrize(("energy_wh", "free"), [(499, True), (500, False)])
+async def test_half_a_kwh_was_of_use(
+    cards: Site,
+    energy_wh: int,
+    free: bool,  # noqa: FBT001
+) -> None:
+    number = await begin(cards, cards.now)
+    await cards.wait(300)
+    async with cards.db.transaction() as connection:
+        await stop(cards, connection, number, cards.now, meter_wh=1000 + energy_wh)
+    assert await is_free(cards, await cards.session_of(number)) is free
 
 
 async def test_charges_around_it_in_no_one_day_leave_it_free(cards: Site) -> None:
@@ -153,15 +171,39 @@ async def test_a_stop_sent_hours_later_is_judged_by_the_status_of_its_own_time(
     assert await is_free(cards, await cards.session_of(number)) is free
 
 
-async def test_a_fault_reported_with_its_late_stop_is_of_its_stamp(cards: Site) -> None:
+async def test_a_late_stop_without_a_register_is_judged_by_the_status_of_its_time_too(
+    cards: Site,
+) -> None:
+    number = await begin(cards, cards.now)
+    await cards.wait(300)
+    ended_at = cards.now
+    values = StationReadings(STATION, 1, number, None, (read(1400, ended_at),), (), ended_at)
+    async with cards.db.transaction() as connection:
+        await charging.meter_values(connection, values, now=ended_at)
+    await report(cards, "charging", ended_at)
+    await cards.wait(5 * 3600)
+    await report(cards, "faulted", cards.now)
+    async with cards.db.transaction() as connection:
+        await stop(cards, connection, number, ended_at, reason="Other", meter_wh=None)
+    session = await cards.session_of(number)
+    assert (await cards.session(session))["energy_wh"] == 400
+    assert not await is_free(cards, session)
+
+
+@pytest.mark.parametrize(("after_s", "free"), [(0, True), (10, True), (11, False)])
+async def test_a_fault_reported_with_its_late_stop_is_of_its_stamp(
+    cards: Site,
+    after_s: int,
+    free: bool,  # noqa: FBT001
+) -> None:
     number = await begin(cards, cards.now)
     ended_at = cards.now + timedelta(minutes=5)
     await cards.wait(5 * 3600)
     await report(cards, "available", cards.now)
-    await report(cards, "faulted", ended_at)  # history by now
+    await report(cards, "faulted", ended_at + timedelta(seconds=after_s))  # history by now
     async with cards.db.transaction() as connection:
         await stop(cards, connection, number, ended_at, reason="Other")
-    assert await is_free(cards, await cards.session_of(number))
+    assert await is_free(cards, await cards.session_of(number)) is free
 
 
 async def test_a_stop_that_comes_at_once_is_judged_by_the_present_status(cards: Site) -> None:

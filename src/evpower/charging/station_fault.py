@@ -73,11 +73,12 @@ async def _status_at(
 ) -> str | None:
     """Returns the status that the connector had at the end of its transaction.
 
-    One that ends now has the present one, a stop that was sent late that of its own time.
+    One that ends now, or without a stop, has the present one, a stop that was sent late that of its
+    own time, whatever its register.
     """
     transaction = running.transaction
     place = transaction.station_id, transaction.connector
-    if end.is_estimated or now - end.ended_at <= SKEW_LIMIT:
+    if not end.is_timed or now - end.ended_at <= SKEW_LIMIT:
         return await store_ends.connector_status(connection, *place)
     logged = await store_ends.statuses_since(connection, *place, transaction.started_at)
     timed = [
