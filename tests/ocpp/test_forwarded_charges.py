@@ -154,6 +154,19 @@ async def test_a_car_that_is_done_costs_where_its_station_shows_it(
     assert await passing.ends(70, 11_000) == som
 
 
+@pytest.mark.parametrize("says_so", [1, 2])
+async def test_the_value_after_a_car_was_done_may_have_the_energy_before(
+    passing: Passing, says_so: int
+) -> None:
+    await passing.is_like('{"release_detection": true}')
+    await passing.begins()
+    await passing.meters(5, 3_500)
+    for minutes in range(10, 10 + says_so):
+        await passing.shows(minutes, "SuspendedEV")
+    await passing.meters(20, 6_000)
+    assert await passing.ends(30, 6_000) == 100 + 60
+
+
 async def test_energy_ends_idle_time(passing: Passing) -> None:
     await passing.is_like('{"release_detection": true}')
     await passing.begins()

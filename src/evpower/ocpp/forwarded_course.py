@@ -59,7 +59,7 @@ def samples_of(
     ]
     signs.sort(key=lambda sign: sign.at)
     samples: list[Sample] = []
-    last = Sample(charge.started_at, 0)
+    last = value = Sample(charge.started_at, 0)
     parked_since: datetime | None = None
     for sign in signs:
         sample: Sample | None = last._replace(at=sign.at, is_timed=sign.is_timed)
@@ -70,9 +70,10 @@ def samples_of(
         else:
             sample = _sample(charge, sign, sign.reading, last, end)
             if sample is not None and parked_since is not None:
-                is_parked = _is_idle(last, sample, is_first=last.at <= parked_since)
+                is_parked = _is_idle(value, sample, is_first=value.at <= parked_since)
                 sample = sample._replace(is_parked=is_parked)
                 parked_since = parked_since if is_parked else None
+            value = sample or value
         if sample is not None:
             samples.append(sample)
             last = sample
