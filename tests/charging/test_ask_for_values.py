@@ -47,6 +47,14 @@ async def test_one_that_takes_no_such_question_is_let_be(site: Site, answer: str
         assert await ask(site, A_WHILE) == [("trigger", answer or "timed_out")]
 
 
+async def test_a_question_that_was_not_sent_says_nothing_of_the_station(site: Site) -> None:
+    await site.started(await site.driver())
+    assert len(await ask(site, A_WHILE)) == 1
+    await site.wait(A_WHILE)
+    await end_commands(site.db, LocalBus(), site.now)
+    assert await ask(site, 1) == [("trigger", "timed_out"), ("trigger", "queued")]
+
+
 @pytest.mark.parametrize(
     "prepare",
     [
@@ -54,11 +62,20 @@ async def test_one_that_takes_no_such_question_is_let_be(site: Site, answer: str
             "insert into stations.profiles (station_id, profile, overrides)"
             " values ('EVP-001', 'abl', '{}')"
         ),
+        "update stations.stations set forward_url = 'wss://old.example/ocpp'",
         "update charging.progress set parked_since = now()",
         "update charging.progress set stop_due_at = '2026-12-01T12:03:59Z'",
+        "update charging.progress set stop_step = 'remote_stop'",
         "update stations.sockets set last_frame_at = '2026-12-01T12:00:00Z'",
     ],
-    ids=["its make takes none", "the car takes nothing", "a stop is due", "it is away"],
+    ids=[
+        "its make takes none",
+        "another backend's",
+        "the car takes nothing",
+        "a stop is due",
+        "it is stopped",
+        "it is away",
+    ],
 )
 async def test_where_it_is_of_no_use_it_is_not_asked(site: Site, prepare: str) -> None:
     await site.started(await site.driver())

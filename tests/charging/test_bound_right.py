@@ -53,6 +53,30 @@ async def free_reason_of(place: ChargingPlace, client: UUID) -> str | None:
     return await place.value("free_reason", session)
 
 
+@pytest.mark.parametrize(
+    ("ends_as", "reason", "free"),
+    [("silent", "Local", "station_fault"), ("close", "PowerLoss", None)],
+    ids=["free", "not free"],
+)
+async def test_a_later_bill_is_free_as_the_first_one_was(
+    place: ChargingPlace, ends_as: str, reason: str, free: str | None
+) -> None:
+    charge = await one_charge(place)
+    place.later(1)
+    await charge.values(300)
+    at = place.now
+    if ends_as == "close":
+        await place.status("available")
+        place.later(2)
+        await place.frame()
+    else:
+        place.later(24 * 60)
+    assert await place.watch() == [ends_as]
+    await charge.stop(400, time=at, reason=reason)
+    assert await place.value("free_reason", charge.session) == free
+    assert await place.bills(charge.session) == [(300, 0 if free else 3), (400, 0 if free else 4)]
+
+
 async def test_the_next_day_a_fault_is_free_again(place: ChargingPlace) -> None:
     client = await place.driver()
     reasons = [await free_reason_of(place, client) for _ in range(4)]
@@ -282,6 +306,32 @@ async def test_stops_that_differ_by_their_tags_are_two(
     for charge in charges * 2:
         await charge.stop(700, has_time=has_time)
     assert [await place.bills(charge.session) for charge in charges] == [[(700, 8)]] * 2
+
+
+@pytest.mark.parametrize(
+    ("has_tag", "minutes", "ends"),
+    [(False, 0, True), (True, 0, False), (False, -3, False)],
+    ids=["no tag", "another's tag", "a status from before it began"],
+)
+async def test_an_equal_stop_without_a_clock_ends_what_is_over_by_its_own_status_and_tag(
+    place: ChargingPlace, minutes: int, *, has_tag: bool, ends: bool
+) -> None:
+    """It began at the register of the one before, and took nothing."""
+    session, first = await place.charging(await place.driver())
+    place.later(1)
+    await place.values(first, 254)
+    tag = await place.value("id_tag", session) if has_tag else None
+    await place.stop(None, 254, tag=tag, has_time=False)
+    place.later(1)
+    second = await one_charge(place, wh=254)
+    place.later(1)
+    await place.owner.execute(
+        "update stations.connectors set reported_status = 'finishing', reported_at = $1"
+        " where number = 1",
+        place.now + timedelta(minutes=minutes),
+    )
+    await place.stop(None, 254, tag=tag, has_time=False)
+    assert await place.value("state", second.session) == ("settled" if ends else "charging")
 
 
 async def test_values_after_an_end_are_not_of_what_runs_elsewhere_by_that_id(

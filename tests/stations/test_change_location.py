@@ -1,5 +1,6 @@
 """What drivers see of a location can be put right; its id stays."""
 
+import asyncio
 import json
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,7 @@ from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError
 from evpower.stations import Location, LocationChange, add_station, change_location
 from tests.stations.scenario import draft
+from tests.waiting import until
 
 PENDING = """
 select count(*) from sync.pending p join sync.row_keys k on (k.topic, k.key) = (p.topic, p.key)
@@ -83,3 +85,28 @@ async def test_what_can_not_be_is_refused(
 
 async def test_its_own_name_may_be_written_in_other_letters(db: Database) -> None:
     assert (await change(db, "mall", name="MALL"))[0].name == "MALL"
+
+
+async def test_its_id_may_be_its_name_again(db: Database) -> None:
+    await change(db, "mall", name="Bishkek Park")
+    assert (await change(db, "bishkek park", name="mall"))[0] == Location("mall", "mall", "Chuy 1")
+
+
+async def test_of_two_who_give_one_name_at_once_the_second_is_refused(
+    db: Database, owner: Connection
+) -> None:
+    async def waits() -> bool:
+        return await owner.fetchval(
+            "select exists (select from pg_stat_activity where datname = current_database()"
+            " and wait_event_type = 'Lock')"
+        )
+
+    async with db.transaction() as connection:
+        await change_location(
+            connection, location="mall", change=LocationChange(name="Osh"), actor="aida"
+        )
+        second = asyncio.create_task(change(db, "park", name="osh"))
+        await until(waits)
+    with pytest.raises(EvPowerError) as refused:
+        await second
+    assert refused.value.code == "location_name_taken"
