@@ -266,6 +266,25 @@ async def test_a_late_stop_ends_nothing_elsewhere_that_has_a_nearer_register(
     assert await place.bills(late.session) == [(600, 7), (800, 9)]
 
 
+async def test_a_late_stop_without_a_tag_ends_nothing_that_its_register_can_not_be_of(
+    place: ChargingPlace,
+) -> None:
+    late, other = await one_charge(place), await one_charge(place, 2, 900_000)
+    place.later(1)
+    await late.values(600)
+    await other.values(790)
+    at = place.now
+    await place.status("available")
+    place.later(2)
+    await place.frame()
+    assert await place.watch() == ["close"]
+    await place.stop(ONE_ID, 800, time=at)
+    assert await place.value("state", other.session) == "charging"
+    assert await place.bills(late.session) == [(600, 7), (800, 9)]
+    await place.stop(ONE_ID, 901_000)
+    assert await place.bill(other.session) == ("settled", 1_000, 12)
+
+
 @pytest.mark.parametrize("has_time", [True, False])
 async def test_a_stop_with_the_tag_of_the_charge_before_it_is_of_the_one_that_runs_there(
     place: ChargingPlace, *, has_time: bool

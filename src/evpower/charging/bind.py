@@ -175,6 +175,9 @@ async def _of_an_open_id(
     is_of_ended = any(transaction.id == number for transaction in named)
     others = opened if event.id_tag else ()
     fitting = await _that_may_end(connection, event, begun)
+    if fitting and not is_of_ended and not await _by_register(connection, event, fitting):
+        late = _elsewhere(event, await _that_ended(connection, event, named), fitting)
+        fitting = await _by_register(connection, event, late) or fitting
     if not fitting:
         fitting = await _that_may_end(connection, event, _begun_by_time(event, others))
     if not fitting:
@@ -197,7 +200,7 @@ def _elsewhere(
     ended: Sequence[StationTransaction],
     running: Sequence[StationTransaction],
 ) -> list[StationTransaction]:
-    """Returns those with a stop's tag that wait for it on a connector where none of these runs.
+    """Returns those that a stop's tag lets wait for it on a connector where none of these runs.
 
     By chance a register elsewhere may be nearer.
     """
@@ -205,8 +208,7 @@ def _elsewhere(
     return [
         transaction
         for transaction in ended
-        if event.id_tag
-        and transaction.end_kind == "estimated"
+        if transaction.end_kind == "estimated"
         and transaction.connector not in connectors
         and same_tag(event.id_tag, transaction.id_tag)
     ]
