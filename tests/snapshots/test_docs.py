@@ -1,6 +1,7 @@
 """What the documents say is there: files, anchors, commands, settings, queries, metrics."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -187,11 +188,12 @@ def _slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", re.sub(r"[`*]", "", heading.strip().lower())).replace(" ", "-")
 
 
-def _commands() -> set[str]:
+@cache
+def _commands() -> frozenset[str]:
     root = get_command(app)
     names: set[str] = set()
     for name, command in getattr(root, "commands", {}).items():
         names.add(name)
         names |= {f"{name} {sub}" for sub in getattr(command, "commands", {})}
     assert isinstance(app, typer.Typer)
-    return names
+    return frozenset(names)

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from tests.snapshots.layers import SOURCE, slice_of
+from tests.snapshots.trees import nodes, one_worker, tree_of
 
 # Exports that no module of `src` outside the slice uses, by the reason for each.
 EXCEPTIONS: Final = {
@@ -31,7 +32,7 @@ EXCEPTIONS: Final = {
 
 def exports(path: Path) -> set[str]:
     """Returns the names that a slice's `__init__` lists in `__all__`."""
-    for node in ast.parse(path.read_text()).body:
+    for node in tree_of(path.read_text()).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return set(ast.literal_eval(node.value))
     return set()
@@ -41,24 +42,28 @@ def uses(source: str) -> Iterator[str]:
     """Yields what a module uses of the slices: `wallet.hold`, however it is imported."""
     slices: dict[str, str] = {}  # local name -> slice
     attributes: list[ast.Attribute] = []
-    for node in nodes(ast.parse(source)):
+    for node in with_casts(source):
         if isinstance(node, ast.ImportFrom) and node.module == "evpower":
             slices |= {alias.asname or alias.name: alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evpower."):
             owner = (node.module or "").removeprefix("evpower.")
             yield from (f"{owner}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Attribute):
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute):
             attributes.append(node)
     for node in attributes:
         slice_ = ast.unparse(node.value).removeprefix("evpower.")
         yield f"{slices.get(slice_, slice_)}.{node.attr}"
 
 
-def nodes(tree: ast.AST) -> Iterator[ast.AST]:
+def with_casts(source: str) -> Iterator[ast.AST]:
     """Yields the nodes of a module, those of a type that `cast` gets as text among them."""
-    for node in ast.walk(tree):
+    for node in nodes(source):
         yield node
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "cast":
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "cast"
+        ):
             type_ = node.args[0]
             if isinstance(type_, ast.Constant):
                 yield from ast.walk(ast.parse(type_.value, mode="eval"))
@@ -83,6 +88,7 @@ def test_a_use_is_seen(source: str) -> None:
 _LIBRARIES = {"simulator"}
 
 
+@one_worker
 def test_each_export_of_a_slice_is_used_outside_it() -> None:
     exported = {
         f"{path.parent.name}.{name}"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.snapshots.layers import SOURCE
+from tests.snapshots.trees import one_worker, tree_of
 
 Graph = dict[str, set[str]]
 
@@ -41,7 +42,7 @@ def imports(root: Path) -> Graph:
     graph: Graph = {}
     for module, path in files.items():
         named: set[str] = set()
-        for node in at_import(ast.parse(path.read_text()).body):
+        for node in at_import(tree_of(path.read_text()).body):
             if isinstance(node, ast.Import):
                 named.update(alias.name for alias in node.names)
             else:
@@ -75,6 +76,7 @@ def circle(graph: Graph) -> list[str]:
     return next(filter(None, (visit(module, []) for module in graph)), list[str]())
 
 
+@one_worker
 def test_no_module_imports_itself_through_others() -> None:
     """Then it would depend on which is imported first, and the tests' processes import all."""
     graph = imports(SOURCE)

@@ -5,6 +5,7 @@ import ast
 import pytest
 
 from tests.snapshots.layers import SOURCE, slice_of
+from tests.snapshots.trees import nodes, one_worker
 
 # `foundation` is a library of modules. The old contract is a slice's worth within `api`.
 OPEN = {"foundation"}
@@ -14,7 +15,7 @@ EXCEPTIONS = {("bootstrap", "evpower.api.legacy"): "only bootstrap puts the old 
 def inner_imports(source: str, own: str) -> set[str]:
     """Returns the modules inside other slices that a module of the slice `own` imports."""
     inner: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -76,6 +77,7 @@ def test_an_import_of_a_public_interface_is_allowed(source: str) -> None:
     assert not inner_imports(source, "charging")
 
 
+@one_worker
 def test_slices_import_each_other_by_their_public_interface() -> None:
     crossings = {
         (slice_of(path), name)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.snapshots.trees import nodes, one_worker
+
 SOURCE = Path(__file__).parents[2] / "src" / "evpower"
 
 # What waits by itself, and why it is no background loop. Nothing is added here without a reason.
@@ -46,7 +48,7 @@ def _names(node: ast.AST) -> Iterator[str]:
 
 def waiting_loops(source: str) -> Iterator[tuple[str, int]]:
     """Functions with a `while`, or an endless `for`, that waits by time; and timers of asyncio."""
-    for function in ast.walk(ast.parse(source)):
+    for function in nodes(source):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         for node in ast.walk(function):
@@ -59,6 +61,7 @@ def waiting_loops(source: str) -> Iterator[tuple[str, int]]:
                 yield function.name, node.lineno
 
 
+@one_worker
 def test_no_loop_waits_by_itself() -> None:
     loops = set[str]()
     for path in SOURCE.rglob("*.py"):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.snapshots.trees import nodes, one_worker
+
 SOURCE = Path(__file__).parents[2] / "src" / "evpower"
 THE_ONE = SOURCE / "foundation" / "http.py"
 HTTP_LIBRARIES = {
@@ -21,7 +23,7 @@ HTTP_LIBRARIES = {
 def libraries_of(source: str) -> set[str]:
     """The HTTP libraries a module imports, wherever in it and however it spells them."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -61,6 +63,7 @@ def test_what_calls_no_one_is_allowed(source: str) -> None:
     assert not libraries_of(source)
 
 
+@one_worker
 def test_one_module_calls_out_over_http() -> None:
     callers = {path for path in SOURCE.rglob("*.py") if libraries_of(path.read_text())}
     assert callers == {THE_ONE}

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.snapshots.trees import nodes, one_worker
+
 SOURCE = Path(__file__).parents[2] / "src" / "evpower"
 # Who parses JSON beside foundation/json_reader.py, and why.
 JSON_READERS = {
@@ -36,16 +38,16 @@ _READ_AT = re.compile(r"_?(read|fetched|loaded|cached|refreshed)_(at|at_s)")
 _PARSERS = {"loads", "load", "JSONDecoder"}
 
 
-def json_calls(tree: ast.AST) -> Iterator[ast.AST]:
+def json_calls(source: str) -> Iterator[ast.AST]:
     """Uses of `json.loads`, `json.load`, `json.JSONDecoder` and `orjson.loads`, as imported."""
     modules = {
         alias.asname or alias.name
-        for node in ast.walk(tree)
+        for node in nodes(source)
         if isinstance(node, ast.Import)
         for alias in node.names
         if alias.name in {"json", "orjson"}
     }
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.ImportFrom) and node.module in {"json", "orjson"}:
             if any(alias.name in _PARSERS for alias in node.names):
                 yield node
@@ -58,15 +60,15 @@ def json_calls(tree: ast.AST) -> Iterator[ast.AST]:
             yield node
 
 
-def caches(tree: ast.AST) -> Iterator[ast.AST]:
+def caches(source: str) -> Iterator[ast.AST]:
     """Objects that store when something was read, and constants of how long it stays good."""
     own = {
         alias.name
-        for node in ast.walk(tree)
+        for node in nodes(source)
         if isinstance(node, ast.ImportFrom) and node.module == "evpower.foundation.cache"
         for alias in node.names
     }
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             is_own = isinstance(node.value, ast.Name) and node.value.id == "self"
             if is_own and _READ_AT.fullmatch(node.attr):
@@ -80,9 +82,9 @@ def caches(tree: ast.AST) -> Iterator[ast.AST]:
             yield node
 
 
-def doublings(tree: ast.AST) -> Iterator[ast.AST]:
+def doublings(source: str) -> Iterator[ast.AST]:
     """A power with an exponent that varies, and `pause = ... 2 * pause`: pauses made by hand."""
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
             if not isinstance(node.right, ast.Constant):
                 yield node
@@ -104,14 +106,15 @@ def doublings(tree: ast.AST) -> Iterator[ast.AST]:
                         yield node
 
 
-def sources() -> Iterator[tuple[str, ast.AST]]:
+def sources() -> Iterator[tuple[str, str]]:
     for path in sorted(SOURCE.rglob("*.py")):
         if "node_modules" not in path.parts:
-            yield path.relative_to(SOURCE).as_posix(), ast.parse(path.read_text())
+            yield path.relative_to(SOURCE).as_posix(), path.read_text()
 
 
+@one_worker
 def test_json_is_read_by_one_module() -> None:
-    assert {where for where, tree in sources() if any(json_calls(tree))} == set(JSON_READERS)
+    assert {where for where, source in sources() if any(json_calls(source))} == set(JSON_READERS)
 
 
 @pytest.mark.parametrize(
@@ -126,11 +129,12 @@ def test_json_is_read_by_one_module() -> None:
     ],
 )
 def test_json_read_by_hand_is_found(source: str) -> None:
-    assert any(json_calls(ast.parse(source)))
+    assert any(json_calls(source))
 
 
+@one_worker
 def test_values_are_cached_by_one_module() -> None:
-    assert {where for where, tree in sources() if any(caches(tree))} == set(CACHES)
+    assert {where for where, source in sources() if any(caches(source))} == set(CACHES)
 
 
 @pytest.mark.parametrize(
@@ -138,11 +142,12 @@ def test_values_are_cached_by_one_module() -> None:
     ["self._fetched_at = now()", "self.read_at_s = 0.0", "_TTL_S: Final = 5.0", "ttl = 3"],
 )
 def test_a_cache_made_by_hand_is_found(source: str) -> None:
-    assert any(caches(ast.parse(source)))
+    assert any(caches(source))
 
 
+@one_worker
 def test_pauses_are_made_by_one_module() -> None:
-    assert {where for where, tree in sources() if any(doublings(tree))} == set(DOUBLINGS)
+    assert {where for where, source in sources() if any(doublings(source))} == set(DOUBLINGS)
 
 
 @pytest.mark.parametrize(
@@ -156,4 +161,4 @@ def test_pauses_are_made_by_one_module() -> None:
     ],
 )
 def test_a_pause_made_by_hand_is_found(source: str) -> None:
-    assert any(doublings(ast.parse(source)))
+    assert any(doublings(source))

@@ -11,6 +11,8 @@ from typing import Literal
 
 import pytest
 
+from tests.snapshots.trees import nodes, one_worker
+
 SOURCE = Path(__file__).parents[2] / "src" / "evpower"
 TESTS = Path(__file__).parents[1]
 # What opens a way out; names that other things have too count with these owners only.
@@ -171,11 +173,13 @@ WAITS = {
 
 def ways_out(path: Path) -> set[str]:
     calls: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path.read_text()):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
-        owner = ast.unparse(node.func.value).rsplit(".", 1)[-1]
         name = node.func.attr
+        if name not in OPENERS | OWNED.keys():
+            continue
+        owner = ast.unparse(node.func.value).rsplit(".", 1)[-1]
         if (owner, name) == ("stations", "open_connection"):
             continue  # a row of the stations' log
         if name in OPENERS or owner in OWNED.get(name, set()):
@@ -183,6 +187,7 @@ def ways_out(path: Path) -> set[str]:
     return calls
 
 
+@one_worker
 def test_every_way_out_of_a_process_is_in_the_list() -> None:
     calls: set[str] = set()
     for path in SOURCE.rglob("*.py"):

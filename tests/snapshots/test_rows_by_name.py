@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.snapshots.trees import nodes, one_worker
+
 SOURCE = Path(__file__).parents[2] / "src" / "evpower"
 ROWS = {"row", "record"}
 
@@ -12,7 +14,7 @@ ROWS = {"row", "record"}
 def positions(source: str) -> list[int]:
     """Returns the lines that read a row by position."""
     lines: list[int] = []
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         match node:
             case (
                 ast.Starred(value=value) | ast.Call(func=ast.Attribute(value=value, attr="values"))
@@ -51,6 +53,7 @@ def test_reading_by_name_is_allowed() -> None:
     assert not positions("read(Claim, row), row['key'], {**row}, dict(row)")
 
 
+@one_worker
 def test_rows_are_read_by_the_names_of_their_columns() -> None:
     by_position = {
         f"{path.relative_to(SOURCE)}:{line}"

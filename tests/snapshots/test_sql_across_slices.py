@@ -13,6 +13,7 @@ import pytest
 
 from evpower.foundation.db import Database
 from tests.snapshots.layers import LEVELS, SOURCE, is_above, slice_of
+from tests.snapshots.trees import nodes, one_worker
 
 SCHEMAS = (
     "foundation",
@@ -65,19 +66,19 @@ EXCEPTIONS: dict[str, tuple[str, set[str]]] = {
 
 def strings(source: str) -> Iterator[str]:
     """Yields the strings of a module, parts joined. Docstrings are prose, casts name types."""
-    tree = ast.parse(source)
+    everything = nodes(source)
     prose = {
         id(statement.value)
-        for node in ast.walk(tree)
+        for node in everything
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         for statement in node.body
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
     } | {
         id(node.args[0])
-        for node in ast.walk(tree)
+        for node in everything
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "cast"
     }
-    for node in ast.walk(tree):
+    for node in everything:
         if isinstance(node, ast.expr) and id(node) not in prose:
             text = _text(node)
             if text is not None:
@@ -186,6 +187,7 @@ def test_a_slice_reads_views_of_those_below() -> None:
     assert may_read("wallet", "payments.payments_public", public_views())
 
 
+@one_worker
 async def test_slices_read_each_other_by_public_views(db: Database) -> None:
     allowed = public_views() | await granted_functions(db)
     refused_names: dict[str, set[str]] = {}

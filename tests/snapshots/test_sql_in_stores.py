@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.snapshots.trees import nodes, one_worker
+
 SOURCE = Path(__file__).parents[2] / "src" / "evpower"
 # Beside `store*.py`: who holds SQL, and why it is in no store of a slice.
 ALLOWED = {
@@ -38,21 +40,18 @@ SQL = re.compile(
 
 def sql_constants(source: str) -> Iterator[tuple[ast.expr, bool]]:
     """Yields strings that are SQL, and whether it is quoted line by line."""
-    tree = ast.parse(source)
+    everything = nodes(source)
     lines = source.splitlines()
     skipped = {
-        id(part)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.JoinedStr)
-        for part in node.values
+        id(part) for node in everything if isinstance(node, ast.JoinedStr) for part in node.values
     } | {
         id(node.body[0].value)
-        for node in ast.walk(tree)
+        for node in everything
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         and node.body
         and isinstance(node.body[0], ast.Expr)
     }
-    for node in ast.walk(tree):
+    for node in everything:
         if isinstance(node, ast.JoinedStr):
             parts = [part.value if isinstance(part, ast.Constant) else "{}" for part in node.values]
             text = "".join(str(part) for part in parts)
@@ -72,6 +71,7 @@ def sources() -> Iterator[tuple[str, str]]:
             yield path.relative_to(SOURCE).as_posix(), path.read_text()
 
 
+@one_worker
 def test_sql_stands_in_stores_only() -> None:
     outside = {
         where
@@ -81,6 +81,7 @@ def test_sql_stands_in_stores_only() -> None:
     assert outside == set(ALLOWED)
 
 
+@one_worker
 def test_sql_of_several_lines_is_one_text_in_triple_quotes() -> None:
     assert [
         f"{where}:{node.lineno}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tests.snapshots.layers import SOURCE
+from tests.snapshots.trees import one_worker, tree_of
 
 # What no other line of src names, and why it is there.
 EXCEPTIONS: Final = {
@@ -30,6 +31,7 @@ def definitions(tree: ast.Module) -> Iterator[str]:
             yield node.name
 
 
+@one_worker
 def test_each_function_and_class_is_used() -> None:
     texts = {
         path: path.read_text() for path in SOURCE.rglob("*.py") if "node_modules" not in path.parts
@@ -43,7 +45,7 @@ def test_each_function_and_class_is_used() -> None:
     unused = {
         f"{path.relative_to(SOURCE).as_posix()} {name}"
         for path, text in texts.items()
-        for name in definitions(ast.parse(text))
+        for name in definitions(tree_of(text))
         if words[name] - (0 if path.name == "__init__.py" else shown[name]) <= 1
     }
     assert unused == set(EXCEPTIONS)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.snapshots import words
+from tests.snapshots.trees import nodes, one_worker, tree_of
 
 SOURCE = words.ROOT / "src" / "evpower"
 
@@ -62,11 +63,11 @@ def test_a_retired_word_is_seen(path: str, text: str, expected: list[tuple[str, 
 
 
 def type_names(path: Path) -> Iterator[str]:
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
+    source = path.read_text()
+    for node in nodes(source):
         if isinstance(node, ast.ClassDef):
             yield node.name
-    for node in tree.body:
+    for node in tree_of(source).body:
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
             yield ast.unparse(node.target)
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -75,6 +76,7 @@ def type_names(path: Path) -> Iterator[str]:
                 yield name
 
 
+@one_worker
 def test_a_type_name_is_defined_once() -> None:
     found = Counter(name for path in SOURCE.rglob("*.py") for name in type_names(path))
     assert [name for name, count in found.items() if count > 1] == []
