@@ -118,6 +118,7 @@ _GENERATED: Final = {"migrations/schema.sql"}
 _OLD_NAMES: Final = {"src/evpower/cli/renamed_settings.py"}
 _ITSELF: Final = {"tests/snapshots/words.py", "tests/snapshots/test_words.py"}
 _NAMES: Final = {"id", "attr", "arg", "name", "asname", "module", "rest"}  # of nodes
+_EMPTY: Final = {"ctx", "op", "ops", "kind", "type_comment", "conversion", "simple", "level"}
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Za-z][a-z]*")
 _REMARK: Final = re.compile(r"--[^\n]*|/\*.*?\*/|'[^']*'", re.DOTALL)
@@ -207,7 +208,7 @@ def _places_in_python(text: str) -> list[tuple[Kind, str, int]]:
         line: int = getattr(node, "lineno", 1)
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             places.append(("text", node.value, line))
-        elif not _is_pytest_mark(node):
+        elif names and not _is_pytest_mark(node):
             places += [("whole", name, line) for name in names]
     if any(_retired("text", line.partition("#")[2]) for line in text.split("\n")):
         for token in tokenize.generate_tokens(io.StringIO(text).readline):  # takes a while
@@ -220,7 +221,8 @@ def _look_at(node: ast.AST) -> tuple[list[str], list[ast.AST]]:
     """Return its identifiers, and its children: ast.walk would look at each field once more."""
     names: list[str] = []
     children: list[ast.AST] = []
-    for field, value in ast.iter_fields(node):
+    for field in _fields(type(node)):
+        value = getattr(node, field, None)
         if isinstance(value, str):
             if field in _NAMES:
                 names += value.split(".")
@@ -231,6 +233,12 @@ def _look_at(node: ast.AST) -> tuple[list[str], list[ast.AST]]:
     if isinstance(node, (ast.Global, ast.Nonlocal)):
         names += node.names
     return names, children
+
+
+@cache
+def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    """Return where names and children may be: operators and the like have none."""
+    return () if kind is ast.Constant else tuple(f for f in kind._fields if f not in _EMPTY)
 
 
 def _is_pytest_mark(node: ast.AST) -> bool:
