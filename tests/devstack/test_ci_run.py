@@ -48,13 +48,13 @@ def _hears_signals() -> None:
 async def test_what_fails_fails_it_and_every_step_is_shown(tmp_path: Path, failing: str) -> None:
     run = await _start(tmp_path, FAILING=failing)
     assert run.stdout
-    said = (await run.stdout.read()).decode().split("\n")
+    shown = (await run.stdout.read()).decode().split("\n")
     assert await run.wait() == (7 if failing else 0)
     assert (tmp_path / "steps").read_text().split()[0] == "setup"
     if failing:
-        assert f"{failing} speaks" in said
+        assert f"{failing} speaks" in shown
     else:
-        assert sorted(said) == ["", "check speaks", "setup speaks", "test speaks"]
+        assert sorted(shown) == ["", "check speaks", "setup speaks", "test speaks"]
 
 
 @pytest.mark.parametrize(("failing", "hanging"), [("check", "test"), ("test", "check")])
