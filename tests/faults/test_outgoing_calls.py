@@ -488,10 +488,11 @@ async def test_an_answer_of_1_gb_is_not_read(name: str, how: str) -> None:
 async def test_an_answer_cut_at_any_byte_is_none(name: str) -> None:
     call = CALLS[name]
     right = whole(call.right)
-    async with HttpFor(WAIT_LIMIT_S) as http:
+    async with HostileServer(closes_after(b"")) as server, HttpFor(WAIT_LIMIT_S) as http:
         for length in range(len(right)):
-            async with HostileServer(closes_after(right[:length])) as server:
-                assert await outcome(call, http, server.url) is True, right[:length]
+            server.answer, server.requests = closes_after(right[:length]), 0
+            assert await outcome(call, http, server.url) is True, right[:length]
+            assert server.requests > 0, right[:length]
 
 
 @pytest.mark.parametrize(
