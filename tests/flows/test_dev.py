@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import httpx
 import psycopg
@@ -23,6 +23,7 @@ import pytest
 
 from evpower.devstack.children import alive, children_of
 from evpower.devstack.ports import free_port
+from tests.folders import server_folder
 from tests.push.scenario import PRIVATE_KEY
 from tests.waiting import COMMAND_S, WAIT_LIMIT_S, until
 
@@ -45,6 +46,13 @@ def dev(data: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], dict
         finally:
             process.terminate()
             process.wait(COMMAND_S)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A data folder and the ready line of its stack, for tests that only call it."""
+    with server_folder("dev") as folder, dev(folder / "data") as (_, ready):
+        yield folder / "data", ready
 
 
 def _readiness(api: str) -> dict[str, str]:
@@ -77,23 +85,23 @@ def _as_a_library_signs(secret: str, body: bytes) -> dict[str, str]:
     return {"webhook-id": "msg_1", "webhook-timestamp": sent_at, "webhook-signature": signature}
 
 
-def test_commands_use_the_settings_file_it_writes(folder: Path) -> None:
-    with dev(folder / "data") as (_, ready):
-        settings = folder / "data" / "env"
-        assert settings.stat().st_mode & 0o777 == 0o600, "it holds keys"
-        match = re.search(r"EVPOWER_SANDBOX_SECRET=(\S+)", settings.read_text())
-        assert match is not None
-        answer = httpx.post(
-            f"{ready['api']}/api/v1/payment/webhook/sandbox", content=b"{}", trust_env=False,
-            headers=_as_a_library_signs(match[1].strip("'"), b"{}"), timeout=WAIT_LIMIT_S,
-        )  # fmt: skip
-        assert answer.json()["error"] == "invalid_webhook"  # the signature was right, "{}" is not
-        words = f". '{settings}' && exec '{sys.executable}' -m evpower sync check"
-        done = subprocess.run(
-            ["sh", "-c", words], capture_output=True, text=True, timeout=COMMAND_S, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.endswith("equal\n")
+def test_commands_use_the_settings_file_it_writes(stack: tuple[Path, dict[str, Any]]) -> None:
+    data, ready = stack
+    settings = data / "env"
+    assert settings.stat().st_mode & 0o777 == 0o600, "it holds keys"
+    match = re.search(r"EVPOWER_SANDBOX_SECRET=(\S+)", settings.read_text())
+    assert match is not None
+    answer = httpx.post(
+        f"{ready['api']}/api/v1/payment/webhook/sandbox", content=b"{}", trust_env=False,
+        headers=_as_a_library_signs(match[1].strip("'"), b"{}"), timeout=WAIT_LIMIT_S,
+    )  # fmt: skip
+    assert answer.json()["error"] == "invalid_webhook"  # the signature was right, "{}" is not
+    words = f". '{settings}' && exec '{sys.executable}' -m evpower sync check"
+    done = subprocess.run(
+        ["sh", "-c", words], capture_output=True, text=True, timeout=COMMAND_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("equal\n")
 
 
 def test_a_driver_pays_through_the_bank_that_was_chosen(
@@ -231,31 +239,47 @@ def _run(*words: str, timeout_s: float = COMMAND_S) -> subprocess.CompletedProce
     )
 
 
-def test_doctor_finds_a_running_stack_healthy_and_names_what_it_lacks(folder: Path) -> None:
-    with dev(folder / "data") as (_, ready):
-        env = {
-            **os.environ,
-            "EVPOWER_ENV": "development",
-            "EVPOWER_DATABASE_URL": ready["database_url"],
-            "EVPOWER_SUPABASE_URL": ready["supabase"],
-            "EVPOWER_SUPABASE_SECRET_KEY": ready["secret_key"],
-            "EVPOWER_SUPABASE_PUBLISHABLE_KEY": ready["publishable_key"],
-            "EVPOWER_SUPABASE_JWT_SECRET": _jwt_secret(folder / "data" / "env"),
-        }
-        # On a very busy machine the doctor may report a timeout at first.
-        healthy = _doctor_finds(env, lambda findings: all(ok for ok, _ in findings.values()))
-        assert {"database", "migrations", "database clock", "Supabase clock"} <= healthy.keys()
+def test_doctor_finds_a_running_stack_healthy_and_names_what_it_lacks(
+    stack: tuple[Path, dict[str, Any]],
+) -> None:
+    data, ready = stack
+    env = {
+        **os.environ,
+        "EVPOWER_ENV": "development",
+        "EVPOWER_DATABASE_URL": ready["database_url"],
+        "EVPOWER_SUPABASE_URL": ready["supabase"],
+        "EVPOWER_SUPABASE_SECRET_KEY": ready["secret_key"],
+        "EVPOWER_SUPABASE_PUBLISHABLE_KEY": ready["publishable_key"],
+        "EVPOWER_SUPABASE_JWT_SECRET": _jwt_secret(data / "env"),
+    }
+    # On a very busy machine the doctor may report a timeout at first.
+    healthy = _doctor_finds(env, lambda findings: all(ok for ok, _ in findings.values()))
+    assert {"database", "migrations", "database clock", "Supabase clock"} <= healthy.keys()
 
-        with psycopg.connect(ready["supabase_database_url"], autocommit=True) as supabase:
-            supabase.execute("drop function public.evpower_digest(jsonb)")
-            supabase.execute("notify pgrst, 'reload schema'")
-        lacking = "Supabase function evpower_digest"
+    lacking = "Supabase function evpower_digest"
+    with _without_digest(ready["supabase_database_url"]):
         findings = _doctor_finds(env, lambda findings: not findings.get(lacking, (True, ""))[0])
-        assert "supabase/migrations" in findings[lacking][1]
-        env["EVPOWER_SUPABASE_SECRET_KEY"] = ready["publishable_key"]
-        refused = "Supabase secret key"
-        findings = _doctor_finds(env, lambda findings: not findings.get(refused, (True, ""))[0])
-        assert "sb_secret_" in findings[refused][1]
+    assert "supabase/migrations" in findings[lacking][1]
+    env["EVPOWER_SUPABASE_SECRET_KEY"] = ready["publishable_key"]
+    refused = "Supabase secret key"
+    findings = _doctor_finds(env, lambda findings: not findings.get(refused, (True, ""))[0])
+    assert "sb_secret_" in findings[refused][1]
+
+
+@contextmanager
+def _without_digest(dsn: str) -> Iterator[None]:
+    """Hides one of Supabase's functions for a while."""
+    with psycopg.connect(dsn, autocommit=True) as supabase:
+
+        def rename(before: LiteralString, after: LiteralString) -> None:
+            supabase.execute(f"alter function public.{before}(jsonb) rename to {after}")
+            supabase.execute("notify pgrst, 'reload schema'")
+
+        rename("evpower_digest", "hidden")
+        try:
+            yield
+        finally:
+            rename("hidden", "evpower_digest")
 
 
 def _jwt_secret(settings: Path) -> str:
