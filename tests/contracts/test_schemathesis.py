@@ -1,5 +1,6 @@
 """What our OpenAPI document says is so: its answers, and whose credentials a call takes."""
 
+import copy
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import requests
 import schemathesis
 from schemathesis import checks, openapi
+from schemathesis.core import NOT_SET
 
 from evpower.devstack.ports import free_port
 from evpower.identity import OPERATOR_PATH, ROLES, add_operator, create_service_key
@@ -160,9 +162,61 @@ def schema(url: str) -> schemathesis.BaseSchema:
     return openapi.from_dict(document)
 
 
-@pytest.mark.parametrize(("method", "path", "caller", "tries"), OPERATIONS)
+class Drawn:
+    """The cases of each operation. They are the same for every caller: they are drawn once."""
+
+    def __init__(self, schema: schemathesis.BaseSchema) -> None:
+        self._schema = schema
+        self._cases: dict[tuple[str, str], list[schemathesis.Case]] = {}
+
+    def cases(self, method: str, path: str, tries: int) -> list[schemathesis.Case]:
+        """Returns them for one caller, who may change them."""
+        if (method, path) not in self._cases:
+            most = max(n for *operation, _, n in OPERATIONS if operation == [method, path])
+            self._cases[method, path] = self._draw(method, path, most)
+        return [copied(case) for case in self._cases[method, path][:tries]]
+
+    def _draw(self, method: str, path: str, tries: int) -> list[schemathesis.Case]:
+        operation = self._schema[path][method]
+        strategy = hypothesis.strategies.one_of(
+            *(operation.as_strategy(generation_mode=mode) for mode in schemathesis.GenerationMode)
+        )
+        drawn: list[schemathesis.Case] = []
+
+        @hypothesis.settings(
+            max_examples=tries, deadline=None, database=None, derandomize=True,
+            suppress_health_check=list(hypothesis.HealthCheck),
+            phases=[hypothesis.Phase.generate],
+        )  # fmt: skip
+        @hypothesis.given(case=strategy)
+        def draw(case: schemathesis.Case) -> None:
+            drawn.append(case)
+
+        draw()
+        assert drawn
+        return drawn
+
+
+def copied(case: schemathesis.Case) -> schemathesis.Case:
+    new = object.__new__(schemathesis.Case)
+    shared = {id(common): common for common in (case.operation, NOT_SET)}
+    for name in schemathesis.Case.__slots__:
+        object.__setattr__(new, name, copy.deepcopy(getattr(case, name), shared))
+    return new
+
+
+@pytest.fixture(scope="module")
+def drawn(schema: schemathesis.BaseSchema) -> Drawn:
+    return Drawn(schema)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "caller", "tries"),
+    # On one worker for each operation: its callers share what is drawn.
+    [pytest.param(*row, marks=pytest.mark.xdist_group(" ".join(row[:2]))) for row in OPERATIONS],
+)
 def test_every_answer_is_documented(
-    schema: schemathesis.BaseSchema,
+    drawn: Drawn,
     session: requests.Session,
     url: str,
     service: dict[str, str],
@@ -176,17 +230,7 @@ def test_every_answer_is_documented(
     if headers is None:
         [*_, role] = DOCUMENT[path][method.lower()]["x-evpower-roles"]
         headers = bearer(OPERATORS[role])
-    modes = list(schemathesis.GenerationMode)
-    strategy = hypothesis.strategies.one_of(
-        *(schema[path][method].as_strategy(generation_mode=mode) for mode in modes)
-    )
-
-    @hypothesis.settings(
-        max_examples=tries, deadline=None, database=None, derandomize=True,
-        suppress_health_check=list(hypothesis.HealthCheck), phases=[hypothesis.Phase.generate],
-    )  # fmt: skip
-    @hypothesis.given(case=strategy)
-    def answers_as_documented(case: schemathesis.Case) -> None:
+    for case in drawn.cases(method, path, tries):
         for name in ("Authorization", "X-Service-Key"):
             case.headers.pop(name, None)
         if caller != "anonymous" and "client_id" in case.path_parameters:
@@ -196,8 +240,6 @@ def test_every_answer_is_documented(
         case.call_and_validate(
             base_url=url, session=session, headers=headers, checks=CHECKS, timeout=WAIT_LIMIT_S
         )
-
-    answers_as_documented()
 
 
 @pytest.mark.parametrize(("method", "path", "schemes"), GUARDED)
