@@ -258,10 +258,20 @@ class TestSigningKeys:
         monkeypatch.setattr(doctor_tokens, "_TIMEOUT_S", 0.3)
         gateway.faults.append((KEYS, answer))
         findings = await look(**({} if secret else {"supabase_jwt_secret": SecretStr("")}))
-        assert bad(findings) == ["token signing keys"]
-        assert findings["token signing keys"].fix == STATUS_PAGE
         # A secret verifies the token of the local project; without one nothing can.
+        assert bad(findings) == ([] if secret else ["token signing keys"])
+        assert findings["token signing keys"].ok is (None if secret else False)
+        assert findings["token signing keys"].fix == STATUS_PAGE
+        assert "can't be read" in findings["token signing keys"].detail
         assert findings["access token"].ok is (True if secret else None)
+
+    async def test_without_a_real_token_a_secret_may_be_all_that_is_needed(
+        self, look: Look, gateway: Gateway
+    ) -> None:
+        gateway.faults.append((KEYS, (503, JSON, "{}")))
+        findings = await look(may_write=False)
+        assert bad(findings) == []
+        assert "only tokens of the HS256 secret" in findings["token signing keys"].detail
 
     async def test_a_token_whose_key_can_not_be_read_is_not_judged(
         self, look: Look, gateway: Gateway

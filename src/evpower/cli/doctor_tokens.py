@@ -1,6 +1,7 @@
 """Whether EvPower accepts the access tokens of the project: the keys, and a real token."""
 
 import secrets
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -24,6 +25,10 @@ _FIX_JWT: Final = (
     "the token says which: with alg HS256 EVPOWER_SUPABASE_JWT_SECRET must be the project's legacy"
     " JWT secret, and its iss must be EVPOWER_SUPABASE_URL/auth/v1"
 )
+# A real token is of a key that can't be read: the secret does not help.
+_NEEDS_KEYS: Final = Finding(
+    "access token", None, "not examined: the signing keys of Supabase can't be read"
+)
 
 
 async def examine_tokens(
@@ -39,7 +44,10 @@ async def examine_tokens(
     elif not keys_fit or (keys.ok is False and not _has_secret(settings)):
         cause = "mend the above first"
     else:
-        return [keys, await _real_token(settings, http)]
+        token = await _real_token(settings, http)
+        if keys.ok is None and token is _NEEDS_KEYS:
+            keys = replace(keys, ok=False)
+        return [keys, token]
     return [keys, Finding("access token", None, f"not examined: {cause}")]
 
 
@@ -48,7 +56,10 @@ def _has_secret(settings: Settings) -> bool:
 
 
 async def _signing_keys(settings: Settings, http: HttpClient) -> Finding:
-    """Tells an outage from a project without public keys, whose tokens a secret has to verify."""
+    """Tells an outage from a project without public keys, whose tokens a secret has to verify.
+
+    With a secret an outage is no fault of itself: what the secret signed is accepted without keys.
+    """
     url = f"{settings.supabase_url}/auth/v1/.well-known/jwks.json"
     with_secret = ", HS256 secret set" if _has_secret(settings) else ""
     try:
@@ -58,8 +69,11 @@ async def _signing_keys(settings: Settings, http: HttpClient) -> Finding:
             raise ValueError(f"answers {status}")  # noqa: TRY301 - as an answer without keys
         keys = identity.read_keys(answer.content) if answer.is_success else {}
     except (HttpError, ValueError) as error:
-        detail = f"can't be read: {error}{with_secret}"
-        return Finding("token signing keys", False, detail, STATUS_PAGE)
+        detail = f"can't be read: {error}"
+        if not with_secret:
+            return Finding("token signing keys", False, detail, STATUS_PAGE)
+        detail += "; only tokens of the HS256 secret are accepted"
+        return Finding("token signing keys", None, detail, STATUS_PAGE)
     kinds = ", ".join(sorted({key.algorithm for key in keys.values()})) or "no public keys"
     if not answer.is_success:
         kinds += f" (answers {status})"
@@ -105,8 +119,8 @@ async def _real_token(settings: Settings, http: HttpClient) -> Finding:
 async def _verified(settings: Settings, http: HttpClient, token: str, user_id: UUID) -> Finding:
     try:
         claims = await identity.configured_verifier(settings, http).verify(token)
-    except Unavailable as error:  # the keys can't be read: no verdict on the token
-        return Finding("access token", None, f"not examined: {error.detail}")
+    except Unavailable:  # no verdict on the token
+        return _NEEDS_KEYS
     except (EvPowerError, ValueError) as error:
         detail = f"a real token ({_algorithm(token)}) is not accepted: {error}"
         return Finding("access token", False, detail, _FIX_JWT)
