@@ -209,10 +209,56 @@ def test_the_other_measurands_are_read() -> None:
         ]
     )
     assert reading.power_w == 7100
-    assert (reading.current_ma, reading.voltage_mv) == (16_100, 231_000)
+    assert (reading.current_ma, reading.voltage_mv) == (31_600, 231_000)
     assert (reading.ev_current_ma, reading.ev_voltage_mv) == (120_000, 400_500)
     assert reading.soc_percent == 61
     assert reading.temperatures == (27, 40, None)
+
+
+def _amperes(value: str, **members: str) -> dict[str, Any]:
+    return {"value": value, "measurand": "Current.Import", "unit": "A", **members}
+
+
+@pytest.mark.parametrize(
+    ("samples", "current_ma"),
+    [
+        pytest.param(
+            [_amperes("16", phase=phase) for phase in ("L1", "L2", "L3", "N")], 48_000,
+            id="three-phases-without-the-neutral-conductor",
+        ),
+        pytest.param([_amperes("16", phase="L1"), _amperes("40")], 40_000, id="a-total-beside"),
+        pytest.param(
+            [_amperes("16", phase="L1"), _amperes("16", phase="L1-N")], 16_000,
+            id="one-phase-by-two-names",
+        ),
+        pytest.param([_amperes("7"), _amperes("0")], 7_000, id="totals-are-not-added"),
+        pytest.param(
+            [
+                _amperes("100", location="Outlet"),
+                *(_amperes("70", phase=phase, location="Inlet") for phase in ("L1", "L2", "L3")),
+            ],
+            100_000, id="the-outlet-is-what-the-car-got",
+        ),
+        pytest.param(
+            [_amperes("16", phase=phase, location="EV") for phase in ("L1", "L2")], None,
+            id="of-the-car-alone",
+        ),
+    ],
+)  # fmt: skip
+def test_the_current_is_the_sum_of_the_phases(
+    samples: list[dict[str, Any]], current_ma: int | None
+) -> None:
+    """As OCPI means the current of a tariff's condition."""
+    assert only([entry(*samples)]).current_ma == current_ma
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_power_is_that_of_the_outlet(order: int) -> None:
+    samples = [
+        {"value": value, "measurand": "Power.Active.Import", "unit": "kW", "location": location}
+        for value, location in (("50", "Outlet"), ("53", "Inlet"))
+    ]
+    assert only([entry(*samples[::order])]).power_w == 50_000
 
 
 def test_blank_values_of_a_heidelberg_are_absent() -> None:

@@ -154,8 +154,9 @@ def _read_entry(
 
 def _reading(time: StationTime, context: str, samples: _Samples) -> Reading:
     energies: _Samples = []
-    totals: dict[str, float] = {}  # of power: the total as "", else by phase
-    current = voltage = ev_current = ev_voltage = soc = None
+    powers: _Samples = []
+    currents: _Samples = []
+    voltage = ev_current = ev_voltage = soc = None
     temperatures: list[int | None] = [None, None, None]
     for sample in samples:
         meaning, text = sample
@@ -165,12 +166,12 @@ def _reading(time: StationTime, context: str, samples: _Samples) -> Reading:
             continue
         value = float(text) * meaning.factor
         if kind == POWER:
-            totals[meaning.phase] = value
+            powers.append(sample)
         elif kind == CURRENT:
             if meaning.is_in_car:
                 ev_current = value if ev_current is None else max(ev_current, value)
             else:
-                current = value if current is None else max(current, value)
+                currents.append(sample)
         elif kind == VOLTAGE:
             if meaning.is_in_car:
                 ev_voltage = value if ev_voltage is None else max(ev_voltage, value)
@@ -187,8 +188,8 @@ def _reading(time: StationTime, context: str, samples: _Samples) -> Reading:
         context[:_CONTEXT_CHARS],
         energy,
         step,
-        _whole(_total(totals)),
-        _whole(current),
+        _whole(_total(powers)),
+        _whole(_total(sorted(currents, key=_value) if len(currents) > 1 else currents)),
         _whole(voltage),
         _whole(ev_current),
         _whole(ev_voltage),
@@ -221,11 +222,18 @@ def _step(factor: int, decimals: int) -> Decimal:
     return Decimal(factor).scaleb(-decimals)
 
 
-def _total(phases: Mapping[str, float]) -> float | None:
-    if not phases:
+def _total(samples: _Samples) -> float | None:
+    """Returns what the station says of all phases, else their sum; of one phase the last counts."""
+    if not samples:
         return None
+    best = min(meaning.place for meaning, _ in samples)
+    phases = {sample[0].phase: _value(sample) for sample in samples if sample[0].place == best}
     total = phases.get("")
     return sum(phases.values()) if total is None else total
+
+
+def _value(sample: tuple[SampleMeaning, str]) -> float:
+    return float(sample[1]) * sample[0].factor
 
 
 def _celsius(value: float, unit: str) -> float:

@@ -56,7 +56,7 @@ _ALL_PHASES: Final = _PHASES | {"N", "L1-L2", "L2-L3", "L3-L1"}
 _CONTEXTS: Final = frozenset(_ORDER) - {""}
 _LOCATIONS: Final = frozenset({"Cable", "EV", "Inlet", "Outlet", "Body"})
 _SENSORS: Final = {"Body": 0, "Outlet": 1, "": 1, "Inlet": 2}
-# An energy register at the outlet is what the car got; at the inlet it has the station's losses.
+# What is measured at the outlet is what the car got; at the inlet it has the station's losses.
 _PLACES: Final = {"Outlet": 0, "": 0, "Cable": 1, "Body": 2, "EV": 3, "Inlet": 4}
 _UNKNOWN_PLACE: Final = 5
 _KILO: Final = 1000
@@ -71,8 +71,8 @@ class SampleMeaning(NamedTuple):
     context: str
     order: int  # of the context
     factor: int
-    phase: str  # "": a total
-    place: int  # of an energy register, the best one least
+    phase: str  # L1, L2 or L3; "": a total
+    place: int  # the best one least
     sensor: int | None  # of a temperature: body, outlet, inlet
     is_in_car: bool
     unit: str  # in lower case
@@ -126,7 +126,7 @@ def _read(
         context,
         _ORDER.get(context, _UNKNOWN_ORDER),
         factor,
-        phase if phase in _PHASES else "",
+        phase[:2] if phase in _PHASES else "",
         _PLACES.get(place, _UNKNOWN_PLACE),
         _SENSORS.get(place),
         place == "EV",
