@@ -2880,6 +2880,9 @@ create table if not exists evpower.function_bodies (
   name text primary key,
   md5 text not null
 );
+-- The version of PostgreSQL: another one may print the same policy or trigger in other words.
+alter table evpower.function_bodies add column if not exists server int not null
+  default current_setting('server_version_num')::int / 10000;
 revoke all on evpower.function_bodies from public, anon, authenticated, service_role;
 comment on table evpower.function_bodies is
   'evpower 0.2.0: the definitions of functions, policies and triggers as they were installed';
@@ -3068,6 +3071,8 @@ comment on function evpower.store_definitions() is
 -- 0920_object_faults.sql
 -- What differs from evpower.expected_objects(), a row a fault:
 --   missing; older, newer: by the stamp; changed: a function, policy or trigger that is not as it was installed;
+--   unknown: a policy or trigger of which this PostgreSQL prints other words than the one that it was installed in, which
+--   says nothing of a change;
 --   disabled: a trigger, or a table's row level security; wrong_owner: of a role whose rights this one does not have
 --   (what is not on an older backend's table for that reason is no fault besides);
 --   wrong_grant: apps or EvPower's key may do more or less than they should.
@@ -3136,8 +3141,13 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
          coalesce(array_to_string(s.version, '.'), 'without a version')
     from stamped s where s.version is distinct from s.edition
   union all
-  select d.file, d.kind, d.name, 'changed', null
-    from evpower.definitions() d join evpower.function_bodies b on b.name = d.name where b.md5 <> d.md5
+  select d.file, d.kind, d.name, s.fault, case s.fault when 'unknown' then format('PostgreSQL was %s', b.server) end
+    from evpower.definitions() d
+    join evpower.function_bodies b on b.name = d.name
+   cross join lateral (
+     select case when d.kind = 'function' or b.server = current_setting('server_version_num')::int / 10000
+                 then 'changed' else 'unknown' end as fault) s
+   where b.md5 <> d.md5
   union all
   select o.file, o.kind, o.name, 'disabled', null from objects o where not o.enabled
   union all
@@ -3189,7 +3199,7 @@ begin
                          'file', f.file || '.sql', 'kind', f.kind, 'name', f.name, 'fault', f.fault,
                          'detail', f.detail) order by f.file, f.name, f.fault), '[]'),
              'lacking', coalesce(jsonb_agg(jsonb_build_array(f.file || '.sql', case
-                          when f.fault in ('older', 'newer', 'changed')
+                          when f.fault in ('older', 'newer', 'changed', 'unknown')
                             then 'the newest edition of ' || split_part(f.name, '(', 1)
                           when f.fault = 'wrong_owner'
                             then format('%s, which belongs to %s and not to %s', f.name, f.detail, current_user)

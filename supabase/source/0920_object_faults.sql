@@ -1,5 +1,7 @@
 -- What differs from evpower.expected_objects(), a row a fault:
 --   missing; older, newer: by the stamp; changed: a function, policy or trigger that is not as it was installed;
+--   unknown: a policy or trigger of which this PostgreSQL prints other words than the one that it was installed in, which
+--   says nothing of a change;
 --   disabled: a trigger, or a table's row level security; wrong_owner: of a role whose rights this one does not have
 --   (what is not on an older backend's table for that reason is no fault besides);
 --   wrong_grant: apps or EvPower's key may do more or less than they should.
@@ -68,8 +70,13 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
          coalesce(array_to_string(s.version, '.'), 'without a version')
     from stamped s where s.version is distinct from s.edition
   union all
-  select d.file, d.kind, d.name, 'changed', null
-    from evpower.definitions() d join evpower.function_bodies b on b.name = d.name where b.md5 <> d.md5
+  select d.file, d.kind, d.name, s.fault, case s.fault when 'unknown' then format('PostgreSQL was %s', b.server) end
+    from evpower.definitions() d
+    join evpower.function_bodies b on b.name = d.name
+   cross join lateral (
+     select case when d.kind = 'function' or b.server = current_setting('server_version_num')::int / 10000
+                 then 'changed' else 'unknown' end as fault) s
+   where b.md5 <> d.md5
   union all
   select o.file, o.kind, o.name, 'disabled', null from objects o where not o.enabled
   union all

@@ -27,7 +27,7 @@ begin
                          'file', f.file || '.sql', 'kind', f.kind, 'name', f.name, 'fault', f.fault,
                          'detail', f.detail) order by f.file, f.name, f.fault), '[]'),
              'lacking', coalesce(jsonb_agg(jsonb_build_array(f.file || '.sql', case
-                          when f.fault in ('older', 'newer', 'changed')
+                          when f.fault in ('older', 'newer', 'changed', 'unknown')
                             then 'the newest edition of ' || split_part(f.name, '(', 1)
                           when f.fault = 'wrong_owner'
                             then format('%s, which belongs to %s and not to %s', f.name, f.detail, current_user)

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from evpower.cli import doctor_installed
-from evpower.cli.doctor_installed import Installed, examine_installed, judge
+from evpower.cli.doctor_installed import Installed, ObjectFault, examine_installed, judge
 from evpower.cli.finding import Finding
 from evpower.config import Settings
 from evpower.devstack import EDITION, FILE
@@ -260,3 +260,14 @@ def test_an_edition_that_is_older_as_a_whole_is_a_fault() -> None:
     lines = {line.name: line for line in judge(Installed("0.0.9", "postgres", (), ()))}
     assert bad(lines) == ["Supabase migrations"]
     assert "Supabase has EvPower 0.0.9" in lines["Supabase migrations"].detail
+
+
+def test_what_another_postgresql_printed_is_to_be_installed_again() -> None:
+    fault = ObjectFault("0200_clients.sql", "policy", "p on t", "unknown", "PostgreSQL was 15")
+    lines = {line.name: line for line in judge(Installed(EDITION, "postgres", (fault,), ()))}
+    assert bad(lines) == ["Supabase migrations"]
+    assert lines["Supabase migrations"].detail == (
+        "can't be compared until it is installed again: policy p on t"
+        " (0200_clients.sql, PostgreSQL was 15)"
+    )
+    assert MIGRATION in lines["Supabase migrations"].fix

@@ -216,6 +216,33 @@ async def test_a_fault_is_found_and_nothing_else(
     assert await faults(superuser) == [fault]
 
 
+PRINTED = (
+    "policy evpower_own_select on public.clients",
+    "trigger evpower_id_stays on public.clients",
+)
+
+
+@pytest.mark.parametrize("printed", PRINTED)
+async def test_what_another_postgresql_printed_is_not_called_changed(
+    superuser: Connection, printed: str
+) -> None:
+    """A project whose PostgreSQL was upgraded has digests of what the older one printed."""
+    name = printed.partition(" ")[2]
+    await superuser.execute("update evpower.function_bodies set server = 15")
+    assert await faults(superuser) == [], "printed in the same words"
+    await superuser.execute("update evpower.function_bodies set md5 = '' where name = $1", name)
+    assert await faults(superuser) == [(printed, "unknown", "PostgreSQL was 15")]
+
+
+async def test_a_function_is_compared_whatever_postgresql_it_was_installed_in(
+    superuser: Connection,
+) -> None:
+    name = "evpower.horizon()"
+    await superuser.execute("update evpower.function_bodies set server = 15")
+    await superuser.execute("update evpower.function_bodies set md5 = '' where name = $1", name)
+    assert await faults(superuser) == [(f"function {name}", "changed", None)]
+
+
 @pytest.mark.parametrize(
     "change",
     [

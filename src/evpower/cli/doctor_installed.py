@@ -48,6 +48,7 @@ _VERSION_FAULTS: Final = {
     "older": f"older than {EDITION}",
     "newer": "newer than the rest",
     "changed": "changed since it was installed",
+    "unknown": "can't be compared until it is installed again",
 }
 
 
