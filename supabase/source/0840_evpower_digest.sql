@@ -9,7 +9,8 @@
 --     known), same (both vocabularies), facts (station_id, connector_id, and in microseconds start_time, stop_time and
 --     created_at, where these are timestamps). "limited": one boolean for each id: whether EvPower knows what limits the
 --     session; the details then have it, where this project has the columns, which "limits" tells. "unlinkable": for
---     each id the client that an emptied one counts as; null where the client must be here.
+--     each id the client that an emptied one counts as; null where the client must be here. "units" tells to how many
+--     microseconds this project's columns round start_time, stop_time and created_at.
 --   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
 --     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
 --     its id; its time where the project numbers its own; none. "deletion_requested" lists clients whose status is
@@ -23,6 +24,8 @@ do $migration$
 declare
   transaction_id text := evpower.column_type('public.transactions', 'id');
   seen_by text;
+  units jsonb;
+  coarsest text; -- of two columns for one time the type of which both are compared
   body text := $body$
 create or replace function public.evpower_digest(payload jsonb) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
@@ -84,7 +87,7 @@ begin
                where i.value is not null) k
         left join public.charging_sessions s on s.id = k.id
        group by k.part) h;
-    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>', 'limits', limits);
+    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>', 'limits', limits, 'units', '<units>'::jsonb);
 
   elsif topic = 'people' then
     select jsonb_agg(h.hash order by h.part) into rows from (
@@ -197,7 +200,8 @@ begin
   else
     raise exception 'there is no topic %', topic using errcode = 'invalid_parameter_value';
   end if;
-  return jsonb_build_object('rows', coalesce(rows, '[]'), 'next', last, 'by', '<by>', 'limits', limits);
+  return jsonb_build_object('rows', coalesce(rows, '[]'), 'next', last, 'by', '<by>', 'limits', limits,
+                            'units', '<units>'::jsonb);
 end
 $function$
 $body$;
@@ -236,9 +240,21 @@ begin
      select case when evpower.column_type('public.charging_sessions', c.name) like 'timestamp%'
                  then format('case when isfinite(s.%1$I) then (extract(epoch from s.%1$I) * 1000000)::bigint end', c.name)
             end) i (value);
+  select jsonb_agg(case when a.atttypmod >= 0 then (10 ^ (6 - a.atttypmod))::int else 1 end order by c.nr) into units
+    from unnest(array['start_time', 'stop_time', 'created_at']) with ordinality c (name, nr)
+    left join pg_catalog.pg_attribute a
+      on a.attrelid = 'public.charging_sessions'::regclass and a.attname = c.name
+         and a.atttypid in ('timestamp'::regtype, 'timestamptz'::regtype);
+  body := replace(body, '<units>', units::text);
+  select pg_catalog.format_type(a.atttypid, a.atttypmod) into coarsest
+    from pg_catalog.pg_attribute a
+   where a.attrelid = 'public.charging_sessions'::regclass and a.attname in ('stop_time', 'end_time')
+     and a.atttypid in ('timestamp'::regtype, 'timestamptz'::regtype) and a.atttypmod >= 0
+   order by a.atttypmod limit 1;
   body := replace(body, '<same>', $sql$coalesce(s.client_id::text, k.client) = coalesce(s.user_id::text, k.client)
             and s.energy_consumed::numeric = s.energy::numeric and s.total_cost::numeric = s.amount::numeric
-            and s.end_time is not distinct from s.stop_time$sql$);
+            and s.end_time<coarsest> is not distinct from s.stop_time<coarsest>$sql$);
+  body := replace(body, '<coarsest>', coalesce('::' || coarsest, ''));
   body := replace(body, '<on the way out>', $sql$c.status::text in ('inactive', 'pending_deletion')$sql$
     || case when evpower.column_type('public.clients', 'delete_requested_at') is null then ''
             else ' or c.delete_requested_at is not null' end);

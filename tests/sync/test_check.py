@@ -1,5 +1,6 @@
 """`sync check` finds every kind of drift, and `--repair` repairs what EvPower is right about."""
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import httpx
@@ -8,10 +9,12 @@ import pytest
 from evpower.foundation.db import Connection, Database
 from evpower.sync import Relay, SupabaseRpc, backfill, status
 from evpower.sync.outbound.backfill import BackfillProgress
+from evpower.sync.reconciliation.digests import DigestKey, Digests
 from evpower.sync.reconciliation.run import RunProgress as Compared
 from tests.sync.checking import compare, empty, give_users, kinds, past_every_guard
 from tests.sync.conftest import rpc_to
-from tests.sync.scenario import Scenario, Target, balance, by_hand, versions
+from tests.sync.projects import migration
+from tests.sync.scenario import NOON, STATION, Scenario, Target, balance, by_hand, versions
 
 
 @pytest.fixture
@@ -122,6 +125,50 @@ async def test_a_column_that_rounds_its_times_is_no_drift(
             " created_at = created_at - interval '0.9 s'"
         )
     assert (await compare(db, rpc)).drift == ()
+
+
+@pytest.mark.parametrize("target", ["fresh_project"], indirect=True)
+@pytest.mark.parametrize("precision", [0, 3])
+async def test_times_are_compared_as_the_columns_round_them(
+    db: Database,
+    rpc: SupabaseRpc,
+    scenario: Scenario,
+    relay: Relay,
+    there: Connection,
+    client: UUID,
+    precision: int,
+) -> None:
+    """Hashes are equal, so that no row is fetched; and both columns of the end are one time."""
+    columns = ("start_time", "stop_time", "created_at")
+    to = "alter table public.charging_sessions " + ", ".join(
+        f"alter {c} type {{}}" for c in columns
+    )
+    await there.execute(to.replace("{}", f"timestamptz({precision})"))
+    try:
+        await there.execute(migration())
+        session = uuid4()
+        await scenario.db.execute(
+            "insert into charging.sessions (id, client_id, station_id, connector_id, state, source,"
+            " started_at, ended_at, energy_wh, cost_minor)"
+            " values ($1, $2, $3, 1, 'finished', 'import', $4, $5, 1000, 100)",
+            session, client, STATION, NOON + timedelta(seconds=0.5),
+            NOON + timedelta(minutes=40, seconds=0.499999),
+        )  # fmt: skip
+        await scenario.db.fetchrow("select wallet.charge($1)", session)
+        await relay.drain()
+        digests, keys = Digests(db, rpc), [DigestKey(session, deletion_requested=False)]
+        assert await digests.differing("session", keys) == []
+        theirs = await digests.theirs("session", [str(session)])
+        assert theirs == await digests.ours("session", [session])
+        assert (await compare(db, rpc)).drift == ()
+        async with by_hand(there):
+            await there.execute(
+                "update public.charging_sessions set start_time = start_time + interval '1 s'"
+            )
+        assert await digests.differing("session", keys) == [session]
+    finally:
+        await there.execute(to.replace("{}", "timestamptz"))
+        await there.execute(migration())
 
 
 async def test_rows_only_supabase_has_are_reported_and_stay(

@@ -64,7 +64,8 @@ class TheirPage:
 class Digests:
     """Reads both sides concurrently; remembers what this project has.
 
-    That is what identifies a transaction, and whether sessions have columns for their limits.
+    That is what identifies a transaction, whether sessions have columns for their limits, and to
+    how many microseconds it rounds each of their times.
     """
 
     def __init__(self, db: Database, rpc: Rpc) -> None:
@@ -72,17 +73,18 @@ class Digests:
         self._rpc = rpc
         self._by: By = "id"
         self._limits = False
+        self._units = (1,) * len(INSTANTS)
 
     async def differing(self, part: Part, keys: Sequence[DigestKey]) -> list[UUID]:
         """Returns the keys of hashes that differ: some of these keys may differ."""
         if not keys:
             return []
         ids = [key.id for key in keys]
-        known = (self._by, self._limits)
+        known = (self._by, self._limits, self._units)
         ours, theirs = await asyncio.gather(
             self._our_hashes(part, ids), self._their_hashes(part, keys)
         )
-        if known != (self._by, self._limits):
+        if known != (self._by, self._limits, self._units):
             ours = await self._our_hashes(part, ids)
         if len(theirs) != len(ours):
             raise TargetUnavailable(f"{_FUNCTION} returned another number of hashes")
@@ -100,7 +102,7 @@ class Digests:
                 rows: list[Record] = await connection.fetch(store_digests.CLIENTS[self._by], keys)
                 return {row["id"]: _our_client(row) for row in rows}
             rows = await connection.fetch(store_digests.SESSIONS[self._limits], keys)
-            return {row["id"]: _our_session(row) for row in rows}
+            return {row["id"]: _our_session(row, self._units) for row in rows}
 
     async def theirs(self, topic: ComparedTopic, ids: Sequence[str]) -> dict[str, Digest]:
         """Returns Supabase's digests of these keys."""
@@ -174,13 +176,13 @@ class Digests:
             raise _unknown_form() from error
 
     async def _our_hashes(self, part: Part, ids: Sequence[UUID]) -> list[str]:
-        sql = (
-            store_digests.SESSION_HASHES[self._limits]
-            if part == "session"
-            else store_digests.HASHES[part][self._by]
-        )
         async with self._db.connection() as connection:
-            rows: list[Record] = await connection.fetch(sql, ids, CHUNK)
+            rows: list[Record]
+            if part == "session":
+                sql = store_digests.SESSION_HASHES[self._limits]
+                rows = await connection.fetch(sql, ids, CHUNK, self._units)
+            else:
+                rows = await connection.fetch(store_digests.HASHES[part][self._by], ids, CHUNK)
         return [row["hash"] for row in rows]
 
     async def _their_hashes(self, part: Part, keys: Sequence[DigestKey]) -> list[str]:
@@ -210,6 +212,7 @@ class Digests:
         payload = await self._with_limited(request)
         response = await self._ask(payload)
         self._by = cast("By", response.get("by") or self._by)
+        self._units = _read_units(response.get("units")) or self._units
         if request["topic"] != "sessions" or self._limits == (response.get("limits") is True):
             return response
         self._limits = not self._limits
@@ -259,7 +262,7 @@ def _our_client(row: Record) -> ClientDigest:
     )
 
 
-def _our_session(row: Record) -> SessionDigest:
+def _our_session(row: Record, units: Sequence[int]) -> SessionDigest:
     return SessionDigest(
         row["id"],
         row["client_id"],
@@ -271,7 +274,10 @@ def _our_session(row: Record) -> SessionDigest:
         facts={
             "station_id": row["station_id"],
             "connector_id": row["connector_id"],
-            **{name: row[name] and to_z(row[name]) for name in INSTANTS},
+            **{
+                name: row[name] and to_z(_rounded(row[name], unit))
+                for name, unit in zip(INSTANTS, units, strict=True)
+            },
         },
     )
 
@@ -309,6 +315,24 @@ def _their_session(row: Mapping[str, object]) -> SessionDigest:
             for name, value in cast("Mapping[str, object]", row.get("facts") or {}).items()
         },
     )
+
+
+def _read_units(raw: object) -> tuple[int, ...]:
+    """Returns what Supabase rounds times to; nothing if it is an older function."""
+    if raw is None:
+        return ()
+    try:
+        units = tuple(int(str(unit)) for unit in cast("list[object]", raw))
+    except (TypeError, ValueError) as error:
+        raise _unknown_form() from error
+    if len(units) != len(INSTANTS) or min(units) < 1:
+        raise _unknown_form()
+    return units
+
+
+def _rounded(at: datetime, unit: int) -> datetime:
+    microseconds = (at - EPOCH) // timedelta(microseconds=1)
+    return EPOCH + timedelta(microseconds=(microseconds + unit // 2) // unit * unit)
 
 
 def _time(microseconds: object) -> str | None:

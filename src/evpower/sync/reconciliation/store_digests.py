@@ -33,10 +33,11 @@ _CLIENT_LINE: Final = """c.id::text, w.balance_minor::text, w.held_minor::text, 
     (select {history} from wallet.transactions_public t where t.client_id = c.id)"""
 _SESSION_LINE: Final = """s.id::text, s.client_id::text, s.revision::text, s.status,
     s.energy_wh::text, s.cost_minor::text, s.station_id, s.connector_id::text,
-    (extract(epoch from s.start_time) * 1000000)::bigint::text,
-    (extract(epoch from s.ended_at) * 1000000)::bigint::text,
-    (extract(epoch from s.created_at) * 1000000)::bigint::text,
+    {start_time}, {ended_at}, {created_at},
     coalesce({details}, '{}')::text, 'true'"""
+# A time as Supabase rounds it: `$3` has the microseconds of a unit of each column.
+_ROUNDED: Final = """(((extract(epoch from s.{column}) * 1000000)::bigint
+      + ($3::int[])[{nr}] / 2) / ($3::int[])[{nr}] * ($3::int[])[{nr}])::text"""
 # Where Supabase has columns for what limits a session, it is compared as two more details.
 _DETAILS: Final[Mapping[bool, str]] = {
     False: "s.details",
@@ -49,6 +50,13 @@ _PROFILE_LINE: Final = """k.id::text, c.email, regexp_replace(c.phone, '\\D', ''
     || case when c.email_verified then 'v' else '-' end
     || case when c.phone_verified then 'v' else '-' end
     || coalesce(floor(extract(epoch from c.banned_until))::bigint::text, '-')"""
+
+
+def _session_line(details: str) -> str:
+    line = _SESSION_LINE.replace("{details}", details)
+    for nr, column in enumerate(("start_time", "ended_at", "created_at"), 1):
+        line = line.replace(f"{{{column}}}", _ROUNDED.format(column=column, nr=nr))
+    return line
 
 
 def _of_each(sql: str) -> dict[str, str]:
@@ -72,7 +80,7 @@ HASHES: Final[Mapping[str, Mapping[str, str]]] = {
 
 SESSION_HASHES: Final[Mapping[bool, str]] = {
     limits: _hashes(
-        _SESSION_LINE.replace("{details}", details),
+        _session_line(details),
         f"left join {SHOWN_SESSIONS} s on s.id = k.id",
     )
     for limits, details in _DETAILS.items()
