@@ -266,6 +266,21 @@ async def test_a_late_stop_ends_nothing_elsewhere_that_has_a_nearer_register(
     assert await place.bills(late.session) == [(600, 7), (800, 9)]
 
 
+async def test_a_stop_with_the_tag_of_one_that_was_stopped_elsewhere_is_of_the_one_that_runs(
+    place: ChargingPlace,
+) -> None:
+    """The station has no clock, and has stored the tag of the last stop."""
+    stopped, other = await one_charge(place), await one_charge(place, 2)
+    place.later(1)
+    await stopped.values(600)
+    await stopped.stop(600)
+    await other.values(700)
+    place.later(1)
+    await other.stop(800, tag=stopped.tag, has_time=False)
+    assert await place.bills(stopped.session) == [(600, 7)]
+    assert await place.bill(other.session) == ("settled", 800, 9)
+
+
 async def test_a_late_stop_without_a_tag_ends_nothing_that_its_register_can_not_be_of(
     place: ChargingPlace,
 ) -> None:

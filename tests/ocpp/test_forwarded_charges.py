@@ -167,14 +167,16 @@ async def test_the_value_after_a_car_was_done_may_have_the_energy_before(
     assert await passing.ends(30, 6_000) == 100 + 60
 
 
-async def test_energy_ends_idle_time(passing: Passing) -> None:
+@pytest.mark.parametrize(("shows_it_at", "som"), [([10], 200 + 30), ([10, 25], 200 + 45)])
+async def test_energy_ends_idle_time(passing: Passing, shows_it_at: list[int], som: int) -> None:
     await passing.is_like('{"release_detection": true}')
     await passing.begins()
     await passing.meters(10, 6_000)
-    await passing.shows(10, "SuspendedEV")
+    for minutes in shows_it_at:
+        await passing.shows(minutes, "SuspendedEV")
     await passing.meters(20, 6_000)
     await passing.meters(30, 11_000)
-    assert await passing.ends(50, 11_000) == 200 + 30
+    assert await passing.ends(50, 11_000) == som
 
 
 async def test_times_without_a_zone_are_those_of_its_place(passing: Passing) -> None:
