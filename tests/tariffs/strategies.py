@@ -1,6 +1,10 @@
-"""Tariffs and sessions drawn at random; their edges lie close, so that they meet often."""
+"""Tariffs and sessions drawn at random; their edges lie close, so that they meet often.
+
+What is drawn from is built once: to build it takes longer than to draw.
+"""
 
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -23,6 +27,7 @@ clock = st.sampled_from(
 ) | st.builds("{:02}:{:02}".format, st.integers(0, 23), st.sampled_from((0, 15, 30)))
 
 
+@cache
 def prices(step: int) -> st.SearchStrategy[dict[str, Any]]:
     amount = st.builds("{}.{:04}".format, st.integers(0, 30), st.integers(0, 9999))
 
@@ -32,9 +37,12 @@ def prices(step: int) -> st.SearchStrategy[dict[str, Any]]:
         steps = st.sampled_from((1, 7, 60, step))
         return st.fixed_dictionaries({"price": amount, "step": steps})
 
-    return st.lists(st.sampled_from(PRICED), min_size=1, unique=True).flatmap(
-        lambda names: st.fixed_dictionaries({name: component(name) for name in names})
-    )
+    @cache
+    def components(names: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
+        return st.fixed_dictionaries({name: component(name) for name in names})
+
+    names = st.lists(st.sampled_from(PRICED), min_size=1, unique=True)
+    return names.flatmap(lambda drawn: components(tuple(drawn)))
 
 
 def _range(lower: str, upper: str, most: int) -> st.SearchStrategy[dict[str, Any]]:
@@ -47,6 +55,7 @@ def _range(lower: str, upper: str, most: int) -> st.SearchStrategy[dict[str, Any
     )
 
 
+@cache
 def conditions(*, energy: bool = True, power: bool = True) -> st.SearchStrategy[dict[str, Any]]:
     times = st.tuples(clock, clock).filter(lambda pair: pair[0] != pair[1])
     dates = st.integers(0, 8).map(lambda days: date(2025, 12, 31) + timedelta(days * 42))
@@ -60,11 +69,31 @@ def conditions(*, energy: bool = True, power: bool = True) -> st.SearchStrategy[
         kinds.append(_range("from_kwh", "below_kwh", 30))
     if power:
         kinds += [_range("from_kw", "below_kw", 60), _range("from_a", "below_a", 60)]
-    return st.lists(st.sampled_from(range(len(kinds))), max_size=3, unique=True).flatmap(
-        lambda chosen: st.tuples(*(kinds[kind] for kind in chosen)).map(
+
+    @cache
+    def together(chosen: tuple[int, ...]) -> st.SearchStrategy[dict[str, Any]]:
+        return st.tuples(*(kinds[kind] for kind in chosen)).map(
             lambda parts: {name: value for part in parts for name, value in part.items()}
         )
+
+    chosen = st.lists(st.sampled_from(range(len(kinds))), max_size=3, unique=True)
+    return chosen.flatmap(lambda drawn: together(tuple(drawn)))
+
+
+@cache
+def elements(step: int, *, energy: bool, power: bool) -> st.SearchStrategy[list[dict[str, Any]]]:
+    element = st.fixed_dictionaries(
+        {"prices": prices(step), "if": conditions(energy=energy, power=power)}
     )
+    return st.lists(element, min_size=1, max_size=6)
+
+
+taxes: st.SearchStrategy[list[dict[str, str]]] = st.sampled_from(
+    ([], [{"name": "VAT", "percent": "12"}])
+)
+discounted = st.lists(
+    st.sampled_from(("energy", "flat", "time", "parking")), min_size=1, unique=True
+)
 
 
 @st.composite
@@ -72,15 +101,12 @@ def documents(
     draw: st.DrawFn, *, step: int = 900, energy: bool = True, power: bool = True
 ) -> dict[str, Any]:
     """A tariff's document, perhaps with holes."""
-    element = st.fixed_dictionaries(
-        {"prices": prices(step), "if": conditions(energy=energy, power=power)}
-    )
     document: dict[str, Any] = {
         "name": "drawn",
         "time_zone": draw(st.sampled_from(ZONES)),
         "prices_include_tax": draw(st.booleans()),
-        "taxes": draw(st.sampled_from(([], [{"name": "VAT", "percent": "12"}]))),
-        "elements": draw(st.lists(element, min_size=1, max_size=6)),
+        "taxes": draw(taxes),
+        "elements": draw(elements(step, energy=energy, power=power)),
     }
     if draw(st.booleans()):
         document["minimum"] = "3.5"
@@ -88,8 +114,7 @@ def documents(
         document["maximum"] = "90"
     if draw(st.booleans()):
         percent = draw(st.sampled_from(("0.0001", "12.5", "33.3333", "100")))
-        kinds = ("energy", "flat", "time", "parking")
-        on = draw(st.lists(st.sampled_from(kinds), min_size=1, unique=True))
+        on = draw(discounted)
         document["discount"] = {"percent": percent, "on": on}
     if draw(st.booleans()):
         document["parking_grace_minutes"] = draw(st.sampled_from((1, 5, 40, 1440)))
