@@ -508,13 +508,16 @@ create view stations.evses_public as
 select e.station_id, e.number, e.evse_id from stations.evses e;
 create view stations.sockets_public as
 select s.station_id, s.epoch, s.node, s.last_frame_at from stations.sockets s;
+create view stations.commands_public as
+select c.id, c.station_id, c.connector, c.action, c.state, c.expires_at from stations.commands c;
 -- What a station was, and when: for reports.
 create view stations.connections_public as
 select c.id, c.station_id, c.opened_at, c.closed_at, c.close_reason from stations.connections c;
 create view stations.status_log_public as
 select l.id, l.station_id, l.connector, l.status, l.station_at, l.received_at, l.is_applied from stations.status_log l;
 grant select on stations.locations_public, stations.stations_public, stations.connectors_public, stations.sockets_public,
-  stations.connections_public, stations.status_log_public, stations.evses_public to evpower_app;
+  stations.connections_public, stations.status_log_public, stations.evses_public,
+  stations.commands_public to evpower_app;
 
 -- Stations are retired, never deleted, and a name stays with its station: sessions and bills point at both.
 create function stations.guard_station() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$

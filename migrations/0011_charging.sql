@@ -436,6 +436,7 @@ create index stop_steps_by_transaction on charging.stop_steps (transaction_id, i
 create index stop_steps_that_limit on charging.stop_steps (transaction_id)
   where step = 'zero_limit' and command_id is not null and cleared_at is null;
 grant select, insert, update (outcome, ended_at, cleared_at) on charging.stop_steps to evpower_app;
+create index stop_steps_by_command on charging.stop_steps (command_id) where command_id is not null;
 
 create function charging.guard_stop_step() returns trigger language plpgsql
 set search_path = pg_catalog, pg_temp as $$

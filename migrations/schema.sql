@@ -3885,6 +3885,15 @@ ALTER TABLE stations.commands ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 );
 
 CREATE TABLE stations.connections (
+CREATE VIEW stations.commands_public AS
+ SELECT id,
+    station_id,
+    connector,
+    action,
+    state,
+    expires_at
+   FROM stations.commands c;
+
     id bigint NOT NULL,
     station_id text NOT NULL,
     address text NOT NULL,
@@ -5140,6 +5149,8 @@ CREATE INDEX settlements_created ON charging.settlements USING brin (created_at)
 CREATE INDEX signed_values_by_transaction ON charging.signed_values USING btree (transaction_id);
 
 CREATE INDEX stop_steps_by_transaction ON charging.stop_steps USING btree (transaction_id, id);
+CREATE INDEX stop_steps_by_command ON charging.stop_steps USING btree (command_id) WHERE (command_id IS NOT NULL);
+
 
 CREATE INDEX stop_steps_that_limit ON charging.stop_steps USING btree (transaction_id) WHERE ((step = 'zero_limit'::text) AND (command_id IS NOT NULL) AND (cleared_at IS NULL));
 
@@ -6335,6 +6346,8 @@ GRANT UPDATE(done_at) ON TABLE push.sessions TO evpower_app;
 GRANT SELECT,INSERT ON TABLE stations.bulk_refusals TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE stations.connections TO evpower_app;
+GRANT SELECT ON TABLE stations.commands_public TO evpower_app;
+
 
 GRANT UPDATE(closed_at) ON TABLE stations.connections TO evpower_app;
 

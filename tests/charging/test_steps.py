@@ -1,11 +1,13 @@
 """A charge that goes on although it was to stop: the next step follows what the meter says."""
 
+import json
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from evpower import stations
+from evpower.charging.store_steps import OVER_ON_CONNECTOR
 from tests.charging.place import ChargingPlace
 
 
@@ -398,3 +400,51 @@ class TestAfterTheEnd:
         elif then == "a start":
             await place.begin(None, meter_wh=1_600, tag="STRANGER")
         assert ("set_charging_profile" in await place.answer()) is (then == "nothing")
+
+    @pytest.mark.parametrize("sign", ["stop", "start", "available"])
+    async def test_a_stop_that_was_not_sent_before_the_end_stops_no_next_charge(
+        self, place: ChargingPlace, sign: str
+    ) -> None:
+        """The station was away, and may know the next charge by the same id."""
+        session, transaction = await place.charging(await place.driver())
+        await place.answer()
+        place.later(10)
+        await place.ask_to_stop(session)
+        place.later(5)
+        await place.watch()
+        assert await place.value("state", session) == "settled"
+        if sign == "stop":
+            await place.stop(transaction, 1_600)
+        elif sign == "start":
+            await place.begin(await place.start(await place.driver()), meter_wh=1_600)
+        else:
+            await place.status("available")
+        assert await place.answer() == []
+
+    async def test_a_stop_stays_queued_where_no_other_charge_begins(
+        self, place: ChargingPlace
+    ) -> None:
+        session, _ = await place.charging(await place.driver())
+        await place.answer()
+        await place.ask_to_stop(session)
+        place.later(5)
+        await place.watch()
+        assert await place.value("state", session) == "settled"
+        await place.start(await place.driver(), connector=2)
+        await place.status("available", connector=2)
+        assert await place.answer() == ["remote_stop"]
+
+    async def test_what_waits_for_a_station_is_read_by_an_index(self, place: ChargingPlace) -> None:
+        await place.owner.execute("set enable_seqscan = off")
+        plan = json.dumps(
+            json.loads(
+                await place.owner.fetchval(
+                    f"explain (format json) {OVER_ON_CONNECTOR}".replace("$1", "'S1'").replace(
+                        "$2", "1"
+                    )
+                )
+            )
+        )
+        for index in ("stop_steps_by_command", "commands_queued"):
+            assert f'"{index}"' in plan
+        assert "Seq Scan" not in plan

@@ -11,6 +11,20 @@ from evpower.foundation.db import Connection
 from evpower.foundation.rows import columns, read_row
 
 _IN_USE: Final = ("occupied", "charging", "suspended_ev", "suspended_evse")  # a connector
+OVER_ON_CONNECTOR: Final = """
+        select t.id from charging.transactions t
+         where t.station_id = $1 and t.connector = $2 and t.ended_at is not null and t.id in (
+           select p.transaction_id from charging.progress p where p.stop_step is not null
+           union all
+           select x.transaction_id from charging.stop_steps x
+            where x.step = 'zero_limit' and x.command_id is not null and x.cleared_at is null
+           union all
+           select x.transaction_id
+             from stations.commands_public q
+             join charging.stop_steps x on x.command_id = q.id
+            where q.station_id = $1 and q.state = 'queued')
+         order by t.id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,20 +266,8 @@ async def is_station_used(connection: Connection, transaction: StationTransactio
 
 
 async def over_on_connector(connection: Connection, station_id: str, connector: int) -> list[int]:
-    """Returns the ended transactions of a connector that have steps or a limit of 0 open."""
-    rows = await connection.fetch(
-        """
-        select t.id from charging.transactions t
-         where t.station_id = $1 and t.connector = $2 and t.ended_at is not null and t.id in (
-           select p.transaction_id from charging.progress p where p.stop_step is not null
-           union all
-           select x.transaction_id from charging.stop_steps x
-            where x.step = 'zero_limit' and x.command_id is not null and x.cleared_at is null)
-         order by t.id
-        """,
-        station_id,
-        connector,
-    )
+    """Returns the ended transactions of a connector with a step, a limit of 0 or a command open."""
+    rows = await connection.fetch(OVER_ON_CONNECTOR, station_id, connector)
     return [row["id"] for row in rows]
 
 

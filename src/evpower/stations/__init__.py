@@ -126,6 +126,7 @@ PUBLIC_VIEWS = (
     "stations.sockets_public",
     "stations.connections_public",
     "stations.status_log_public",
+    "stations.commands_public",
 )
 
 __all__ = [
