@@ -9,6 +9,7 @@ import pytest
 
 from evpower import charging, stations
 from evpower.charging import StationReadings, StationStart, StationStop, StationTime
+from evpower.charging.closing import close_estimated
 from evpower.foundation.db import Connection
 from evpower.stations import StatusReport
 from tests.charging.place import read
@@ -216,3 +217,32 @@ async def test_a_stop_that_comes_at_once_is_judged_by_the_present_status(cards: 
     async with cards.db.transaction() as connection:
         await stop(cards, connection, number, ended_at, reason="Other")
     assert await is_free(cards, await cards.session_of(number))
+
+
+@pytest.mark.parametrize(
+    ("after_s", "now", "free"), [(30, "available", True), (900, "faulted", False)]
+)
+async def test_an_estimated_end_is_judged_by_the_status_of_its_own_time(
+    cards: Site,
+    after_s: int,
+    now: str,
+    free: bool,  # noqa: FBT001
+) -> None:
+    """Its last value came before the fault, or the fault long after it."""
+    number = await begin(cards, cards.now)
+    await report(cards, "charging", cards.now)
+    await cards.wait(60)
+    ended_at = cards.now
+    readings = (read(1_100, ended_at),)
+    event = StationReadings(STATION, 1, number, None, readings, (), ended_at)
+    async with cards.db.transaction() as connection:
+        await charging.meter_values(connection, event, now=ended_at, rules=cards.rules)
+    await cards.wait(after_s)
+    await report(cards, "faulted", cards.now)
+    await cards.wait(1800)
+    await report(cards, now, cards.now)
+    async with cards.db.transaction() as connection:
+        await close_estimated(connection, number, "became_available", now=cards.now)
+    session = await cards.session_of(number)
+    assert (await cards.session(session))["ended_at"] == ended_at
+    assert await is_free(cards, session) is free

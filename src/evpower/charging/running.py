@@ -33,6 +33,7 @@ _LONGEST_INTERVAL_S: Final = 3_600
 _INT2: Final = 2**15
 _INT4: Final = 2**31
 _HOUR_S: Final = 3_600
+_USUAL_INTERVAL_S: Final = 60  # of a station whose own is not known yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,11 @@ class RunningTransaction(Value, frozen=True):
         if self.session is None or self.session.snapshot is None:
             return None
         return pricer_of(self.session.snapshot)
+
+    @property
+    def interval(self) -> timedelta:
+        """So long it is from one of its values to the next, as far as is known."""
+        return timedelta(seconds=self.progress.interval_s or _USUAL_INTERVAL_S)
 
     @property
     def flow(self) -> Flow:

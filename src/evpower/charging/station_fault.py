@@ -73,13 +73,18 @@ async def _status_at(
 ) -> str | None:
     """Returns the status that the connector had at the end of its transaction.
 
-    One that ends now, or without a stop, has the present one, a stop that was sent late that of its
-    own time, whatever its register.
+    A stop that comes at once, or has no time, has the present one, one that was sent late that of
+    its own time, whatever its register. Without a stop it is that of the last value: the charge
+    went on until the next one was due at most.
     """
     transaction = running.transaction
     place = transaction.station_id, transaction.connector
-    if not end.is_timed or now - end.ended_at <= SKEW_LIMIT:
+    has_stop = end.is_timed is not None
+    if has_stop and (not end.is_timed or now - end.ended_at <= SKEW_LIMIT):
         return await store_ends.connector_status(connection, *place)
+    until = end.ended_at + _SAYS_SO_WITHIN
+    if not has_stop:
+        until += running.interval
     logged = await store_ends.statuses_since(connection, *place, transaction.started_at)
     timed = [
         _TimedStatus(
@@ -91,5 +96,5 @@ async def _status_at(
         )
         for row in logged
     ]
-    known = [status for status in timed if status.at <= end.ended_at + _SAYS_SO_WITHIN]
+    known = [status for status in timed if status.at <= until]
     return max(known).status if known else None

@@ -38,7 +38,6 @@ _ORDERS: Final[Mapping[EndKind | None, tuple[StopStep, ...]]] = {
 }
 _GROWN_IN_A_ROW: Final = 2
 _INTERVALS: Final = 2
-_USUAL_INTERVAL: Final = timedelta(seconds=60)  # of a station whose own is not known yet
 _LEAST_WAIT: Final = timedelta(seconds=30)
 _LOOK_AGAIN: Final = timedelta(seconds=10)
 _REFUSES_FOR: Final = timedelta(seconds=60)
@@ -199,9 +198,7 @@ async def _ask_meter(
         return _Verdict(None, sent_at + RESEND_AFTER)
     if values or transaction.ended_at is not None:
         return _Verdict(None)
-    interval_s = running.progress.interval_s
-    interval = _USUAL_INTERVAL if interval_s is None else timedelta(seconds=interval_s)
-    silent_at = sent_at + max(_INTERVALS * interval, _LEAST_WAIT)
+    silent_at = sent_at + max(_INTERVALS * running.interval, _LEAST_WAIT)
     return _Verdict("no_values") if silent_at <= now else _Verdict(None, silent_at)
 
 
