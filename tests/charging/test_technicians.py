@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from evpower import charging
 from evpower.charging import StationReadings
+from evpower.charging.technicians import find_card
 from evpower.cli.app import app
 from evpower.foundation.errors import EvPowerError
 from tests.charging.place import ChargingPlace, read
@@ -67,6 +68,8 @@ async def test_a_technician_is_stopped_at_the_cap(site: Site) -> None:
 async def test_the_cap_is_of_the_card_not_of_a_charge(site: Site) -> None:
     await add(site, kwh=2)
     first, second = await site.begin(CARD), await site.begin(CARD, 2, at=site.now)
+    await meter(site, first.transaction_id, 1_000)
+    await meter(site, second.transaction_id, 1_000, 2)
     await site.wait(600)
     await meter(site, first.transaction_id, 2_000)
     assert await site.commands() == []
@@ -101,6 +104,53 @@ async def test_q46_without_a_register_the_cap_is_kept_by_time(
     assert await place.watch() == ["stop"]
     assert await place.steps(transaction) == [("remote_stop", None)]
     assert await place.watch() == []
+
+
+async def test_charges_without_a_register_share_the_cap(place: ChargingPlace) -> None:
+    """5 kWh alone, then 15 kWh at 2 x 60 kW: 7.5 minutes, and both are stopped."""
+    first = await charge_of_a_technician(place)
+    await place.watch()
+    place.later(5)
+    await place.frame()
+    second = await place.begin(None, tag=CARD, connector=2)
+    assert await place.watch() == ["stop", "stop"]
+    place.later(7.4)
+    await place.frame()
+    await place.watch()
+    assert await place.commands() == []
+    place.later(0.1)
+    await place.frame()
+    await place.watch()
+    assert [await place.steps(each) for each in (first, second)] == [[("remote_stop", None)]] * 2
+
+
+async def test_a_charge_without_a_register_that_ended_has_used_the_cap(
+    place: ChargingPlace,
+) -> None:
+    first = await charge_of_a_technician(place)
+    place.later(15)
+    await place.stop(first, 0)
+    second = await place.begin(None, tag=CARD)
+    await place.watch()
+    place.later(5)
+    await place.frame()
+    await place.watch()
+    assert await place.steps(second) == [("remote_stop", None)]
+
+
+async def test_a_register_counts_and_not_the_time(place: ChargingPlace) -> None:
+    """Two that take nothing: one by its values, one by a register that stands where it stood."""
+    first = await charge_of_a_technician(place)
+    place.later(10)
+    await place.values(first, 1_000)
+    await place.stop(first, 1_000)
+    second = await place.begin(None, tag=CARD, meter_wh=7_000)
+    place.later(60)
+    await place.stop(second, 7_000)
+    async with place.db.connection() as connection:
+        card = await find_card(connection, CARD, place.now)
+    assert card is not None
+    assert card.left_wh == 19_000
 
 
 async def test_the_cap_is_kept_between_two_values(place: ChargingPlace) -> None:

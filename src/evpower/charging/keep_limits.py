@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from evpower import wallet
 from evpower.charging import limits, store_ends, store_steps
@@ -15,6 +16,8 @@ from evpower.charging.steps import ACTOR, begin_stop
 from evpower.charging.technicians import find_card
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict
+
+_HOUR_S: Final = 3_600
 
 
 async def keep_limits(
@@ -63,14 +66,21 @@ async def _cap_due_at(
 ) -> datetime | None:
     """Returns when a technician's card may take no more; one that was removed may not from now on.
 
-    A register may never come: what the connector can deliver counts until then.
+    A register may never come: what the connector can deliver counts until then. So it does of the
+    card's other charges, which share its cap.
     """
     transaction = running.transaction
     card = await find_card(connection, transaction.id_tag, now, but_for=transaction.id)
     if card is None:
         return now
     cap = Limits(card.left_wh, amount_minor=None, soc_percent=None, held_minor=0)
-    return limits.stop_due_at(None, cap, running.flow, running.rated_power_w)
+    flow, power_w = running.flow, running.rated_power_w
+    if card.others_w and flow.power_w is not None:
+        flow = flow.replace(power_w=flow.power_w + card.others_w)
+    elif card.others_w:
+        passed_s = max(int((now - flow.at).total_seconds()), 0)
+        flow = flow.replace(at=now, energy_wh=flow.energy_wh + power_w * passed_s // _HOUR_S)
+    return limits.stop_due_at(None, cap, flow, power_w + card.others_w)
 
 
 async def keep_session(

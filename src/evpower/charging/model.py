@@ -210,3 +210,4 @@ class TechnicianAllowance(NamedTuple):
     tag: str
     name: str
     left_wh: int  # what it may still take; 0: nothing
+    others_w: int = 0  # what its other charges may take meanwhile that run without a register

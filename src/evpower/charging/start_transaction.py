@@ -236,7 +236,9 @@ async def _by_technician(start: _Start) -> StartAnswer:
     card = await technicians.find_card(start.connection, start.report.id_tag, start.now)
     assert card is not None, "it was matched"  # noqa: S101
     answer = await _without_session(start, "technician", card)
-    await technicians.record_charge(start.connection, card, start.station.id, answer.transaction_id)
+    await technicians.record_charge(
+        start.connection, card, start.station.id, answer.transaction_id, start.now
+    )
     if card.left_wh > 0:
         return answer
     return await _stop_at_once(start, answer, "technician_limit", "blocked")

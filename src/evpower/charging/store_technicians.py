@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from evpower.charging.model import Technician
-from evpower.foundation.db import Connection
+from evpower.charging.store_running import UNKNOWN_POWER_W
+from evpower.foundation.db import Connection, fetch_one
 from evpower.foundation.rows import columns, read_row
 
 
@@ -75,21 +77,73 @@ async def all_technicians(connection: Connection) -> list[Technician]:
     return [read_row(Technician, row) for row in rows]
 
 
-async def taken_wh(
-    connection: Connection, folded: str, since: datetime, but_for: int | None
-) -> int:
-    """Returns the energy of a card's charges that were received since then, of all but one."""
-    energy_wh: int = await connection.fetchval(
+class CardUse(NamedTuple):
+    """What a card's charges took, and what those that run without a register may take now."""
+
+    energy_wh: int
+    power_w: int
+
+
+async def use_of_card(
+    connection: Connection, folded: str, since: datetime, but_for: int | None, now: datetime
+) -> CardUse:
+    """Returns what a card's charges took that were received since then, all but one.
+
+    Of one without a register it is what its connector can deliver, at most what it might take.
+    """
+    row = await fetch_one(
+        connection,
         """
-        select coalesce(sum(p.energy_wh), 0)::bigint
-          from charging.transactions t join charging.progress p on p.transaction_id = t.id
+        select coalesce(sum(case when r.is_unmeasured
+                 then least(t.limit_energy_wh,
+                            r.rated_power_w::bigint * extract(epoch from r.span)::bigint / 3600)
+                 else p.energy_wh end), 0)::bigint as energy_wh,
+               coalesce(sum(r.rated_power_w) filter (where r.is_unmeasured and t.ended_at is null),
+                        0)::bigint as power_w
+          from charging.transactions t
+          join charging.progress p on p.transaction_id = t.id
+         cross join lateral (
+           select greatest(coalesce(t.ended_at, $4) - case when t.ended_at is null
+                           then t.received_at else t.started_at end, '0') as span,
+                  p.last_value_at is null and (t.ended_at is null
+                    or coalesce(t.meter_start_wh, 0) = 0 and coalesce(t.meter_stop_wh, 0) = 0
+                  ) as is_unmeasured,
+                  coalesce((select c.rated_power_w from stations.connectors_public c
+                             where c.station_id = t.station_id and c.number = t.connector),
+                           (select max(o.rated_power_w) from stations.connectors_public o
+                             where o.station_id = t.station_id), $5) as rated_power_w) r
          where t.technician_tag = $1 and t.received_at > $2 and t.id is distinct from $3
         """,
         folded,
         since,
         but_for,
+        now,
+        UNKNOWN_POWER_W,
     )
-    return energy_wh
+    return CardUse(row["energy_wh"], row["power_w"])
+
+
+async def look_at_others(
+    connection: Connection, folded: str, transaction_id: int, now: datetime
+) -> None:
+    """Lets the watch look now at a card's other charges that run: they share its cap.
+
+    They may be at other stations, which are not locked: one that is in use looks by itself.
+    """
+    await connection.execute(
+        """
+        update charging.progress set stop_due_at = least(stop_due_at, $3)
+         where transaction_id in (
+           select p.transaction_id
+             from charging.transactions t join charging.progress p on p.transaction_id = t.id
+            where t.technician_tag = $1 and t.ended_at is null and t.id <> $2
+              and p.stop_due_at is not null and p.stop_step is null
+              for update of p skip locked)
+        """,
+        folded,
+        transaction_id,
+        now,
+    )
 
 
 async def list_charges(connection: Connection, limit: int) -> list[TechnicianCharge]:

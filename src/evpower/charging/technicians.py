@@ -30,14 +30,19 @@ async def find_card(
     card = await store_technicians.find(connection, fold_tag(id_tag))
     if card is None:
         return None
-    taken_wh = await store_technicians.taken_wh(connection, card.tag, now - _WINDOW, but_for)
-    return TechnicianAllowance(card.tag, card.name, max(card.daily_limit_wh - taken_wh, 0))
+    use = await store_technicians.use_of_card(connection, card.tag, now - _WINDOW, but_for, now)
+    left_wh = max(card.daily_limit_wh - use.energy_wh, 0)
+    return TechnicianAllowance(card.tag, card.name, left_wh, use.power_w)
 
 
 async def record_charge(
-    connection: Connection, card: TechnicianAllowance, station_id: str, transaction_id: int
+    connection: Connection,
+    card: TechnicianAllowance,
+    station_id: str,
+    transaction_id: int,
+    now: datetime,
 ) -> None:
-    """The audit has each charge: who took energy that no one pays."""
+    """The audit has each charge: who took energy that no one pays. The card's others look anew."""
     await identity.record_act(
         connection,
         actor=f"technician:{card.tag}"[:_TAG_MAX],
@@ -45,6 +50,7 @@ async def record_charge(
         subject=station_id,
         details={"name": card.name, "transaction_id": transaction_id, "left_wh": card.left_wh},
     )
+    await store_technicians.look_at_others(connection, card.tag, transaction_id, now)
 
 
 async def add_technician(
