@@ -154,6 +154,7 @@ create table charging.transactions (
   id int generated always as identity primary key,
   station_id text not null references stations.stations,
   connector int not null check (connector between 0 and 1000), -- as reported; 0: the station named none
+  is_connector_guessed boolean not null default false, -- the station named none, and it is a likely one
   text_id text check (length(text_id) between 1 and 255), -- the station's own id, where its protocol has one
   id_tag text not null check (length(id_tag) <= 255),  -- as sent
   purpose text not null check (purpose in ('driver', 'unattributed', 'technician')),
@@ -199,12 +200,12 @@ create function charging.guard_transaction() returns trigger language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
   if tg_op = 'DELETE'
-     or (new.id, new.station_id, new.connector, new.id_tag, new.purpose, new.session_id, new.started_at,
-         new.start_station_time, new.start_station_at, new.received_at, new.start_key, new.start_number,
+     or (new.id, new.station_id, new.connector, new.is_connector_guessed, new.id_tag, new.purpose, new.session_id,
+         new.started_at, new.start_station_time, new.start_station_at, new.received_at, new.start_key, new.start_number,
          new.technician_tag, new.limit_energy_wh)
         is distinct from
-        (old.id, old.station_id, old.connector, old.id_tag, old.purpose, old.session_id, old.started_at,
-         old.start_station_time, old.start_station_at, old.received_at, old.start_key, old.start_number,
+        (old.id, old.station_id, old.connector, old.is_connector_guessed, old.id_tag, old.purpose, old.session_id,
+         old.started_at, old.start_station_time, old.start_station_at, old.received_at, old.start_key, old.start_number,
          old.technician_tag, old.limit_energy_wh)
      or old.meter_start_wh is not null and new.meter_start_wh is distinct from old.meter_start_wh
      or old.start_shift_s is not null and new.start_shift_s is distinct from old.start_shift_s
@@ -435,8 +436,8 @@ create table charging.stop_steps (
 create index stop_steps_by_transaction on charging.stop_steps (transaction_id, id);
 create index stop_steps_that_limit on charging.stop_steps (transaction_id)
   where step = 'zero_limit' and command_id is not null and cleared_at is null;
-grant select, insert, update (outcome, ended_at, cleared_at) on charging.stop_steps to evpower_app;
 create index stop_steps_by_command on charging.stop_steps (command_id) where command_id is not null;
+grant select, insert, update (outcome, ended_at, cleared_at) on charging.stop_steps to evpower_app;
 
 create function charging.guard_stop_step() returns trigger language plpgsql
 set search_path = pg_catalog, pg_temp as $$

@@ -375,12 +375,12 @@ CREATE FUNCTION charging.guard_transaction() RETURNS trigger
     AS $$
 begin
   if tg_op = 'DELETE'
-     or (new.id, new.station_id, new.connector, new.id_tag, new.purpose, new.session_id, new.started_at,
-         new.start_station_time, new.start_station_at, new.received_at, new.start_key, new.start_number,
+     or (new.id, new.station_id, new.connector, new.is_connector_guessed, new.id_tag, new.purpose, new.session_id,
+         new.started_at, new.start_station_time, new.start_station_at, new.received_at, new.start_key, new.start_number,
          new.technician_tag, new.limit_energy_wh)
         is distinct from
-        (old.id, old.station_id, old.connector, old.id_tag, old.purpose, old.session_id, old.started_at,
-         old.start_station_time, old.start_station_at, old.received_at, old.start_key, old.start_number,
+        (old.id, old.station_id, old.connector, old.is_connector_guessed, old.id_tag, old.purpose, old.session_id,
+         old.started_at, old.start_station_time, old.start_station_at, old.received_at, old.start_key, old.start_number,
          old.technician_tag, old.limit_energy_wh)
      or old.meter_start_wh is not null and new.meter_start_wh is distinct from old.meter_start_wh
      or old.start_shift_s is not null and new.start_shift_s is distinct from old.start_shift_s
@@ -3044,6 +3044,7 @@ CREATE TABLE charging.transactions (
     id integer NOT NULL,
     station_id text NOT NULL,
     connector integer NOT NULL,
+    is_connector_guessed boolean DEFAULT false NOT NULL,
     text_id text,
     id_tag text NOT NULL,
     purpose text NOT NULL,
@@ -3884,7 +3885,6 @@ ALTER TABLE stations.commands ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
-CREATE TABLE stations.connections (
 CREATE VIEW stations.commands_public AS
  SELECT id,
     station_id,
@@ -3894,6 +3894,7 @@ CREATE VIEW stations.commands_public AS
     expires_at
    FROM stations.commands c;
 
+CREATE TABLE stations.connections (
     id bigint NOT NULL,
     station_id text NOT NULL,
     address text NOT NULL,
@@ -5148,9 +5149,9 @@ CREATE INDEX settlements_created ON charging.settlements USING brin (created_at)
 
 CREATE INDEX signed_values_by_transaction ON charging.signed_values USING btree (transaction_id);
 
-CREATE INDEX stop_steps_by_transaction ON charging.stop_steps USING btree (transaction_id, id);
 CREATE INDEX stop_steps_by_command ON charging.stop_steps USING btree (command_id) WHERE (command_id IS NOT NULL);
 
+CREATE INDEX stop_steps_by_transaction ON charging.stop_steps USING btree (transaction_id, id);
 
 CREATE INDEX stop_steps_that_limit ON charging.stop_steps USING btree (transaction_id) WHERE ((step = 'zero_limit'::text) AND (command_id IS NOT NULL) AND (cleared_at IS NULL));
 
@@ -6345,9 +6346,9 @@ GRANT UPDATE(done_at) ON TABLE push.sessions TO evpower_app;
 
 GRANT SELECT,INSERT ON TABLE stations.bulk_refusals TO evpower_app;
 
-GRANT SELECT,INSERT ON TABLE stations.connections TO evpower_app;
 GRANT SELECT ON TABLE stations.commands_public TO evpower_app;
 
+GRANT SELECT,INSERT ON TABLE stations.connections TO evpower_app;
 
 GRANT UPDATE(closed_at) ON TABLE stations.connections TO evpower_app;
 

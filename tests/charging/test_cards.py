@@ -5,6 +5,7 @@ import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -12,12 +13,20 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from evpower import charging, identity
-from evpower.charging import ImportedCards
+from evpower.charging import (
+    ImportedCards,
+    StationReadings,
+    StationStatus,
+    StationStop,
+    StationTime,
+)
+from evpower.charging.due import find_due, watch_transaction
 from evpower.charging.tags import is_phone_tag
 from evpower.cli.app import app
 from evpower.cli.doctor_database import look_at_database
 from evpower.foundation.errors import EvPowerError
-from tests.charging.site import Site
+from tests.charging.place import read
+from tests.charging.site import STATION, Site
 from tests.hard_inputs import HOME, NOON, TIMES, TYPED_PHONES
 
 CARD = "04A1B2C3D4E5F6"
@@ -67,6 +76,112 @@ async def test_a_card_s_start_that_names_no_connector_is_on_one_of_its_own(
     await site.wait(60)
     await site.begin("DEADBEEF", 2)
     assert await site.state(session_id) == "settled", "the next start there ends it"
+
+
+class TestOnAGuessedConnector:
+    """A card's start names no connector of two: it is taken to be on the first one."""
+
+    async def charge(self, site: Site, connector: int = 0) -> tuple[UUID, int]:
+        await site.open_to_cards()
+        await add(site, await site.driver())
+        answer = await site.begin(CARD, connector)
+        assert (await site.transaction(answer.transaction_id))["connector"] == 1
+        return await site.session_of(answer.transaction_id), answer.transaction_id
+
+    async def watch(self, site: Site) -> None:
+        async with site.db.connection() as connection:
+            items = await find_due(connection, site.now, site.rules)
+        for due in items:
+            async with site.db.transaction() as connection:
+                await watch_transaction(connection, due, now=site.now, rules=site.rules)
+
+    async def available(self, site: Site) -> None:
+        await site.report("available")
+        time = StationTime(site.now, site.now.isoformat())
+        event = StationStatus(STATION, 1, "available", None, time, site.now, False)
+        async with site.db.transaction() as connection:
+            await charging.status_reported(connection, event, now=site.now, rules=site.rules)
+
+    async def value(self, site: Site, transaction: int, wh: int) -> None:
+        readings = (read(wh, site.now),)
+        event = StationReadings(STATION, 1, transaction, None, readings, (), site.now)
+        async with site.db.transaction() as connection:
+            await charging.meter_values(connection, event, now=site.now, rules=site.rules)
+
+    async def test_its_available_ends_nothing_while_values_come(self, site: Site) -> None:
+        session, transaction = await self.charge(site)
+        await self.available(site)
+        for minute in range(4):
+            await site.wait(60)
+            await self.value(site, transaction, 1_100 + 100 * minute)
+            await self.watch(site)
+        assert await site.state(session) == "charging"
+        await site.wait(300)
+        await self.watch(site)
+        assert await site.state(session) == "settled", "no more values come"
+
+    async def test_its_available_ends_nothing_while_another_is_in_use(self, site: Site) -> None:
+        session, _ = await self.charge(site)
+        await site.report("charging", 2)
+        await self.available(site)
+        await site.wait(91)
+        await self.watch(site)
+        assert await site.state(session) == "charging"
+        await site.report("finishing", 2)
+        await site.wait(91)
+        await self.watch(site)
+        assert await site.state(session) == "settled"
+
+    async def test_another_s_charge_says_nothing_of_it(self, site: Site) -> None:
+        session, _ = await self.charge(site)
+        await site.begin("DEADBEEF", 2)
+        await site.report("charging", 2)
+        await self.available(site)
+        await site.wait(91)
+        await self.watch(site)
+        assert await site.state(session) == "settled"
+
+    async def test_of_a_connector_that_was_named_available_is_the_end(self, site: Site) -> None:
+        session, transaction = await self.charge(site, connector=1)
+        await site.report("charging", 2)
+        await self.available(site)
+        await site.wait(91)
+        await self.value(site, transaction, 1_500)
+        await self.watch(site)
+        assert await site.state(session) == "settled"
+
+    @pytest.mark.parametrize(("connector", "state"), [(0, "charging"), (1, "settled")])
+    async def test_a_stop_sent_again_is_not_of_it_by_that_status(
+        self, site: Site, connector: int, state: str
+    ) -> None:
+        """A station without a clock: the next charge stands at the register of the stop."""
+
+        async def stop() -> None:
+            event = StationStop(
+                STATION, None, None, CARD, Decimal(2_000), StationTime(None, None), "Local", (),
+                (), site.now,
+            )  # fmt: skip
+            async with site.db.transaction() as connection:
+                await charging.stop_transaction(connection, event, now=site.now)
+
+        await self.charge(site, connector)
+        await site.wait(600)
+        await stop()
+        answer = await site.begin(CARD, connector, at=None, meter_wh=Decimal(2_000))
+        await site.wait(60)
+        await self.available(site)
+        await stop()
+        assert await site.state(await site.session_of(answer.transaction_id)) == state
+
+    async def test_a_late_start_is_where_its_driver_stood(self, site: Site) -> None:
+        """Another driver waits at the other connector, and goes on waiting."""
+        late = await site.start(await site.driver(), 1)
+        await site.deliver("refused")
+        waiting = await site.start(await site.driver(), 2)
+        answer = await site.begin(await site.tag(late.session_id), 0)
+        row = await site.transaction(answer.transaction_id)
+        assert (row["session_id"], row["connector"]) == (late.session_id, 1)
+        assert await site.state(waiting.session_id) == "requested"
 
 
 async def test_a_card_is_ones_alone(site: Site) -> None:

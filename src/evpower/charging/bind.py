@@ -140,6 +140,7 @@ async def _that_is_over(
             and last is not None
             and abs(event.meter_wh - last.wh) <= tolerance_wh(last, last)
             and same_tag(event.id_tag, transaction.id_tag)
+            and not transaction.is_connector_guessed
             and await is_over_since(
                 connection, event.station_id, transaction.connector, transaction.received_at
             )

@@ -20,6 +20,7 @@ from evpower.foundation.db import Connection
 from evpower.stations import Station
 
 BATCH: Final = 100
+VALUES_MISSING_AFTER: Final = 2  # intervals
 FIRST_VALUES_WITHIN: Final = timedelta(minutes=2)  # after a station is back
 IDLE_FOR: Final = timedelta(minutes=60)
 # Ends after which the stop of the station is missing.
@@ -116,17 +117,39 @@ async def _close(
         reason == "became_available"
         and station.retired_at is None
         and not _is_unanswered(running, now, rules)
-        and not await stations.is_online(connection, station.id, now)
     ):
-        later = progress.replace(close_due_at=now + _AGAIN_AFTER)
-        await store.update_progress(connection, running.transaction.id, later)
-        return Changes()
+        again_after = None
+        if not await stations.is_online(connection, station.id, now):
+            again_after = _AGAIN_AFTER
+        elif await _may_run_elsewhere(connection, running, now):
+            again_after = rules.close_after_available
+        if again_after is not None:
+            later = progress.replace(close_due_at=now + again_after)
+            await store.update_progress(connection, running.transaction.id, later)
+            return Changes()
     changes = await close_estimated(
         connection, running.transaction.id, reason, now=now, rules=rules
     )
     if reason in _WITHOUT_STOP:
         changes.notes.add("stop_missing")
     return changes
+
+
+async def _may_run_elsewhere(
+    connection: Connection, running: RunningTransaction, now: datetime
+) -> bool:
+    """Returns whether a charge may be on another connector than the one that was guessed for it.
+
+    Its values still come, or another connector is in use by no other charge.
+    """
+    if not running.transaction.is_connector_guessed:
+        return False
+    last_at = running.progress.last_value_at
+    if last_at is not None and now - last_at <= VALUES_MISSING_AFTER * running.interval:
+        return True
+    return await store_ends.is_another_used(
+        connection, running.transaction.station_id, running.transaction.connector
+    )
 
 
 def _is_unanswered(running: RunningTransaction, now: datetime, rules: Rules) -> bool:

@@ -67,6 +67,7 @@ class StationStart(NamedTuple):
     text_id: str | None  # the station's own id, where its protocol has one
     time: StationTime
     received_at: datetime
+    is_connector_guessed: bool = False  # the station named none of several
 
 
 class StationReadings(Value, frozen=True):

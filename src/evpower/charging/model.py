@@ -192,6 +192,7 @@ class StationTransaction:
     is_end_timed: bool  # False: when it ended is unknown
     start_number: int  # of several that began with the same facts
     limit_energy_wh: int | None  # what a technician's card may still take; None: no technician's
+    is_connector_guessed: bool = False  # the station named none of several
 
 
 @dataclass(frozen=True, slots=True)

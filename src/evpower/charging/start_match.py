@@ -48,8 +48,10 @@ async def read_start(connection: Connection, station: Station, start: StationSta
     for.
     """
     connector = start.connector if 0 <= start.connector <= _MAX_CONNECTOR else 0
+    is_guessed = False
     if connector == 0:
         numbers = await store_sessions.connector_numbers(connection, station.id)
+        is_guessed = len(numbers) != 1
         if len(numbers) > 1:
             opened = await store_sessions.lock_open(connection, station.id)
             numbers = [item.connector_id for item in opened if item.state in WAITING]
@@ -64,6 +66,7 @@ async def read_start(connection: Connection, station: Station, start: StationSta
         meter_wh=meter_wh,
         text_id=_storable(start.text_id or "") or None,
         time=start.time._replace(raw=_storable(start.time.raw) if start.time.raw else None),
+        is_connector_guessed=is_guessed,
     )
 
 

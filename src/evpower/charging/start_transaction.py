@@ -127,7 +127,7 @@ async def _by_card(start: _Start, client_id: UUID) -> StartAnswer:
 
     Transaction and session are on one connector, also where the station named none.
     """
-    if start.report.connector == 0:
+    if start.report.is_connector_guessed:
         connector = await store_transactions.likely_connector(start.connection, start.station.id)
         start = start._replace(report=start.report._replace(connector=connector))
     changes = await _clear(start, None)
@@ -154,13 +154,16 @@ async def _by_card(start: _Start, client_id: UUID) -> StartAnswer:
 
 async def _begin(start: _Start, session: ChargingSession) -> StartAnswer:
     """Begins a session that waits, or one that was given up and starts late."""
-    connector = start.report.connector or session.connector_id
-    start = start._replace(report=start.report._replace(connector=connector))
+    if start.report.is_connector_guessed:  # it is where its driver chose
+        report = start.report._replace(connector=session.connector_id, is_connector_guessed=False)
+        start = start._replace(report=report)
     changes = await _clear(start, session)
     if session.state == "requested":  # it may begin before it was asked, or asked again
         await remote.drop_start(start.connection, session, start.now)
     began_at = start.began_at(session)
-    await store_sessions.set_charging(start.connection, session.id, connector, began_at)
+    await store_sessions.set_charging(
+        start.connection, session.id, start.report.connector, began_at
+    )
     answer = await _insert(start, session, began_at)
     answer.changes.merge(changes)
     answer.changes.merge(

@@ -178,6 +178,23 @@ async def is_over_since(
     )
 
 
+async def is_another_used(connection: Connection, station_id: str, connector: int) -> bool:
+    """Returns whether another connector of a station is in use though no transaction runs on it."""
+    return await connection.fetchval(
+        """
+        select exists (
+          select from stations.connectors_public c
+           where c.station_id = $1 and c.number <> $2
+             and c.reported_status in ('occupied', 'charging', 'suspended_ev', 'suspended_evse')
+             and not exists (select from charging.transactions t
+                              where t.station_id = c.station_id and t.connector = c.number
+                                and t.ended_at is null))
+        """,
+        station_id,
+        connector,
+    )
+
+
 class LoggedStatus(NamedTuple):
     """A status of a connector as it was reported."""
 

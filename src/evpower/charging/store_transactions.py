@@ -32,8 +32,9 @@ async def insert_transaction(
         with began as (
           insert into charging.transactions (station_id, connector, text_id, id_tag, purpose,
             session_id, meter_start_wh, started_at, start_station_time, received_at, start_key,
-            start_number, technician_tag, limit_energy_wh, start_station_at)
-          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) returning *
+            start_number, technician_tag, limit_energy_wh, start_station_at, is_connector_guessed)
+          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+          returning *
         ), counted as (
           insert into charging.progress (transaction_id, session_id, register_wh, interval_s)
           select b.id, b.session_id, b.meter_start_wh, m.interval_s
@@ -56,6 +57,7 @@ async def insert_transaction(
         None if card is None else card.tag,
         None if card is None else card.left_wh,
         start.time.at,
+        start.is_connector_guessed,
     )
     return transaction_id
 
