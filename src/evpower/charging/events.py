@@ -41,8 +41,8 @@ class Reading(Value, frozen=True):
     energy_wh: Decimal | None
     resolution_wh: Decimal  # the register's step
     power_w: int | None
-    current_ma: int | None  # the sum of the phases, as a tariff means it
-    voltage_mv: int | None  # of the highest phase
+    current_ma: int | None  # of the highest phase
+    voltage_mv: int | None
     ev_current_ma: int | None
     ev_voltage_mv: int | None
     soc_percent: int | None

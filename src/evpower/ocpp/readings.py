@@ -189,7 +189,7 @@ def _reading(time: StationTime, context: str, samples: _Samples) -> Reading:
         energy,
         step,
         _whole(_total(powers)),
-        _whole(_total(sorted(currents, key=_value) if len(currents) > 1 else currents)),
+        _whole(_highest(currents)),
         _whole(voltage),
         _whole(ev_current),
         _whole(ev_voltage),
@@ -230,6 +230,14 @@ def _total(samples: _Samples) -> float | None:
     phases = {sample[0].phase: _value(sample) for sample in samples if sample[0].place == best}
     total = phases.get("")
     return sum(phases.values()) if total is None else total
+
+
+def _highest(samples: _Samples) -> float | None:
+    """Returns the current of the highest phase."""
+    if not samples:
+        return None
+    best = min(meaning.place for meaning, _ in samples)
+    return max(_value(sample) for sample in samples if sample[0].place == best)
 
 
 def _value(sample: tuple[SampleMeaning, str]) -> float:
