@@ -7,11 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evpower.charging import Reading
-from evpower.ocpp.readings import Readings, read_meter_values
+from evpower.ocpp.readings import Readings, read_each, read_meter_values
 from evpower.ocpp.samples import BEGIN
 from evpower.ocpp.schemas import violation
 
@@ -310,3 +310,49 @@ def test_what_is_called_by_the_book_is_valid_by_the_schema(value: Any) -> None:
 def test_the_usual_values_need_no_look_at_the_schema() -> None:
     usual = entry({"value": "1", "context": "Sample.Periodic", "unit": "Wh", "measurand": REGISTER})
     assert read([usual])[0].is_by_the_book
+
+
+MEASURED = [
+    ("Energy.Active.Import.Register", "Wh"), ("Energy.Active.Import.Register", "kWh"),
+    ("Power.Active.Import", "kW"), ("Power.Active.Import", "W"), ("Current.Import", "A"),
+    ("Voltage", "V"), ("SoC", "Percent"), ("Temperature", "Celsius"), ("Temperature", "K"),
+    ("Temperature", "Fahrenheit"), ("Power.Offered", "W"), ("Frequency", None), (None, None),
+    ("Voltage", "volts"),
+]  # fmt: skip
+
+
+@st.composite
+def sampled(draw: st.DrawFn) -> dict[str, Any]:
+    measurand, unit = draw(st.sampled_from(MEASURED))
+    number = draw(st.integers(-1000, 10**6)) / 10 ** draw(st.integers(0, 3))
+    members = {
+        "value": draw(st.sampled_from([str(number), str(int(number))])),
+        "measurand": measurand, "unit": unit,
+        "context": draw(st.sampled_from(["Sample.Periodic"] * 9 + [BEGIN])),
+        "phase": draw(st.sampled_from([None] * 9 + ["L1", "N"])),
+        "location": draw(st.sampled_from([None] * 4 + ["EV", "Inlet", "Body", "Cable"])),
+    }  # fmt: skip
+    sample: dict[str, Any] = {name: part for name, part in members.items() if part is not None}
+    odd: dict[str, Any] = draw(
+        st.sampled_from([
+            *[{}] * 20, {"value": 5}, {"value": "1,5"}, {"value": ""}, {"unit": None},
+            {"phase": ["L1"]}, {"format": "Raw"}, {"format": "SignedData"}, {"measurand": 1},
+        ])
+    )  # fmt: skip
+    return sample | odd
+
+
+@example([{"value": "7", "measurand": "Voltage"}, {"value": "5", "measurand": "Voltage"}], STAMP)
+@given(
+    st.lists(sampled(), max_size=5),
+    st.sampled_from([STAMP] * 9 + ["", "yesterday", None, 1_796_000_000]),
+)
+def test_samples_that_are_read_together_mean_what_each_does(
+    samples: list[dict[str, Any]], at: str
+) -> None:
+    value = [entry(*samples, at=at)]
+    notes: Notes = set()
+    each = read_each(value, since=NOW - timedelta(days=30), now=NOW, notes=notes)
+
+    assert read(value) == (each, notes)
+    assert read(value) == (each, notes)  # by their shape, which is known now

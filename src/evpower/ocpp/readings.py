@@ -5,7 +5,7 @@ from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from functools import cache
 from math import floor
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from evpower.charging import Reading, StationTime
 from evpower.ocpp.samples import (
@@ -21,7 +21,7 @@ from evpower.ocpp.samples import (
     meaning_of,
 )
 from evpower.ocpp.times import read_station_time
-from evpower.ocpp.values import items, number_text
+from evpower.ocpp.values import items, number_text, plain_number
 
 _WH: Final = Decimal(1)
 _NO_STEP: Final = Decimal(0)
@@ -34,6 +34,16 @@ _NOT_PLAIN: Final = frozenset({"list_empty", "list_form", "object_for_list", "ti
 _SIGNED: Final = "SignedData"
 _MOST_SAMPLES: Final = 10_000
 _CONTEXT_CHARS: Final = 64
+_MOST_SHAPES: Final = 1024
+_MOST_OF_SHAPE: Final = 32  # samples
+_MOST_SHAPE_CHARS: Final = 2_000
+# Where a fact stands among those of a reading, by its kind and whether it is of the car.
+_FACTS: Final = {
+    (POWER, False): 0, (POWER, True): 0, (CURRENT, False): 1, (VOLTAGE, False): 2,
+    (CURRENT, True): 3, (VOLTAGE, True): 4, (SOC, False): 5, (SOC, True): 5,
+}  # fmt: skip
+_SOC_FACT: Final = 5
+_FIRST_SENSOR: Final = 6
 
 
 class Readings(NamedTuple):
@@ -43,6 +53,21 @@ class Readings(NamedTuple):
     signed: tuple[str, ...]
     is_by_the_book: bool  # by the schema; else it is not known
 
+
+class _Shape(NamedTuple):
+    """What the samples of an element measure: of one context, and each fact once.
+
+    A station sends the same ones each time, so they are looked up together.
+    """
+
+    sizes: list[int]  # the members of each sample, all by the book
+    context: str
+    energy: tuple[int, SampleMeaning] | None  # which sample it is
+    facts: tuple[tuple[int, int, int, str], ...]  # the sample, the fact, its factor and unit
+    notes: frozenset[str]
+
+
+_shapes: dict[tuple[object, ...], _Shape | None] = {}  # None: they are read one by one
 
 # What was sampled in one context: what each sample means, and the text of its number.
 _Samples = list[tuple[SampleMeaning, str]]
@@ -56,6 +81,16 @@ def read_meter_values(
 
     `zone`: of a time that names none.
     """
+    usual = _read_usual(value, since, now, notes, zone)
+    if usual is not None:
+        return usual
+    return read_each(value, since=since, now=now, notes=notes, zone=zone)
+
+
+def read_each(
+    value: object, *, since: datetime, now: datetime, notes: set[str], zone: tzinfo = UTC
+) -> Readings:
+    """Returns the same as `read_meter_values`, of samples that are read one by one."""
     entries: dict[str | None, _Entry] = {}
     signed: list[str] = []
     left = _MOST_SAMPLES
@@ -81,6 +116,109 @@ def read_meter_values(
     if any(reading.resolution_wh >= _COARSE for reading in readings):
         notes.add("register_coarse")
     return Readings(tuple(readings), tuple(signed), is_plain and notes.isdisjoint(_NOT_PLAIN))
+
+
+def _read_usual(
+    value: object, since: datetime, now: datetime, notes: set[str], zone: tzinfo
+) -> Readings | None:
+    """Returns the values of one element by the book whose shape is known; None: look closer.
+
+    It notes nothing unless it returns them.
+    """
+    if type(value) is not list or len(cast("list[object]", value)) != 1:
+        return None
+    element = cast("list[Any]", value)[0]
+    if type(element) is not dict:
+        return None
+    members = cast("dict[str, Any]", element)
+    stamp, samples = members.get("timestamp"), members.get("sampledValue")
+    if type(stamp) is not str or type(samples) is not list or len(members) != _TWO:
+        return None
+    shape = _shape_of(cast("list[Any]", samples))
+    texts = None if shape is None else _texts_of(cast("list[dict[str, Any]]", samples), shape)
+    if shape is None or texts is None:
+        return None
+    time = read_station_time(stamp, since=since, now=now, notes=notes, zone=zone)
+    if shape.notes:
+        notes |= shape.notes
+    energy, step = None, _WH
+    if shape.energy is not None:
+        place, meaning = shape.energy
+        energy, step = _energy([(meaning, texts[place])])
+        if step >= _COARSE:
+            notes.add("register_coarse")
+    facts: list[int | None] = [None] * (_FIRST_SENSOR + 3)
+    for place, fact, factor, unit in shape.facts:
+        number = float(texts[place]) * factor
+        facts[fact] = _whole(_celsius(number, unit) if unit else number)
+    power, current, voltage, ev_current, ev_voltage, percent, body, outlet, inlet = facts
+    if percent is not None and not 0 <= percent <= _MAX_PERCENT:
+        percent = None
+    reading = Reading(
+        time, shape.context, energy, step, power, current, voltage, ev_current, ev_voltage,
+        percent, (body, outlet, inlet),
+    )  # fmt: skip
+    return Readings((reading,), (), notes.isdisjoint(_NOT_PLAIN))
+
+
+def _shape_of(samples: list[Any]) -> _Shape | None:
+    """Returns what samples measure together; None: they have to be read one by one."""
+    try:
+        key = tuple([
+            (get("measurand"), get("unit"), get("context"), get("phase"), get("location"))
+            for get in [sample.get for sample in samples]
+        ])  # fmt: skip
+        if key in _shapes:
+            return _shapes[key]
+    except (AttributeError, TypeError):  # no objects, or a list or an object in place of a text
+        return None
+    shape = _read_shape([meaning_of(sample) for sample in samples])
+    chars = sum(len(str(part)) for parts in key for part in parts)
+    if len(_shapes) < _MOST_SHAPES and chars < _MOST_SHAPE_CHARS:
+        _shapes[key] = shape
+    return shape
+
+
+def _texts_of(samples: list[dict[str, Any]], shape: _Shape) -> list[str] | None:
+    """Returns the numbers of samples by the book; None: one of them is not."""
+    if [*map(len, samples)] != shape.sizes:
+        return None
+    texts = [sample.get("value") for sample in samples]
+    for text in texts:
+        if type(text) is not str or not plain_number(text):
+            return None
+    return cast("list[str]", texts)
+
+
+def _read_shape(meanings: Sequence[SampleMeaning]) -> _Shape | None:
+    contexts = {meaning.context for meaning in meanings}
+    if len(contexts) != 1 or len(meanings) > _MOST_OF_SHAPE:
+        return None
+    energy: tuple[int, SampleMeaning] | None = None
+    facts: dict[int, tuple[int, int, int, str]] = {}
+    for place, meaning in enumerate(meanings):
+        if not meaning.members or meaning.kind is None:
+            return None
+        if meaning.kind == ENERGY:
+            if energy is not None:
+                return None
+            energy = place, meaning
+            continue
+        fact = _fact_of(meaning)
+        if fact is None or fact in facts:
+            return None
+        unit = meaning.unit if meaning.kind == TEMPERATURE else ""
+        facts[fact] = place, fact, meaning.factor, unit
+    notes = frozenset[str]().union(*(meaning.notes for meaning in meanings))
+    sizes = [meaning.members for meaning in meanings]
+    return _Shape(sizes, contexts.pop()[:_CONTEXT_CHARS], energy, tuple(facts.values()), notes)
+
+
+def _fact_of(meaning: SampleMeaning) -> int | None:
+    """Returns which fact of a reading a sample is."""
+    if meaning.kind == TEMPERATURE:
+        return None if meaning.sensor is None else _FIRST_SENSOR + meaning.sensor
+    return _FACTS.get((meaning.kind or "", meaning.is_in_car))
 
 
 def _add(

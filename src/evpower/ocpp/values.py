@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, cast
 from evpower.ocpp.repair import clean
 
 _NUMBER: Final = re.compile(r"[+-]?(?:\d{1,24}(?:[.,]\d{0,12})?|[.,]\d{1,12})")
-_PLAIN: Final = re.compile(r"-?\d{1,24}(?:\.\d{1,12})?").fullmatch
+plain_number: Final = re.compile(r"-?\d{1,24}(?:\.\d{1,12})?").fullmatch
 _INTEGER: Final = re.compile(r"[+-]?\d{1,24}(?:\.0*)?")
 _NO_ID: Final = frozenset({"", "0", "-1", "null", "none", "undefined"})
 _MAX_INT32: Final = 2**31 - 1
@@ -26,7 +26,7 @@ class TransactionId(NamedTuple):
 
 def number_text(value: object, notes: set[str]) -> str | None:
     """Returns a number's text with a decimal point, or None: absent or unusable."""
-    if type(value) is str and _PLAIN(value):
+    if type(value) is str and plain_number(value):
         return value
     if type(value) is int or type(value) is float:
         notes.add("value_number")
