@@ -1,14 +1,19 @@
-"""`python -m bench.attack_client PLAN.json`: the attacks of one address without credentials."""
+"""`python -m bench.attack_client PLAN.json`: the attacks of one address without credentials.
+
+It prints how much it did when standard input closes. It runs at the lowest priority: a stranger's
+computer takes no processor from EvPower, and what he makes EvPower do is all that counts.
+"""
 
 import asyncio
 import base64
 import contextlib
 import json
+import os
 import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +21,7 @@ import jwt
 import uvloop
 
 _BYTE_EVERY_S: Final = 1.0
+_LOWEST_PRIORITY: Final = 19
 _HEAD: Final = b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 _HANDSHAKE: Final = (
     b"GET /api/v1/ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -49,6 +55,14 @@ class Plan:
     address: str
     sockets: int
     rate: float
+
+
+@dataclass(slots=True)
+class Done:
+    """What was done so far. `count`: sockets opened, or requests answered."""
+
+    count: int = 0
+    seconds: float = 0.0
 
 
 def _ask(path: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
@@ -107,12 +121,13 @@ async def _open(plan: Plan) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
     return await asyncio.open_connection("127.0.0.1", plan.port, local_addr=(plan.address, 0))
 
 
-async def _hold(plan: Plan, shape: bytes, limiter: _RateLimiter) -> None:
+async def _hold(plan: Plan, done: Done, shape: bytes, limiter: _RateLimiter) -> None:
     """Keep a socket open and send on slowly; connect again when it is closed."""
     while True:
         await limiter.wait()
         with contextlib.suppress(OSError):
             reader, writer = await _open(plan)
+            done.count += 1
             try:
                 writer.write(shape)
                 while not reader.at_eof() and not writer.is_closing():
@@ -123,7 +138,7 @@ async def _hold(plan: Plan, shape: bytes, limiter: _RateLimiter) -> None:
                 writer.close()
 
 
-async def _ask_on(plan: Plan, make: Callable[[], bytes], limiter: _RateLimiter) -> None:
+async def _ask_on(plan: Plan, done: Done, make: Callable[[], bytes], limiter: _RateLimiter) -> None:
     """Send requests on one connection, and read what is answered."""
     while True:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -135,23 +150,27 @@ async def _ask_on(plan: Plan, make: Callable[[], bytes], limiter: _RateLimiter) 
                     head = await reader.readuntil(b"\r\n\r\n")
                     size = head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]
                     await reader.readexactly(int(size or b"0"))
+                    done.count += 1
             finally:
                 writer.close()
 
 
 async def _attack(plan: Plan) -> None:
-    limiter = _RateLimiter(plan.rate)
+    limiter, done, began_s = _RateLimiter(plan.rate), Done(), time.monotonic()
     shapes = SHAPES.get(plan.attack)
     if shapes is not None:
-        ways = [_hold(plan, shapes[n % len(shapes)], limiter) for n in range(plan.sockets)]
+        ways = [_hold(plan, done, shapes[n % len(shapes)], limiter) for n in range(plan.sockets)]
     else:
-        ways = [_ask_on(plan, REQUESTS[plan.attack], limiter) for _ in range(plan.sockets)]
+        ways = [_ask_on(plan, done, REQUESTS[plan.attack], limiter) for _ in range(plan.sockets)]
     tasks = [asyncio.create_task(way) for way in ways]
     print("begun", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    done.seconds = time.monotonic() - began_s
+    print(json.dumps(asdict(done)), flush=True)
     for task in tasks:
         task.cancel()
 
 
 if __name__ == "__main__":
+    os.nice(_LOWEST_PRIORITY)
     uvloop.run(_attack(Plan(**json.loads(Path(sys.argv[1]).read_text()))))

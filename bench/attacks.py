@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import Final
 
 from bench import requests, seed
-from bench.attack_client import REQUESTS, SHAPES, Plan
+from bench.attack_client import REQUESTS, SHAPES, Done, Plan
 from bench.evpower_server import EvPowerServer, access_token
 from bench.harness import Bar, Row, quiet, say
 from bench.loadgen import Plan as Load
@@ -52,7 +52,7 @@ async def attacks(rig: Rig) -> list[Row]:
         before_ms = max(await _drivers(server, calls, seconds=_SECONDS))
         for attack in (*SHAPES, *REQUESTS):
             await quiet()
-            async with _attacking(server, attack):
+            async with _attacking(server, attack) as done:
                 used_s, began_s = cpu_s(server.process.pid), time.monotonic()
                 elsewhere_ms, there_ms = await _drivers(server, calls, seconds=_SECONDS)
                 used_s = cpu_s(server.process.pid) - used_s
@@ -61,7 +61,8 @@ async def attacks(rig: Rig) -> list[Row]:
             note = (
                 f"{elsewhere_ms:.1f} ms elsewhere, {there_ms:.1f} ms at the attacker's address,"
                 f" quiet {before_ms:.1f} and {after_ms:.1f} ms, {_SECONDS:g} s each;"
-                f" {cores:.0%} of a core"
+                f" {cores:.0%} of a core;"
+                f" {done.count / done.seconds:.0f} {_unit(attack)} a second"
             )
             say(f"    {attack}: {note}")
             ours, usual = max(elsewhere_ms, there_ms), (before_ms + after_ms) / 2
@@ -105,8 +106,16 @@ async def _from(
     return await load(plan, folder)
 
 
+def _unit(attack: str) -> str:
+    return "sockets" if attack in SHAPES else "requests"
+
+
 @asynccontextmanager
-async def _attacking(server: EvPowerServer, attack: str) -> AsyncGenerator[None]:
+async def _attacking(server: EvPowerServer, attack: str) -> AsyncGenerator[Done]:
+    """Attack until the end of the block; what was done is known after it.
+
+    Raises RuntimeError when it was too little to say anything.
+    """
     sockets = _SOCKETS if attack in SHAPES else 100
     plan = Plan(server.port, attack, _ATTACKER, sockets, _ATTACK_RATE)
     path = server.rig.folder / f"attack-{attack}.json"
@@ -115,14 +124,20 @@ async def _attacking(server: EvPowerServer, attack: str) -> AsyncGenerator[None]
         sys.executable, "-m", "bench.attack_client", str(path),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
+    done = Done()
     try:
-        if child.stdout is not None:
-            await child.stdout.readline()
+        if child.stdin is None or child.stdout is None:
+            raise RuntimeError("the attacker has no pipes")
+        await child.stdout.readline()
         if attack in SHAPES:  # until all are open
             await asyncio.sleep(sockets / _ATTACK_RATE)
-        yield
-        if child.returncode is not None:
-            raise RuntimeError("the attacker gave up")
+        yield done
+        child.stdin.close()
+        report = json.loads(await child.stdout.readline() or b"{}")
+        done.count, done.seconds = report.get("count", 0), report.get("seconds", 1.0)
+        enough = sockets if attack in SHAPES else _ATTACK_RATE * done.seconds / 2
+        if done.count < enough:
+            raise RuntimeError(f"{attack}: only {done.count} {_unit(attack)} in {done.seconds:g} s")
     finally:
         if child.returncode is None:
             child.kill()
