@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evpower.tariffs import Pricer, Tally, Tariff, forecast, read_tariff
+from evpower.tariffs import FlowingUse, Pricer, Tally, Tariff, forecast, read_tariff
 from evpower.tariffs.model import MeteredPeriod, UseKind
 from tests.tariffs.strategies import periods, tariffs
 
@@ -38,14 +38,29 @@ def test_before_the_second_it_costs_less_and_then_as_much(
 ) -> None:
     tally = tally_of(tariff, used)
     limit = cost_after(tariff, tally, power_w, kind, 0) + more_minor
-    seconds = forecast(Pricer(tariff)).seconds_until(
-        tally, limit, power_w=power_w, kind=kind, most_s=FAR_S
+    [seconds] = forecast(Pricer(tariff)).seconds_until(
+        tally, limit, [(power_w, kind)], most_s=FAR_S
     )
     if seconds is None:
         assert cost_after(tariff, tally, power_w, kind, FAR_S) < limit
         return
     assert cost_after(tariff, tally, power_w, kind, seconds) >= limit
     assert seconds == 0 or cost_after(tariff, tally, power_w, kind, seconds - 1) < limit
+
+
+@given(
+    tariffs(),
+    periods(),
+    st.lists(st.tuples(POWERS, KINDS), min_size=2, max_size=4),
+    st.integers(1, 60_000),
+)
+def test_uses_that_are_asked_together_have_the_second_that_each_has_alone(
+    tariff: Tariff, used: list[MeteredPeriod], uses: list[FlowingUse], more_minor: int
+) -> None:
+    tally, known = tally_of(tariff, used), forecast(Pricer(tariff))
+    limit = known.total_minor(tally) + more_minor
+    alone = [known.seconds_until(tally, limit, [use], most_s=FAR_S) for use in uses]
+    assert known.seconds_until(tally, limit, uses, most_s=FAR_S) == [second for [second] in alone]
 
 
 @pytest.mark.parametrize(
@@ -63,10 +78,8 @@ def test_the_second_of_a_plain_tariff(
 ) -> None:
     pricer = Pricer(read_tariff({"name": "t", "elements": [{"prices": prices}]}))
     tally = pricer.advance(Tally(1_000_000), [MeteredPeriod(1_000_000, 0)])[0]
-    second = forecast(pricer).seconds_until(
-        tally, limit, power_w=60_000, kind="charging", most_s=FAR_S
-    )
-    assert second == seconds
+    uses: list[FlowingUse] = [(60_000, "charging")]
+    assert forecast(pricer).seconds_until(tally, limit, uses, most_s=FAR_S) == [seconds]
 
 
 def test_the_second_of_standing_is_after_its_grace() -> None:
@@ -78,10 +91,9 @@ def test_the_second_of_standing_is_after_its_grace() -> None:
     pricer = Pricer(read_tariff(document))
     tally = pricer.advance(Tally(1_000_000), [MeteredPeriod(1_000_000, 60, 1_000_000)])[0]
     for limit, seconds in ((15_00, 660), (42_00, 1200), (42_01, None)):
-        second = forecast(pricer).seconds_until(
-            tally, limit, power_w=0, kind="parked", most_s=FAR_S
-        )
-        assert second == seconds
+        assert forecast(pricer).seconds_until(tally, limit, [(0, "parked")], most_s=FAR_S) == [
+            seconds
+        ]
 
 
 @given(tariffs(), periods(), st.integers(0, 20_000), st.integers(0, 200_000_000), KINDS)

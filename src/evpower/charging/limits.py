@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args
 from evpower import tariffs
 from evpower.foundation.money import to_som
 from evpower.foundation.value import Value
-from evpower.tariffs import Pricer, Tally
+from evpower.tariffs import FlowingUse, Pricer, Tally
 
 MAX_PERCENT: Final = 100
 _GROW_FROM_PERCENT: Final = 80  # of a hold
@@ -43,7 +43,9 @@ class Limits(Value, frozen=True):
 
         A session that has to have money and has none on hold is stopped where it begins.
         """
-        return (self.held_minor or None) if self.rests_on_hold else self.amount_minor
+        if self.amount_minor is not None or self.energy_wh is not None:
+            return self.amount_minor
+        return self.held_minor or None
 
 
 class Flow(Value, frozen=True):
@@ -84,14 +86,14 @@ def stop_due_at(
     """
     if reached(limits, flow):
         return flow.at
-    by_rate_s = _seconds_left(pricer, limits, flow, rated_power_w, is_parked=False)
+    by_rate: FlowingUse = (rated_power_w, "charging")
     if flow.power_w is None or flow.interval is None:
-        due_s = by_rate_s
+        [due_s] = _seconds_left(pricer, limits, flow, [by_rate])
     else:
-        late_s = None
-        if by_rate_s is not None:
-            late_s = by_rate_s + _MISSED_INTERVALS * int(flow.interval.total_seconds())
-        measured_s = _seconds_left(pricer, limits, flow, flow.power_w, is_parked=flow.is_parked)
+        uses = [by_rate, _measured(flow, flow.power_w)]
+        late_s, measured_s = _seconds_left(pricer, limits, flow, uses)
+        if late_s is not None:
+            late_s += _MISSED_INTERVALS * int(flow.interval.total_seconds())
         due_s = _sooner(measured_s, late_s)
     return None if due_s is None else flow.at + timedelta(seconds=due_s)
 
@@ -102,7 +104,7 @@ def reached_by_time(pricer: Pricer, limits: Limits, flow: Flow, rated_power_w: i
         return known
     power_w = rated_power_w if flow.power_w is None else flow.power_w
     energy_s = _energy_s(limits, flow, power_w)
-    money_s = _money_s(pricer, limits, flow, power_w, is_parked=flow.is_parked)
+    [money_s] = _money_s(pricer, limits, flow, [_measured(flow, power_w)])
     if money_s is None or (energy_s is not None and energy_s <= money_s):
         return "energy_limit" if limits.energy_wh is not None else _money_reason(limits)
     return _money_reason(limits)
@@ -140,14 +142,19 @@ def _money_reason(limits: Limits) -> LimitReason:
     return "balance_limit" if limits.rests_on_hold else "amount_limit"
 
 
+def _measured(flow: Flow, power_w: int) -> FlowingUse:
+    return power_w, "parked" if flow.is_parked else "charging"
+
+
 def _seconds_left(
-    pricer: Pricer | None, limits: Limits, flow: Flow, power_w: int, *, is_parked: bool
-) -> int | None:
-    energy_s = _energy_s(limits, flow, power_w)
-    money_s = None
-    if pricer is not None:
-        money_s = _money_s(pricer, limits, flow, power_w, is_parked=is_parked)
-    return _sooner(energy_s, money_s)
+    pricer: Pricer | None, limits: Limits, flow: Flow, uses: Sequence[FlowingUse]
+) -> list[int | None]:
+    """Returns after how many seconds of each use a limit is reached; None: after none."""
+    money_s = None if pricer is None else _money_s(pricer, limits, flow, uses)
+    if money_s is not None and limits.energy_wh is None:
+        return money_s
+    energy_s = [_energy_s(limits, flow, power_w) for power_w, _ in uses]
+    return energy_s if money_s is None else list(map(_sooner, energy_s, money_s))
 
 
 def _sooner(one_s: int | None, other_s: int | None) -> int | None:
@@ -164,26 +171,21 @@ def _energy_s(limits: Limits, flow: Flow, power_w: int) -> int | None:
 
 
 def _money_s(
-    pricer: Pricer, limits: Limits, flow: Flow, power_w: int, *, is_parked: bool
-) -> int | None:
-    """Returns after how many seconds of this power the money is used up.
+    pricer: Pricer, limits: Limits, flow: Flow, uses: Sequence[FlowingUse]
+) -> list[int | None]:
+    """Returns after how many seconds of each use the money is used up.
 
     A price may depend on time, power and energy: the price function itself has the last word. Of
     prices by current the dearest counts, and the one of a bill where rounding makes that cost more.
     """
     money_minor = limits.money_minor
     if money_minor is None:
-        return None
+        return [None] * len(uses)
     if flow.cost_minor >= money_minor:
-        return 0
-    due_s: int | None = None
-    for function in dict.fromkeys((pricer, tariffs.foreseen(pricer))):
-        seconds = tariffs.forecast(function).seconds_until(
-            flow.tally,
-            money_minor,
-            power_w=power_w,
-            kind="parked" if is_parked else "charging",
-            most_s=_FAR_S,
-        )
-        due_s = _sooner(due_s, seconds)
+        return [0] * len(uses)
+    known, *foreseen = tariffs.forecasts(pricer)
+    due_s = known.seconds_until(flow.tally, money_minor, uses, most_s=_FAR_S)
+    for forecast in foreseen:
+        sooner_s = forecast.seconds_until(flow.tally, money_minor, uses, most_s=_FAR_S)
+        due_s = list(map(_sooner, due_s, sooner_s))
     return due_s

@@ -25,7 +25,7 @@ from evpower.tariffs.find import (
     snapshot_of,
     without_parking,
 )
-from evpower.tariffs.forecast import forecast, foreseen
+from evpower.tariffs.forecast import FlowingUse, forecast, forecasts
 from evpower.tariffs.model import (
     Assignment,
     ClientTariff,
@@ -63,6 +63,7 @@ __all__ = [
     "Conditions",
     "Dimension",
     "Flaw",
+    "FlowingUse",
     "InvalidTariff",
     "NewClientTariff",
     "Place",
@@ -89,7 +90,7 @@ __all__ = [
     "find_tariff",
     "find_tariffs",
     "forecast",
-    "foreseen",
+    "forecasts",
     "freeze_tariff",
     "from_date",
     "frozen_of",

@@ -6,10 +6,10 @@ function itself is asked. Both give the same figures.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from math import gcd
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from evpower.foundation.money import EXPONENTS
 from evpower.tariffs.coverage import dearest_first
@@ -30,6 +30,7 @@ from evpower.tariffs.pricing import ONCE, PER_MWH, PER_S, UNIT, Pricer, half_up
 
 _HOUR_S: Final = 3_600
 _GUESSES: Final = 8
+FlowingUse: TypeAlias = tuple[int, UseKind]  # a power from now on, and what it is
 _TIME_OF: Final[dict[UseKind, Dimension]] = {"charging": "time", "parked": "parking"}
 
 
@@ -70,17 +71,27 @@ class Forecast:
         return self._billed(tally, amount, parking)
 
     def seconds_until(
-        self, tally: Tally, total_minor: int, *, power_w: int, kind: UseKind, most_s: int
-    ) -> int | None:
-        """Returns after how many seconds of a power a session has cost so much.
+        self, tally: Tally, total_minor: int, uses: Sequence[FlowingUse], *, most_s: int
+    ) -> list[int | None]:
+        """Returns after how many seconds a session has cost so much, for each use that may follow.
 
         None: not within `most_s`. A cost never falls while a session goes on.
         """
-        power_w = max(power_w, 0)
-        if kind == "charging" and self._is_unlimited:
-            second = self._by_energy(tally, total_minor, power_w, most_s)
-            if second is not None:
-                return second
+        left_mwh: dict[VolumeKey, int] = {}
+        seconds: list[int | None] = []
+        for power_w, kind in uses:
+            second = None
+            if kind == "charging" and power_w > 0 and self._is_unlimited:
+                second = self._by_energy(tally, total_minor, power_w, most_s, left_mwh)
+            if second is None:
+                second = self._search(tally, total_minor, max(power_w, 0), kind, most_s)
+            seconds.append(second)
+        return seconds
+
+    def _search(
+        self, tally: Tally, total_minor: int, power_w: int, kind: UseKind, most_s: int
+    ) -> int | None:
+        """Returns the second where prices of any kind, which may change, have added up."""
         straight_s, cost_at = self._straight(tally, power_w, kind)
         straight_s = min(straight_s, most_s)
         if straight_s >= 0 and (reached_minor := cost_at(straight_s)) >= total_minor:
@@ -96,18 +107,36 @@ class Forecast:
         place = bisect_left(later, True, key=is_reached)
         return later[place] if place < len(later) else None
 
-    def _by_energy(self, tally: Tally, total_minor: int, power_w: int, most_s: int) -> int | None:
-        """Returns the second where nothing but energy costs, at one price; None: look closer."""
-        if not tally.is_started or tally.at_s is None or not power_w:
+    def _by_energy(
+        self,
+        tally: Tally,
+        total_minor: int,
+        power_w: int,
+        most_s: int,
+        left_mwh: dict[VolumeKey, int],
+    ) -> int | None:
+        """Returns the second where nothing but energy costs, at one price; None: look closer.
+
+        `left_mwh`: how much may flow at each price, as far as it was asked for.
+        """
+        if not tally.is_started or tally.at_s is None:
             return None
         elements, until_s, until_mwh = self._pricer.matcher.match(
             tally.at_s, tally.started_s, tally.energy_mwh, power_w, None, is_timed=True
         )
-        chosen = _as_dict(elements)
-        key = ("energy", chosen.get("energy", -1))
-        weight = self._weights.get(key, 0)
-        if not weight or "time" in chosen:
+        key = _energy_alone(elements)
+        if key is None or not self._weights[key]:
             return None
+        more_mwh = left_mwh.get(key)
+        if more_mwh is None:
+            more_mwh = left_mwh[key] = self._left_mwh(tally, total_minor, key)
+        second = -(-more_mwh * _HOUR_S // (power_w * MWH_PER_WH))
+        flown_mwh = power_w * second * MWH_PER_WH // _HOUR_S
+        is_straight = tally.at_s + second <= until_s and tally.energy_mwh + flown_mwh <= until_mwh
+        return second if 0 < second <= most_s and is_straight else None
+
+    def _left_mwh(self, tally: Tally, total_minor: int, key: VolumeKey) -> int:
+        """Returns how much has to flow at a price until a session costs so much."""
         missing, used = total_minor * self._minor - self._minor // 2, 0
         for volume_key, volume in tally.volumes.items():
             dimension = volume_key[0]
@@ -117,11 +146,7 @@ class Forecast:
             missing -= self._surplus(tally, group) if group != "energy" else 0
         # It is billed in whole steps, and the last of them is begun by its first thousandth.
         step = self._steps[key]
-        more_mwh = (-(-(used - -missing // weight) // step) - 1) * step + 1 - used
-        second = -(-more_mwh * _HOUR_S // (power_w * MWH_PER_WH))
-        flown_mwh = power_w * second * MWH_PER_WH // _HOUR_S
-        is_straight = tally.at_s + second <= until_s and tally.energy_mwh + flown_mwh <= until_mwh
-        return second if 0 < second <= most_s and is_straight else None
+        return (-(-(used - -missing // self._weights[key]) // step) - 1) * step + 1 - used
 
     def _straight(
         self, tally: Tally, power_w: int, kind: UseKind
@@ -258,9 +283,22 @@ def foreseen(pricer: Pricer) -> Pricer:
     return Pricer(pricer.tariff, dearest_first) if pricer.matcher.current_edges else pricer
 
 
+@lru_cache(maxsize=256)
+def forecasts(pricer: Pricer) -> tuple[Forecast, ...]:
+    """Returns the forecast of a price function, and that of what is foreseen if it is another."""
+    return tuple(forecast(function) for function in dict.fromkeys((pricer, foreseen(pricer))))
+
+
 @lru_cache(maxsize=1024)
 def _as_dict(elements: Elements) -> Mapping[Dimension, int]:
     return dict(elements)
+
+
+@lru_cache(maxsize=1024)
+def _energy_alone(elements: Elements) -> VolumeKey | None:
+    """Returns what prices energy; None: nothing, or the time costs as well."""
+    chosen = _as_dict(elements)
+    return None if "time" in chosen or "energy" not in chosen else ("energy", chosen["energy"])
 
 
 def _first(
