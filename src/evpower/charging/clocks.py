@@ -32,11 +32,11 @@ async def learn_clock(
         for reading in event.readings
         if reading.context in _PERIODIC and reading.time.at is not None
     ]
-    if stamps:
+    newest = max(stamps, default=None)
+    if newest is not None and not _agrees(newest, event.received_at, running.skew_s):
         skew_s = await _compare(
-            connection, event.station_id, max(stamps), event.received_at, running.skew_s,
-            is_status=False,
-        )  # fmt: skip
+            connection, event.station_id, newest, event.received_at, is_status=False
+        )
         if skew_s != running.skew_s:
             running = running.replace(skew_s=skew_s)
             await keep_start_offsets(connection, event.station_id, skew_s)
@@ -93,9 +93,7 @@ async def learn_from_status(connection: Connection, event: StationStatus) -> Non
         connection, event.station_id, event.connector, raw, event.received_at
     ):
         return
-    known_s = await _compare(
-        connection, event.station_id, stamp, event.received_at, skew_s, is_status=True
-    )
+    known_s = await _compare(connection, event.station_id, stamp, event.received_at, is_status=True)
     if known_s != skew_s:
         await keep_start_offsets(connection, event.station_id, known_s)
 
@@ -105,13 +103,10 @@ async def _compare(
     station_id: str,
     stamp: datetime,
     received_at: datetime,
-    skew_s: int | None,
     *,
     is_status: bool,
 ) -> int | None:
-    """Returns how far the clock is known to be off now."""
-    if _agrees(stamp, received_at, skew_s):
-        return skew_s
+    """Compares a stamp that is not what is known. Returns how far the clock is known to be off."""
     return await store_clocks.learn_clock(
         connection, station_id, stamp, received_at, is_status=is_status, pace_s=_PACE_S,
         least_s=_LEAST_S, least_status_s=_LEAST_STATUS_S,

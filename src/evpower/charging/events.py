@@ -1,10 +1,11 @@
 """What a station reports, in no protocol's words, and what charging answers and announces."""
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal, NamedTuple
 from uuid import UUID
+
+import msgspec
 
 from evpower.charging.model import SESSION_CHANGED
 from evpower.foundation import failpoints
@@ -109,29 +110,16 @@ class StationStatus(NamedTuple):
     is_history: bool  # older than the newest one stored
 
 
-def _no_ids() -> set[UUID]:
-    return set()
-
-
-def _no_names() -> set[str]:
-    return set()
-
-
-def _no_kinds() -> set[BehaviourKind]:
-    return set()
-
-
-@dataclass(slots=True)
-class Changes:
+class Changes(msgspec.Struct):
     """What a transaction changed, to be announced after its commit.
 
     `notes` are counted by who called: with the frame that showed them, if there is one.
     """
 
-    clients: set[UUID] = field(default_factory=_no_ids)
-    sessions: set[UUID] = field(default_factory=_no_ids)
-    stations: set[str] = field(default_factory=_no_names)
-    notes: set[BehaviourKind] = field(default_factory=_no_kinds)  # deviations of the station
+    clients: set[UUID] = set()
+    sessions: set[UUID] = set()
+    stations: set[str] = set()
+    notes: set[BehaviourKind] = set()  # deviations of the station
 
     def merge(self, other: "Changes") -> None:
         """Adds the changes of another part of the transaction."""

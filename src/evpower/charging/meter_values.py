@@ -12,7 +12,7 @@ from evpower.charging.course import tallied_anew
 from evpower.charging.events import BehaviourKind, Changes, Reading, StationReadings
 from evpower.charging.keep_limits import keep_limits
 from evpower.charging.meter_start import with_start
-from evpower.charging.register import TOLERANCE_WH, tolerance_wh
+from evpower.charging.register import TOLERANCE_WH, Outcome, tolerance_wh
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.running import MeteredProgress, RunningTransaction, StoredValue, advance
 from evpower.charging.settle import End, bill_again
@@ -88,7 +88,8 @@ async def take_values(
     running = await learn_clock(connection, running, event)
     step = advance(running, event.readings, event.received_at)
     await store.insert_values(connection, event, transaction.connector, transaction.id, step.values)
-    notes = _off_the_protocol(event, step)
+    outcomes = step.outcomes
+    notes = _off_the_protocol(event, step, outcomes)
     if step.is_above_power and running.progress.register.suspects:
         await _alert(connection, running, "register_above_power", now)
         notes.add("register_above_power")
@@ -96,7 +97,7 @@ async def take_values(
         await _alert(connection, running, "register_jumped", now)
     is_flowing = _has_grown(running, step)
     running = running.replace(progress=step.progress)
-    if "return" in step.outcomes:
+    if "return" in outcomes:
         running = running.replace(progress=await tallied_anew(connection, running))
     if step.progress.close_reason == "station_booted":  # the station resumed the transaction
         running = running.replace(progress=without_wait(running, rules))
@@ -114,10 +115,11 @@ async def take_values(
     return changes
 
 
-def _off_the_protocol(event: StationReadings, step: MeteredProgress) -> set[BehaviourKind]:
+def _off_the_protocol(
+    event: StationReadings, step: MeteredProgress, outcomes: set[Outcome]
+) -> set[BehaviourKind]:
     """Returns what is off in values of a transaction that runs."""
     notes: set[BehaviourKind] = set()
-    outcomes = step.outcomes
     if "segment" in outcomes:
         notes.add("register_restarted")
     if "jump" in outcomes:

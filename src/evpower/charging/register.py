@@ -19,6 +19,7 @@ TOLERANCE_WH: Final = Decimal(20)  # or the register's step, where that is more
 LOWER_AGREE: Final = 2  # so many lower values that agree begin a segment
 HIGHER_AGREE: Final = 3  # so many values above what the connector can deliver
 _MICROSECOND: Final = timedelta(microseconds=1)
+_NO_TIME: Final = timedelta()
 _TENTHS_PER_WH: Final = 10 * (timedelta(hours=1) // _MICROSECOND)
 _EARLIEST: Final = datetime(2015, 1, 1, tzinfo=UTC)
 # Which value of one entry counts for progress; an unknown context comes last.
@@ -180,21 +181,31 @@ def can_deliver(energy_wh: Decimal, earlier: MeterPoint, later: MeterPoint, powe
     A tenth more than its power, and a step of the register.
     """
     step_wh = max(later.resolution_wh, earlier.resolution_wh)
-    return (energy_wh - step_wh) * _TENTHS_PER_WH <= _most_tenths(earlier, later, power_w)
+    return _is_within(energy_wh, step_wh, _longer_span(earlier, later), power_w)
 
 
 def most_wh(earlier: MeterPoint, later: MeterPoint, power_w: int) -> Decimal:
     """Returns the most that `can_deliver` takes."""
     step_wh = max(later.resolution_wh, earlier.resolution_wh)
-    return Decimal(_most_tenths(earlier, later, power_w)) / _TENTHS_PER_WH + step_wh
+    return Decimal(_most_tenths(_longer_span(earlier, later), power_w)) / _TENTHS_PER_WH + step_wh
 
 
-def _most_tenths(earlier: MeterPoint, later: MeterPoint, power_w: int) -> int:
-    """Returns a tenth more than a power delivers by the longer clock, in W us / 10."""
+def _is_within(energy_wh: Decimal, step_wh: Decimal, span: timedelta, power_w: int) -> bool:
+    """Returns whether a power delivers so much in a time: a tenth more, and a register's step."""
+    return (energy_wh - step_wh) * _TENTHS_PER_WH <= _most_tenths(span, power_w)
+
+
+def _longer_span(earlier: MeterPoint, later: MeterPoint) -> timedelta:
+    """Returns the time between two values by the clock that has the longer one."""
     span = later.at - earlier.at
-    if later.station_at is not None and earlier.station_at is not None:
-        span = max(span, later.station_at - earlier.station_at)
-    return power_w * max(span // _MICROSECOND, 0) * 11
+    if later.station_at is None or earlier.station_at is None:
+        return span
+    return max(span, later.station_at - earlier.station_at)
+
+
+def _most_tenths(span: timedelta, power_w: int) -> int:
+    """Returns a tenth more than a power delivers, in W us / 10."""
+    return power_w * (span // _MICROSECOND) * 11 if span > _NO_TIME else 0
 
 
 def for_progress(readings: Sequence[Reading]) -> list[Reading]:
@@ -251,9 +262,9 @@ def _merge(parts: Sequence[Reading]) -> Reading:
 def _follows(earlier: MeterPoint, later: MeterPoint, power_w: int) -> bool:
     """Returns whether the connector can have got from one value to the other."""
     grown_wh = later.wh - earlier.wh
-    return grown_wh >= -tolerance_wh(earlier, later) and can_deliver(
-        grown_wh, earlier, later, power_w
-    )
+    if grown_wh < 0 and grown_wh < -tolerance_wh(earlier, later):
+        return False
+    return can_deliver(grown_wh, earlier, later, power_w)
 
 
 def _fits_session(register: MeterRegister, value: MeterPoint, power_w: int) -> bool:
@@ -265,8 +276,7 @@ def _fits_session(register: MeterRegister, value: MeterPoint, power_w: int) -> b
     if register.since is None or register.begun is None:
         return True
     energy_wh = register.closed_wh + value.wh - register.begun.wh
-    since = MeterPoint(value.wh, register.since, None, value.resolution_wh)
-    return can_deliver(energy_wh, since, value, power_w)
+    return _is_within(energy_wh, value.resolution_wh, value.at - register.since, power_w)
 
 
 def _back(register: MeterRegister, value: MeterPoint, power_w: int) -> MeterRegister | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, cast, overload
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 from evpower import tariffs
@@ -30,9 +30,11 @@ from evpower.tariffs import Pricer, Sample, Snapshot, Tally
 
 _COUNTED: Final = FOLLOWING | {"segment", "jump"}
 _LONGEST_INTERVAL_S: Final = 3_600
-_INT2: Final = 2**15
-_INT4: Final = 2**31
+_INT2: Final = range(-(2**15), 2**15)
+_INT4: Final = range(-(2**31), 2**31)
 _HOUR_S: Final = 3_600
+_SECOND: Final = timedelta(seconds=1)
+_NO_TIME: Final = timedelta()
 _USUAL_INTERVAL_S: Final = 60  # of a station whose own is not known yet
 
 
@@ -277,16 +279,16 @@ def _advance_one(
         progress = progress.replace(register=register, facts=facts)
         return progress, StoredValue(reading, outcome)
     interval_s = progress.interval_s
-    if progress.last_value_at is not None:
-        came_s = _span_s(earlier.last, value)
-        interval_s = came_s if 0 < came_s <= _LONGEST_INTERVAL_S else interval_s
+    span_s = _span_s(earlier.last, value)
+    if progress.last_value_at is not None and 0 < span_s <= _LONGEST_INTERVAL_S:
+        interval_s = span_s
     if outcome == "return" and earlier.before is not None:
         earlier = earlier.before  # what came since was wrong
-    span_s = _span_s(earlier.last, value)
+        span_s = _span_s(earlier.last, value)
     exact_wh = register.exact_wh
     grown_wh = exact_wh - earlier.exact_wh
     if reading.power_w is None and span_s:
-        facts = facts._replace(power_w=as_int4(int(grown_wh * _HOUR_S / span_s)))
+        facts = facts._replace(power_w=as_int4(int(grown_wh * _HOUR_S / span_s))[0])
     parked_since = progress.parked_since
     is_parked = ends_pause = False
     if parked_since is not None and at > parked_since:  # else what flowed before came late
@@ -322,10 +324,11 @@ def _span_s(earlier: MeterPoint | None, later: MeterPoint) -> int:
     """Returns the seconds between two values, by the station's clock where both have it."""
     if earlier is None:
         return 0
-    span = later.at - earlier.at
     if earlier.station_at is not None and later.station_at is not None:
         span = later.station_at - earlier.station_at
-    return max(int(span.total_seconds()), 0)
+    else:
+        span = later.at - earlier.at
+    return span // _SECOND if span > _NO_TIME else 0
 
 
 def _measured(known: Facts, reading: Reading) -> Facts:
@@ -333,27 +336,21 @@ def _measured(known: Facts, reading: Reading) -> Facts:
         reading.power_w, reading.soc_percent, reading.current_ma, reading.voltage_mv,
         reading.ev_current_ma, reading.ev_voltage_mv, *reading.temperatures,
     )  # fmt: skip
-    pairs = zip(measured, known, strict=True)
-    return Facts(*[before if value is None else as_int4(value) for value, before in pairs])
+    pairs = zip(as_int4(*measured), known, strict=True)
+    return Facts._make([before if value is None else value for value, before in pairs])
 
 
-@overload
-def as_int4(value: int) -> int: ...
+def as_int4(*values: int | None) -> list[int | None]:
+    """Returns numbers as columns of 4 bytes can have them."""
+    return [
+        value if value is None or value in _INT4 else max(_INT4[0], min(value, _INT4[-1]))
+        for value in values
+    ]
 
 
-@overload
-def as_int4(value: None) -> None: ...
-
-
-def as_int4(value: int | None) -> int | None:
-    """Returns a number as a column of 4 bytes can have it."""
-    if value is None or -_INT4 <= value < _INT4:  # nearly always
-        return value
-    return max(-_INT4, min(value, _INT4 - 1))
-
-
-def as_int2(value: int | None) -> int | None:
-    """Returns a number as a column of 2 bytes can have it."""
-    if value is None or -_INT2 <= value < _INT2:
-        return value
-    return max(-_INT2, min(value, _INT2 - 1))
+def as_int2(*values: int | None) -> list[int | None]:
+    """Returns numbers as columns of 2 bytes can have them."""
+    return [
+        value if value is None or value in _INT2 else max(_INT2[0], min(value, _INT2[-1]))
+        for value in values
+    ]

@@ -204,25 +204,20 @@ def _value_row(
     """Returns a row; what it would have as most rows do is null."""
     reading, outcome, sample = value.reading, value.outcome, value.sample
     (at, raw), context = reading.time, reading.context
-    body, outlet, inlet = reading.temperatures
+    is_parked, is_timed, session_wh, priced_at = None, None, None, None
+    if sample is not None:
+        is_parked, is_timed, session_wh = sample.is_parked, sample.is_timed, sample.energy_wh
+        priced_at = None if sample.at == at else sample.at
     return (
         event.received_at,
         at,
-        None if sample is None or sample.at == at else sample.at,
+        priced_at,
         transaction_id,
-        None if sample is None else as_int4(sample.energy_wh),
-        as_int4(reading.power_w),
-        as_int4(reading.current_ma),
-        as_int4(reading.voltage_mv),
-        as_int4(reading.ev_current_ma),
-        as_int4(reading.ev_voltage_mv),
-        as_int2(connector),
-        as_int2(reading.soc_percent),
-        as_int2(body),
-        as_int2(outlet),
-        as_int2(inlet),
-        None if sample is None else sample.is_parked,
-        None if sample is None else sample.is_timed,
+        *as_int4(session_wh, reading.power_w, reading.current_ma, reading.voltage_mv),
+        *as_int4(reading.ev_current_ma, reading.ev_voltage_mv),
+        *as_int2(connector, reading.soc_percent, *reading.temperatures),
+        is_parked,
+        is_timed,
         reading.energy_wh,
         event.station_id if transaction_id is None else None,
         None if _is_usual(raw, at) else clip(raw),

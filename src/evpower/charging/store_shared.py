@@ -121,23 +121,19 @@ async def write(
             "meter_values", schema_name="charging", columns=VALUE_COLUMNS, records=values
         )
     # One text: asyncpg looks at each element of an array, which takes longer than all the rest.
-    rows = orjson.dumps([_members(each) for each in running])
+    # JSON has no decimals: they are written as texts.
+    rows = orjson.dumps([_members(each) for each in running], default=str)
     version: int | None = await connection.fetchval(_WRITE, rows.decode())
     return version or 0
 
 
 def _members(running: RunningTransaction) -> dict[str, object]:
-    """Returns a row of `_WRITE`, its numeric columns as texts: JSON has no decimals."""
+    """Returns a row of `_WRITE`."""
     values = (running.transaction.id, *progress_values(running.progress))
-    members = dict(zip(_NAMES, values, strict=True))
-    for name in _NUMERIC:
-        value = members[name]
-        members[name] = None if value is None else str(value)
-    return members
+    return dict(zip(_NAMES, values, strict=True))
 
 
 _NAMES: Final = ("id", *WRITTEN)
-_NUMERIC: Final = tuple(name for name in WRITTEN if _PROGRESS_TYPES[name] == "numeric")
 _TYPES: Final = ("int", *(_PROGRESS_TYPES[name] for name in WRITTEN))
 _COLUMNS: Final = ", ".join(f"{name} {kind}" for name, kind in zip(_NAMES, _TYPES, strict=True))
 # The ids stand twice, so that only rows of theirs are read whatever plan there is.

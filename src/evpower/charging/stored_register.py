@@ -10,8 +10,7 @@ from evpower.charging.register import MeterPoint, MeterRegister
 
 def write_register(register: MeterRegister) -> dict[str, Any]:
     """Returns a register as JSON, its times as they are."""
-    before = {} if register.before is None else {"before": write_register(register.before)}
-    return before | {
+    stored: dict[str, Any] = {
         "format": 1,
         "since": register.since,
         "begun": _write_point(register.begun),
@@ -20,6 +19,9 @@ def write_register(register: MeterRegister) -> dict[str, Any]:
         "has_values": register.has_values,
         "suspects": [_write_point(value) for value in register.suspects],
     }
+    if register.before is not None:
+        stored["before"] = write_register(register.before)
+    return stored
 
 
 def read_register(stored: Mapping[str, Any]) -> MeterRegister:

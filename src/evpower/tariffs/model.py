@@ -6,10 +6,14 @@ rates parts per million (`_ppm`). Amounts of money are minor units (tyiyn).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
+
+import msgspec
+
+from evpower.foundation.value import Value
 
 MWH_PER_WH: Final = 1_000
 PPM: Final = 1_000_000  # a whole
@@ -194,8 +198,7 @@ class PricedPeriod(NamedTuple):
     elements: tuple[tuple[Dimension, int], ...]  # which element prices a dimension
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Value, frozen=True):
     """What a session used so far, by the element that prices it; a running cost needs no more.
 
     `volumes`: thousandths of a Wh, seconds, or 1 for what is charged once. `last`: of each kind of
@@ -207,8 +210,10 @@ class Tally:
     energy_mwh: int = 0
     is_started: bool = False  # False: at most reserved
     parked_s: int = 0  # how long the car has taken nothing; counted where there is a grace
-    volumes: Mapping[VolumeKey, int] = field(default_factory=dict[VolumeKey, int])
-    last: Mapping[RoundedGroup, VolumeKey] = field(default_factory=dict[RoundedGroup, VolumeKey])
+    volumes: Mapping[VolumeKey, int] = msgspec.field(default_factory=dict[VolumeKey, int])
+    last: Mapping[RoundedGroup, VolumeKey] = msgspec.field(
+        default_factory=dict[RoundedGroup, VolumeKey]
+    )
 
 
 @dataclass(frozen=True, slots=True)
