@@ -1853,11 +1853,19 @@ begin
   excluded_ids := coalesce(excluded_ids, '{}');
 
   if jsonb_array_length(payload -> 'transactions') > 0 then
-    insert into public.transactions (<transaction_columns>)
+    -- Of a row that is here already and is the same one the links and times are EvPower's, too.
+    insert into public.transactions as t (<transaction_columns>)
     select <transaction_values> from jsonb_to_recordset(payload -> 'transactions') as r (<transactions>)
      where r.client_id <> all (excluded_ids) and r.client_id <> all (forced)
      order by r.client_id, r.version
-    on conflict (client_id, version) do nothing;
+    on conflict (client_id, version) do update
+      set invoice_id = excluded.invoice_id, session_id = excluded.session_id, event_at = excluded.event_at,
+          created_at = excluded.created_at
+    where (t.type, t.amount, t.balance_before, t.balance_after)
+          = (excluded.type, excluded.amount, excluded.balance_before, excluded.balance_after)
+      and <same row>
+      and (t.invoice_id, t.session_id, t.event_at, t.created_at)
+          is distinct from (excluded.invoice_id, excluded.session_id, excluded.event_at, excluded.created_at);
     get diagnostics written = row_count;
     if forced <> '{}' then
       insert into public.transactions as t (<transaction_columns>)
@@ -1868,9 +1876,9 @@ begin
         set type = excluded.type, amount = excluded.amount, balance_before = excluded.balance_before,
             balance_after = excluded.balance_after, invoice_id = excluded.invoice_id,
             session_id = excluded.session_id, event_at = excluded.event_at, created_at = excluded.created_at
-      where (t.type, t.amount, t.balance_before, t.balance_after, t.created_at)
+      where (t.type, t.amount, t.balance_before, t.balance_after, t.invoice_id, t.session_id, t.event_at, t.created_at)
             is distinct from (excluded.type, excluded.amount, excluded.balance_before, excluded.balance_after,
-                              excluded.created_at);
+                              excluded.invoice_id, excluded.session_id, excluded.event_at, excluded.created_at);
     end if;
     sent := jsonb_array_length(payload -> 'transactions');
     if excluded_ids <> '{}' or forced <> '{}' then
@@ -2026,8 +2034,13 @@ $body$;
   if evpower.column_type('public.transactions', 'id') in ('uuid', 'text', 'character varying') then
     body := replace(body, '<transaction_columns>', 'id, <transaction_columns>');
     body := replace(body, '<transaction_values>', 'r.id, <transaction_values>');
+    body := replace(body, '<same row>', 't.id = excluded.id');
   else
     body := replace(body, evpower.record_of('public.transactions', array['id']) || ', client_id ', 'client_id ');
+    body := replace(body, '<same row>', case
+      when evpower.column_type('public.transactions', 'created_at') like 'timestamp%'
+        then 't.created_at = excluded.created_at'
+      else 'false' end);
   end if;
   body := replace(body, '<transaction_columns>', 'client_id, version, type, amount, balance_before, '
     'balance_after, invoice_id, session_id, event_at, created_at');
@@ -2365,6 +2378,10 @@ notify pgrst, 'reload schema';
 --     each id the client that an emptied one counts as; null where the client must be here. "units" tells to how many
 --     microseconds this project's columns round start_time, stop_time and created_at.
 --   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
+--     "whole": true in the payload of clients: the currency and each transaction's invoice_id, session_id, event_at and
+--     created_at count, too; "whole" then tells to how many microseconds this project's columns round both times (null:
+--     no timestamp, not compared). Not where transactions are recognised by nothing: links of another one may be the
+--     only record of it.
 --     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
 --     its id; its time where the project numbers its own; none. "deletion_requested" lists clients whose status is
 --     not compared. people: the profile as the apps see it, brought to one form, whether it has a user, which of its
@@ -2378,6 +2395,7 @@ declare
   transaction_id text := evpower.column_type('public.transactions', 'id');
   seen_by text;
   units jsonb;
+  transaction_units jsonb;
   coarsest text; -- of two columns for one time the type of which both are compared
   body text := $body$
 create or replace function public.evpower_digest(payload jsonb) returns jsonb
@@ -2392,6 +2410,7 @@ declare
   chunk int;
   short boolean;
   limits boolean;
+  whole boolean;
   rows jsonb;
   last text;
   strange bigint;
@@ -2403,6 +2422,7 @@ begin
   size := least(greatest(coalesce((payload ->> 'limit')::int, 1000), 1), 5000);
   chunk := case when payload ->> 'chunk' is not null then least(greatest((payload ->> 'chunk')::int, 1), 5000) end;
   short := coalesce((payload ->> 'short')::boolean, false);
+  whole := coalesce((payload ->> 'whole')::boolean, false) and '<by>' <> 'none';
 
   limits := topic = 'sessions' and evpower.session_limits();
   if topic = 'clients' and chunk is not null then
@@ -2414,7 +2434,8 @@ begin
                c.balance_version::text,
                case when c.id = any (requested) and c.status::text in ('active', 'inactive', 'pending_deletion')
                     then '-' else c.status::text end,
-               t.history], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
+               t.history] || case when whole then array[c.currency::text] else '{}' end,
+               '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
         from (select i.value::<client> as id, i.nr, (i.nr - 1) / chunk as part
                 from jsonb_array_elements_text(payload -> 'ids') with ordinality i (value, nr)) k
         left join public.clients c on c.id = k.id
@@ -2422,7 +2443,8 @@ begin
           select <history> as history
             from public.transactions x where x.client_id = c.id and x.version is not null) t on true
        group by k.part) h;
-    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>');
+    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>',
+                              'whole', case when whole then '<transaction units>'::jsonb end);
 
   elsif topic = 'sessions' and chunk is not null then
     select jsonb_agg(h.hash order by h.part) into rows from (
@@ -2510,7 +2532,8 @@ begin
     end if;
     select jsonb_agg(jsonb_build_object(
              'id', c.id, 'balance', c.balance::numeric::text, 'held', c.held::text, 'version', c.balance_version,
-             'written', c.evpower_revision > 0, 'status', c.status, 'count', t.count, 'sum', t.sum, 'last', t.last,
+             'currency', c.currency, 'written', c.evpower_revision > 0, 'status', c.status, 'count', t.count,
+             'sum', t.sum, 'last', t.last,
              'moment', t.moment, 'foreign', t.strange, 'history', t.history))
       into rows
       from public.clients c
@@ -2554,7 +2577,8 @@ begin
     raise exception 'there is no topic %', topic using errcode = 'invalid_parameter_value';
   end if;
   return jsonb_build_object('rows', coalesce(rows, '[]'), 'next', last, 'by', '<by>', 'limits', limits,
-                            'units', '<units>'::jsonb);
+                            'units', '<units>'::jsonb,
+                            'whole', case when whole then '<transaction units>'::jsonb end);
 end
 $function$
 $body$;
@@ -2570,7 +2594,21 @@ begin
   end if;
   body := replace(body, '<history>', $sql$string_agg(concat_ws(':', x.version, x.type,
             trim_scale(x.amount::numeric * 100), trim_scale(x.balance_before::numeric * 100),
-            trim_scale(x.balance_after::numeric * 100), <print>), ',' order by x.version)$sql$);
+            trim_scale(x.balance_after::numeric * 100), <print>, case when whole then concat_ws(':',
+              coalesce(x.invoice_id::text, '~'), coalesce(x.session_id::text, '~'), <transaction times>) end),
+            ',' order by x.version)$sql$);
+  select replace(body, '<transaction times>', string_agg(case when i.unit is null then $sql$'-'$sql$ else format(
+           $sql$case when isfinite(x.%1$I) then (extract(epoch from x.%1$I) * 1000000)::bigint::text else '~' end$sql$,
+           i.name) end, ', ' order by i.nr)),
+         jsonb_agg(i.unit order by i.nr)
+    into body, transaction_units
+    from (select c.name, c.nr, case when a.atttypmod >= 0 then (10 ^ (6 - a.atttypmod))::int
+                                    when a.atttypmod = -1 then 1 end as unit
+            from unnest(array['event_at', 'created_at']) with ordinality c (name, nr)
+            left join pg_catalog.pg_attribute a
+              on a.attrelid = 'public.transactions'::regclass and a.attname = c.name
+                 and a.atttypid in ('timestamp'::regtype, 'timestamptz'::regtype)) i;
+  body := replace(body, '<transaction units>', transaction_units::text);
   body := replace(body, '<print>', case seen_by
     when 'id' then 'x.id::text'
     when 'time' then '(extract(epoch from x.created_at) * 1000000)::bigint::text'

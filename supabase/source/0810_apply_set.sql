@@ -96,11 +96,19 @@ begin
   excluded_ids := coalesce(excluded_ids, '{}');
 
   if jsonb_array_length(payload -> 'transactions') > 0 then
-    insert into public.transactions (<transaction_columns>)
+    -- Of a row that is here already and is the same one the links and times are EvPower's, too.
+    insert into public.transactions as t (<transaction_columns>)
     select <transaction_values> from jsonb_to_recordset(payload -> 'transactions') as r (<transactions>)
      where r.client_id <> all (excluded_ids) and r.client_id <> all (forced)
      order by r.client_id, r.version
-    on conflict (client_id, version) do nothing;
+    on conflict (client_id, version) do update
+      set invoice_id = excluded.invoice_id, session_id = excluded.session_id, event_at = excluded.event_at,
+          created_at = excluded.created_at
+    where (t.type, t.amount, t.balance_before, t.balance_after)
+          = (excluded.type, excluded.amount, excluded.balance_before, excluded.balance_after)
+      and <same row>
+      and (t.invoice_id, t.session_id, t.event_at, t.created_at)
+          is distinct from (excluded.invoice_id, excluded.session_id, excluded.event_at, excluded.created_at);
     get diagnostics written = row_count;
     if forced <> '{}' then
       insert into public.transactions as t (<transaction_columns>)
@@ -111,9 +119,9 @@ begin
         set type = excluded.type, amount = excluded.amount, balance_before = excluded.balance_before,
             balance_after = excluded.balance_after, invoice_id = excluded.invoice_id,
             session_id = excluded.session_id, event_at = excluded.event_at, created_at = excluded.created_at
-      where (t.type, t.amount, t.balance_before, t.balance_after, t.created_at)
+      where (t.type, t.amount, t.balance_before, t.balance_after, t.invoice_id, t.session_id, t.event_at, t.created_at)
             is distinct from (excluded.type, excluded.amount, excluded.balance_before, excluded.balance_after,
-                              excluded.created_at);
+                              excluded.invoice_id, excluded.session_id, excluded.event_at, excluded.created_at);
     end if;
     sent := jsonb_array_length(payload -> 'transactions');
     if excluded_ids <> '{}' or forced <> '{}' then
@@ -269,8 +277,13 @@ $body$;
   if evpower.column_type('public.transactions', 'id') in ('uuid', 'text', 'character varying') then
     body := replace(body, '<transaction_columns>', 'id, <transaction_columns>');
     body := replace(body, '<transaction_values>', 'r.id, <transaction_values>');
+    body := replace(body, '<same row>', 't.id = excluded.id');
   else
     body := replace(body, evpower.record_of('public.transactions', array['id']) || ', client_id ', 'client_id ');
+    body := replace(body, '<same row>', case
+      when evpower.column_type('public.transactions', 'created_at') like 'timestamp%'
+        then 't.created_at = excluded.created_at'
+      else 'false' end);
   end if;
   body := replace(body, '<transaction_columns>', 'client_id, version, type, amount, balance_before, '
     'balance_after, invoice_id, session_id, event_at, created_at');

@@ -12,6 +12,10 @@
 --     each id the client that an emptied one counts as; null where the client must be here. "units" tells to how many
 --     microseconds this project's columns round start_time, stop_time and created_at.
 --   {"topic": "clients" | "sessions" | "people", "ids", "chunk": n}: {"hashes": [one for each n ids], "by"}
+--     "whole": true in the payload of clients: the currency and each transaction's invoice_id, session_id, event_at and
+--     created_at count, too; "whole" then tells to how many microseconds this project's columns round both times (null:
+--     no timestamp, not compared). Not where transactions are recognised by nothing: links of another one may be the
+--     only record of it.
 --     The order is that of `ids`, so no collation has a say. "by" tells by what a transaction is recognised:
 --     its id; its time where the project numbers its own; none. "deletion_requested" lists clients whose status is
 --     not compared. people: the profile as the apps see it, brought to one form, whether it has a user, which of its
@@ -25,6 +29,7 @@ declare
   transaction_id text := evpower.column_type('public.transactions', 'id');
   seen_by text;
   units jsonb;
+  transaction_units jsonb;
   coarsest text; -- of two columns for one time the type of which both are compared
   body text := $body$
 create or replace function public.evpower_digest(payload jsonb) returns jsonb
@@ -39,6 +44,7 @@ declare
   chunk int;
   short boolean;
   limits boolean;
+  whole boolean;
   rows jsonb;
   last text;
   strange bigint;
@@ -50,6 +56,7 @@ begin
   size := least(greatest(coalesce((payload ->> 'limit')::int, 1000), 1), 5000);
   chunk := case when payload ->> 'chunk' is not null then least(greatest((payload ->> 'chunk')::int, 1), 5000) end;
   short := coalesce((payload ->> 'short')::boolean, false);
+  whole := coalesce((payload ->> 'whole')::boolean, false) and '<by>' <> 'none';
 
   limits := topic = 'sessions' and evpower.session_limits();
   if topic = 'clients' and chunk is not null then
@@ -61,7 +68,8 @@ begin
                c.balance_version::text,
                case when c.id = any (requested) and c.status::text in ('active', 'inactive', 'pending_deletion')
                     then '-' else c.status::text end,
-               t.history], '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
+               t.history] || case when whole then array[c.currency::text] else '{}' end,
+               '|', '~'), e'\n' order by k.nr), 'UTF8')), 'hex') as hash
         from (select i.value::<client> as id, i.nr, (i.nr - 1) / chunk as part
                 from jsonb_array_elements_text(payload -> 'ids') with ordinality i (value, nr)) k
         left join public.clients c on c.id = k.id
@@ -69,7 +77,8 @@ begin
           select <history> as history
             from public.transactions x where x.client_id = c.id and x.version is not null) t on true
        group by k.part) h;
-    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>');
+    return jsonb_build_object('hashes', coalesce(rows, '[]'), 'by', '<by>',
+                              'whole', case when whole then '<transaction units>'::jsonb end);
 
   elsif topic = 'sessions' and chunk is not null then
     select jsonb_agg(h.hash order by h.part) into rows from (
@@ -157,7 +166,8 @@ begin
     end if;
     select jsonb_agg(jsonb_build_object(
              'id', c.id, 'balance', c.balance::numeric::text, 'held', c.held::text, 'version', c.balance_version,
-             'written', c.evpower_revision > 0, 'status', c.status, 'count', t.count, 'sum', t.sum, 'last', t.last,
+             'currency', c.currency, 'written', c.evpower_revision > 0, 'status', c.status, 'count', t.count,
+             'sum', t.sum, 'last', t.last,
              'moment', t.moment, 'foreign', t.strange, 'history', t.history))
       into rows
       from public.clients c
@@ -201,7 +211,8 @@ begin
     raise exception 'there is no topic %', topic using errcode = 'invalid_parameter_value';
   end if;
   return jsonb_build_object('rows', coalesce(rows, '[]'), 'next', last, 'by', '<by>', 'limits', limits,
-                            'units', '<units>'::jsonb);
+                            'units', '<units>'::jsonb,
+                            'whole', case when whole then '<transaction units>'::jsonb end);
 end
 $function$
 $body$;
@@ -217,7 +228,21 @@ begin
   end if;
   body := replace(body, '<history>', $sql$string_agg(concat_ws(':', x.version, x.type,
             trim_scale(x.amount::numeric * 100), trim_scale(x.balance_before::numeric * 100),
-            trim_scale(x.balance_after::numeric * 100), <print>), ',' order by x.version)$sql$);
+            trim_scale(x.balance_after::numeric * 100), <print>, case when whole then concat_ws(':',
+              coalesce(x.invoice_id::text, '~'), coalesce(x.session_id::text, '~'), <transaction times>) end),
+            ',' order by x.version)$sql$);
+  select replace(body, '<transaction times>', string_agg(case when i.unit is null then $sql$'-'$sql$ else format(
+           $sql$case when isfinite(x.%1$I) then (extract(epoch from x.%1$I) * 1000000)::bigint::text else '~' end$sql$,
+           i.name) end, ', ' order by i.nr)),
+         jsonb_agg(i.unit order by i.nr)
+    into body, transaction_units
+    from (select c.name, c.nr, case when a.atttypmod >= 0 then (10 ^ (6 - a.atttypmod))::int
+                                    when a.atttypmod = -1 then 1 end as unit
+            from unnest(array['event_at', 'created_at']) with ordinality c (name, nr)
+            left join pg_catalog.pg_attribute a
+              on a.attrelid = 'public.transactions'::regclass and a.attname = c.name
+                 and a.atttypid in ('timestamp'::regtype, 'timestamptz'::regtype)) i;
+  body := replace(body, '<transaction units>', transaction_units::text);
   body := replace(body, '<print>', case seen_by
     when 'id' then 'x.id::text'
     when 'time' then '(extract(epoch from x.created_at) * 1000000)::bigint::text'

@@ -72,6 +72,10 @@ BY_HAND = {
     "transaction gone": "delete from public.transactions where version = 2",
     "last transaction gone": "delete from public.transactions where version = 3",
     "all transactions gone": "delete from public.transactions",
+    "links and time of a transaction": "update public.transactions set invoice_id = 'X',"
+    " session_id = gen_random_uuid(), event_at = '2020-01-01' where version = 1",
+    "a transaction's bill gone": "update public.transactions set session_id = null",
+    "currency": "update public.clients set currency = 'USD'",
     "status": "update public.clients set status = 'blocked'",
     "session cost": "update public.charging_sessions set amount = 1, total_cost = 1",
     "older columns apart": "update public.charging_sessions set energy = 3",

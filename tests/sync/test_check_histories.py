@@ -133,6 +133,11 @@ async def test_same_amounts_in_other_transactions_are_two_histories(
     restored, client, _ = await lost_hours(house, there, (30_000, 40_000))
     async with house.at(restored) as (scenario, relay, db):
         assert kinds(await compare(db, rpc, repair=True)) == {str(client): "diverged"}
+        invoices = await there.fetch(
+            "select invoice_id from public.transactions where version > 2 order by version"
+        )
+        known = await scenario.db.fetch("select invoice_id from payments.payments")
+        assert not {row["invoice_id"] for row in invoices} & {row["invoice_id"] for row in known}
         await compare(db, rpc, repair=True, overwrite_ahead=True, deliver=relay.drain)
         assert (await compare(db, rpc)).drift == ()
         ours = await scenario.db.fetch("select id from wallet.transactions order by id")

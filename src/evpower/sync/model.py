@@ -189,8 +189,9 @@ class DeliveryResult:
 class ClientDigest:
     """A digest of a client, money in tyiyn; equal digests mean equal rows.
 
-    `history` is a hash of all its transactions with their ids; `foreign` counts the transactions
-    EvPower never wrote; `written`: EvPower wrote the client's row.
+    `history` is a hash of all its transactions with their ids, payments, sessions and times;
+    `foreign` counts the transactions EvPower never wrote; `written`: EvPower wrote the client's
+    row.
     """
 
     id: str
@@ -203,6 +204,7 @@ class ClientDigest:
     moment: int | float
     held_minor: int | float = 0
     history: str | None = None
+    currency: str | None = None  # None: an older evpower_digest, which does not compare it
     foreign: int = field(default=0, compare=False)
     written: bool = field(default=True, compare=False)
 

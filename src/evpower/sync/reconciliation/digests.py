@@ -26,6 +26,7 @@ Digest = ClientDigest | SessionDigest
 # What is compared; a row: of an older backend's tables.
 Part = Literal["profile", "client", "session", "row"]
 By = Literal["id", "time", "none"]  # what identifies a transaction in this project
+_TransactionUnits = tuple[int | None, int | None]  # of event_at and created_at; None: not compared
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 CHUNK: Final = 50  # keys in one hash
@@ -64,8 +65,9 @@ class TheirPage:
 class Digests:
     """Reads both sides concurrently; remembers what this project has.
 
-    That is what identifies a transaction, whether sessions have columns for their limits, and to
-    how many microseconds it rounds each of their times.
+    That is what identifies a transaction, whether sessions have columns for their limits, to how
+    many microseconds it rounds each of their times, and the same of a transaction's times: None is
+    an older function, which compares neither these nor what a transaction is of.
     """
 
     def __init__(self, db: Database, rpc: Rpc) -> None:
@@ -74,17 +76,18 @@ class Digests:
         self._by: By = "id"
         self._limits = False
         self._units = (1,) * len(INSTANTS)
+        self._whole: _TransactionUnits | None = None
 
     async def differing(self, part: Part, keys: Sequence[DigestKey]) -> list[UUID]:
         """Returns the keys of hashes that differ: some of these keys may differ."""
         if not keys:
             return []
         ids = [key.id for key in keys]
-        known = (self._by, self._limits, self._units)
+        known = (self._by, self._limits, self._units, self._whole)
         ours, theirs = await asyncio.gather(
             self._our_hashes(part, ids), self._their_hashes(part, keys)
         )
-        if known != (self._by, self._limits, self._units):
+        if known != (self._by, self._limits, self._units, self._whole):
             ours = await self._our_hashes(part, ids)
         if len(theirs) != len(ours):
             raise TargetUnavailable(f"{_FUNCTION} returned another number of hashes")
@@ -99,8 +102,11 @@ class Digests:
         """Returns EvPower's digests of these keys."""
         async with self._db.connection() as connection:
             if topic == "client":
-                rows: list[Record] = await connection.fetch(store_digests.CLIENTS[self._by], keys)
-                return {row["id"]: _our_client(row) for row in rows}
+                is_whole = self._whole is not None
+                sql = store_digests.CLIENTS[is_whole][self._by]
+                more = (self._whole,) if is_whole else ()
+                rows: list[Record] = await connection.fetch(sql, keys, *more)
+                return {row["id"]: _our_client(row, is_whole=is_whole) for row in rows}
             rows = await connection.fetch(store_digests.SESSIONS[self._limits], keys)
             return {row["id"]: _our_session(row, self._units) for row in rows}
 
@@ -112,8 +118,10 @@ class Digests:
         response = await self._ask_of_keys(request)
         try:
             rows = cast("list[Mapping[str, object]]", response["rows"])
-            read = _their_client if topic == "client" else _their_session
-            return {row.id: row for row in map(read, rows)}
+            if topic == "session":
+                return {row.id: row for row in map(_their_session, rows)}
+            is_whole = self._whole is not None
+            return {row.id: row for row in (_their_client(r, is_whole=is_whole) for r in rows)}
         except (KeyError, TypeError, ValueError, InvalidOperation) as error:
             raise _unknown_form() from error
 
@@ -181,8 +189,14 @@ class Digests:
             if part == "session":
                 sql = store_digests.SESSION_HASHES[self._limits]
                 rows = await connection.fetch(sql, ids, CHUNK, self._units)
+            elif part == "client" and self._whole is not None:
+                sql = store_digests.CLIENT_HASHES[True][self._by]
+                rows = await connection.fetch(sql, ids, CHUNK, self._whole)
+            elif part == "client":
+                sql = store_digests.CLIENT_HASHES[False][self._by]
+                rows = await connection.fetch(sql, ids, CHUNK)
             else:
-                rows = await connection.fetch(store_digests.HASHES[part][self._by], ids, CHUNK)
+                rows = await connection.fetch(store_digests.PROFILE_HASHES, ids, CHUNK)
         return [row["hash"] for row in rows]
 
     async def _their_hashes(self, part: Part, keys: Sequence[DigestKey]) -> list[str]:
@@ -210,7 +224,11 @@ class Digests:
         again, with the sessions of which EvPower knows the limit.
         """
         payload = await self._with_limited(request)
+        if request["topic"] == "clients":
+            payload = {**payload, "whole": True}
         response = await self._ask(payload)
+        if request["topic"] == "clients":
+            self._whole = _read_transaction_units(response.get("whole"))
         self._by = cast("By", response.get("by") or self._by)
         self._units = _read_units(response.get("units")) or self._units
         if request["topic"] != "sessions" or self._limits == (response.get("limits") is True):
@@ -247,7 +265,7 @@ def _unknown_form() -> TargetUnavailable:
     return TargetUnavailable(f"{_FUNCTION} returned an unknown form")
 
 
-def _our_client(row: Record) -> ClientDigest:
+def _our_client(row: Record, *, is_whole: bool) -> ClientDigest:
     return ClientDigest(
         row["id"],
         row["balance_minor"],
@@ -259,6 +277,7 @@ def _our_client(row: Record) -> ClientDigest:
         int(row["moment"]),
         row["held_minor"],
         row["history"],
+        row["currency"] if is_whole else None,
     )
 
 
@@ -282,7 +301,7 @@ def _our_session(row: Record, units: Sequence[int]) -> SessionDigest:
     )
 
 
-def _their_client(row: Mapping[str, object]) -> ClientDigest:
+def _their_client(row: Mapping[str, object], *, is_whole: bool) -> ClientDigest:
     history = row["history"]
     return ClientDigest(
         str(row["id"]),
@@ -295,6 +314,7 @@ def _their_client(row: Mapping[str, object]) -> ClientDigest:
         _scaled(row["moment"], 2),
         _scaled(row["held"], 2),
         str(history) if history is not None else None,
+        str(row["currency"]) if is_whole else None,
         int(str(row["foreign"])),
         bool(row["written"]),
     )
@@ -328,6 +348,21 @@ def _read_units(raw: object) -> tuple[int, ...]:
     if len(units) != len(INSTANTS) or min(units) < 1:
         raise _unknown_form()
     return units
+
+
+def _read_transaction_units(raw: object) -> _TransactionUnits | None:
+    """Returns what Supabase rounds a transaction's times to; None: it does not compare them."""
+    if raw is None:
+        return None
+    try:
+        event, created = (
+            None if unit is None else int(str(unit)) for unit in cast("list[object]", raw)
+        )
+    except (TypeError, ValueError) as error:
+        raise _unknown_form() from error
+    if min(event or 1, created or 1) < 1:
+        raise _unknown_form()
+    return event, created
 
 
 def _rounded(at: datetime, unit: int) -> datetime:

@@ -87,7 +87,7 @@ _ACTIONS: Final[Mapping[DriftKind, str]] = MappingProxyType(
 _FACTS: Final = frozenset({"details", "facts"})
 # A column that rounds its times, and whatever is written within it, is no difference.
 _SAME_TIME: Final = timedelta(seconds=1)
-_MONEY: Final = ("balance_minor", "held_minor", "version")
+_MONEY: Final = ("balance_minor", "held_minor", "currency", "version")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,17 @@ _FINGERPRINTS: Final = {
     "none": "''",
 }
 _HISTORY: Final = """string_agg(concat_ws(':', t.version, t.kind, t.amount_minor,
-    t.balance_before_minor, t.balance_after_minor, {fingerprint}), ',' order by t.version)"""
+    t.balance_before_minor, t.balance_after_minor, {fingerprint}{links}), ',' order by t.version)"""
+# What a transaction is of, and its times as Supabase rounds them: `{units}` has the microseconds of
+# a unit of each column; null: it is not compared there.
+_LINKS: Final = """, coalesce(
+      (select p.invoice_id from payments.payments_public p where p.id = t.payment_id), '~'),
+      coalesce((select s.session_id::text from charging.settlements_public s
+                 where s.id = t.settlement_id), '~'), {event_at}, {created_at}"""
+_ROUNDED_LINK: Final = """case when ({units}::int[])[{nr}] is null then '-' else
+      coalesce((((extract(epoch from t.{column}) * 1000000)::bigint
+      + ({units}::int[])[{nr}] / 2) / ({units}::int[])[{nr}] * ({units}::int[])[{nr}])::text, '~')
+      end"""
 
 
 def _hashes(line: str, joins: str) -> str:
@@ -30,7 +40,7 @@ select encode(sha256(convert_to(string_agg(array_to_string(array[{line}], '|', '
 _CLIENT_LINE: Final = """c.id::text, w.balance_minor::text, w.held_minor::text, w.version::text,
     case when c.status = 'active' and c.deletion_requested_at is not null then '-'
          else c.public_status end,
-    (select {history} from wallet.transactions_public t where t.client_id = c.id)"""
+    (select {history} from wallet.transactions_public t where t.client_id = c.id){currency}"""
 _SESSION_LINE: Final = """s.id::text, s.client_id::text, s.revision::text, s.status,
     s.energy_wh::text, s.cost_minor::text, s.station_id, s.connector_id::text,
     {start_time}, {ended_at}, {created_at},
@@ -63,19 +73,32 @@ def _of_each(sql: str) -> dict[str, str]:
     return {by: sql.replace("{fingerprint}", column) for by, column in _FINGERPRINTS.items()}
 
 
-HASHES: Final[Mapping[str, Mapping[str, str]]] = {
-    "client": _of_each(
-        _hashes(
-            _CLIENT_LINE.replace("{history}", _HISTORY),
-            """
-            left join identity.clients_public c on c.id = k.id
-            left join wallet.balances w on w.client_id = k.id
-            """,
-        )
-    ),
-    "profile": _of_each(
-        _hashes(_PROFILE_LINE, "left join identity.clients_public c on c.id = k.id")
-    ),
+def _history(units: str, *, is_whole: bool) -> str:
+    """Returns the SQL of a client's transactions; `units`: the parameter that has them."""
+    links = ""
+    if is_whole:
+        links = _LINKS
+        for nr, column in enumerate(("event_at", "created_at"), 1):
+            text = _ROUNDED_LINK.format(column=column, nr=nr, units=units)
+            links = links.replace(f"{{{column}}}", text)
+    return _HISTORY.replace("{links}", links)
+
+
+def _client_hashes(*, is_whole: bool) -> str:
+    line = _CLIENT_LINE.replace("{history}", _history("$3", is_whole=is_whole))
+    return _hashes(
+        line.replace("{currency}", ", w.currency" if is_whole else ""),
+        """
+        left join identity.clients_public c on c.id = k.id
+        left join wallet.balances w on w.client_id = k.id
+        """,
+    )
+
+
+PROFILE_HASHES: Final = _hashes(_PROFILE_LINE, "left join identity.clients_public c on c.id = k.id")
+# Of clients, whole and by what identifies a transaction. Whole: `$3` has the units.
+CLIENT_HASHES: Final[Mapping[bool, Mapping[str, str]]] = {
+    is_whole: _of_each(_client_hashes(is_whole=is_whole)) for is_whole in (False, True)
 }
 
 SESSION_HASHES: Final[Mapping[bool, str]] = {
@@ -86,8 +109,9 @@ SESSION_HASHES: Final[Mapping[bool, str]] = {
     for limits, details in _DETAILS.items()
 }
 
-CLIENTS: Final[Mapping[str, str]] = _of_each(f"""
-select c.id::text as id, w.balance_minor, w.held_minor, w.version, c.public_status as status, t.*
+_CLIENTS: Final = """
+select c.id::text as id, w.currency, w.balance_minor, w.held_minor, w.version,
+       c.public_status as status, t.*
   from identity.clients_public c
   join wallet.balances w on w.client_id = c.id
  cross join lateral (
@@ -96,10 +120,15 @@ select c.id::text as id, w.balance_minor, w.held_minor, w.version, c.public_stat
           coalesce(sum(t.version::numeric * (t.amount_minor * 31 + t.balance_after_minor * 7
             + 100 * case t.kind when 'topup' then 1 when 'charge' then 2 when 'refund' then 3 end)),
             0)::text as moment,
-          encode(sha256(convert_to({_HISTORY}, 'UTF8')), 'hex') as history
+          encode(sha256(convert_to({history}, 'UTF8')), 'hex') as history
      from wallet.transactions_public t where t.client_id = c.id) t
  where c.id = any ($1::uuid[])
-""")
+"""
+# The same; whole: `$2` has the units.
+CLIENTS: Final[Mapping[bool, Mapping[str, str]]] = {
+    is_whole: _of_each(_CLIENTS.replace("{history}", _history("$2", is_whole=is_whole)))
+    for is_whole in (False, True)
+}
 
 SESSIONS: Final[Mapping[bool, str]] = {
     limits: f"""
