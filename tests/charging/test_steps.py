@@ -448,3 +448,87 @@ class TestAfterTheEnd:
         for index in ("stop_steps_by_command", "commands_queued"):
             assert f'"{index}"' in plan
         assert "Seq Scan" not in plan
+
+
+class TestOneIdForAll:
+    """A station calls charges by ids of its own: a stop by an id that may be two's is not sent."""
+
+    ITS_ID = 1758670080
+
+    async def asked_to_stop(self, place: ChargingPlace) -> tuple[UUID, int]:
+        """Charge by the station's own id; the stop waits for the station."""
+        session, transaction = await place.charging(await place.driver())
+        await place.answer()
+        place.later(1)
+        await place.values(self.ITS_ID, 100)
+        await place.ask_to_stop(session)
+        return session, transaction
+
+    async def sent_stop(self, place: ChargingPlace) -> dict[str, Any] | None:
+        """What the station is sent now."""
+        before = await place.owner.fetchval("select coalesce(max(id), 0) from stations.commands")
+        await place.answer()
+        payload = await place.owner.fetchval(
+            "select payload from stations.commands where action = 'remote_stop'"
+            " and sent_at = $1 and id <= $2",
+            place.now,
+            before,
+        )
+        return None if payload is None else json.loads(payload)
+
+    async def test_what_begins_on_another_connector_may_have_the_id(
+        self, place: ChargingPlace
+    ) -> None:
+        """Until a value of it came; the driver's stop goes on by the number that is its own."""
+        _, transaction = await self.asked_to_stop(place)
+        other = await place.begin(await place.start(await place.driver(), 2), connector=2)
+        assert await self.sent_stop(place) is None
+        await place.watch()
+        assert await self.sent_stop(place) == {"transaction_id": transaction, "aliases": []}
+        place.later(1)
+        await place.values(self.ITS_ID + 1, 10, connector=2)
+        await place.values(self.ITS_ID, 900)
+        await place.watch()
+        assert await self.sent_stop(place) == {
+            "transaction_id": self.ITS_ID, "aliases": [transaction],
+        }  # fmt: skip
+        assert other != transaction
+
+    async def test_an_id_that_the_other_has_shown_is_withdrawn(self, place: ChargingPlace) -> None:
+        session, transaction = await place.charging(await place.driver())
+        await place.begin(await place.start(await place.driver(), 2), connector=2)
+        await place.answer()
+        place.later(1)
+        await place.values(self.ITS_ID, 100)
+        await place.values(None, 10, connector=2)
+        await place.ask_to_stop(session)
+        place.later(0.1)
+        await place.values(self.ITS_ID, 20, connector=2)
+        assert await self.sent_stop(place) is None
+        await place.watch()
+        assert await self.sent_stop(place) == {"transaction_id": transaction, "aliases": []}
+
+    async def test_an_id_that_was_used_before_may_be_of_what_shows_none(
+        self, place: ChargingPlace
+    ) -> None:
+        first = await place.begin(await place.start(await place.driver()))
+        await place.values(self.ITS_ID, 10)
+        await place.stop(first, 10)
+        session, transaction = await place.charging(await place.driver(), meter_wh=10)
+        await place.begin(await place.start(await place.driver(), 2), connector=2)
+        place.later(1)
+        await place.values(self.ITS_ID, 100)
+        await place.values(None, 10, connector=2)
+        await place.answer()
+        await place.ask_to_stop(session)
+        assert await self.sent_stop(place) == {"transaction_id": transaction, "aliases": []}
+
+    async def test_a_stop_left_by_a_charge_that_evpower_ended_is_not_sent(
+        self, place: ChargingPlace
+    ) -> None:
+        session, _ = await self.asked_to_stop(place)
+        place.later(5)
+        await place.watch()
+        assert await place.value("state", session) == "settled"
+        await place.begin(await place.start(await place.driver(), 2), connector=2)
+        assert await self.sent_stop(place) is None

@@ -11,6 +11,7 @@ from evpower.charging.model import StationTransaction
 from evpower.charging.our_time import our_time
 from evpower.charging.register import FOLLOWING, MeterRegister, for_progress, observe, point
 from evpower.charging.running import RunningTransaction, bounded
+from evpower.charging.steps import drop_ambiguous_stops
 from evpower.charging.store_transactions import add_alias, stop_came_at
 from evpower.foundation.db import Connection
 
@@ -39,6 +40,7 @@ async def bind_values(connection: Connection, event: StationReadings) -> Running
         if not named or _fits(candidate.progress.register, candidate, event):
             if alias is not None:
                 await add_alias(connection, event.station_id, alias, here.id, event.received_at)
+                await drop_ambiguous_stops(connection, event.station_id, event.received_at)
             return candidate
     if here is None and named:
         meant = await _ended_here(connection, event, named) or (running or named)[0]

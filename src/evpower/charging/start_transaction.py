@@ -32,7 +32,7 @@ from evpower.charging.model import (
 from evpower.charging.rules import DEFAULT_RULES, Rules
 from evpower.charging.start_match import FreeStart, match_start, read_start, start_key, started_at
 from evpower.charging.states import WAITING
-from evpower.charging.steps import end_steps, free_connector
+from evpower.charging.steps import drop_ambiguous_stops, end_steps, free_connector
 from evpower.charging.unstarted import end_unstarted
 from evpower.foundation import failpoints
 from evpower.foundation.db import Connection
@@ -184,6 +184,7 @@ async def _insert(start: _Start, session: ChargingSession, began_at: datetime) -
         started_at=began_at,
     )
     await _store_text_id(start, transaction_id)
+    await drop_ambiguous_stops(start.connection, start.station.id, start.now)
     changes.merge(
         Changes(clients={session.client_id}, sessions={session.id}, stations={session.station_id})
     )
@@ -274,6 +275,7 @@ async def _without_session(
         card=card,
     )
     await _store_text_id(start, transaction_id)
+    await drop_ambiguous_stops(start.connection, start.station.id, start.now)
     changes.stations.add(start.station.id)
     return StartAnswer(transaction_id, "accepted", changes)
 

@@ -143,6 +143,17 @@ async def free_connector(
     return changes
 
 
+async def drop_ambiguous_stops(connection: Connection, station_id: str, now: datetime) -> None:
+    """Drops queued stops by an id that may be the one of a charge that has begun meanwhile, too.
+
+    The watch sends them again, by the ids that are left. Where EvPower ended the charge itself, the
+    energy that still flows asks for a stop.
+    """
+    for command_id, transaction_id in await store_steps.ambiguous_stops(connection, station_id):
+        await stations.drop_command(connection, command_id, now)
+        await store_steps.look_now(connection, transaction_id, now)
+
+
 async def _judge(
     connection: Connection,
     running: RunningTransaction,

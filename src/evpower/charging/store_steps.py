@@ -7,6 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from evpower.charging.model import StationTransaction, StepOutcome, StopStep
+from evpower.charging.store_transactions import aliases_query
 from evpower.foundation.db import Connection
 from evpower.foundation.rows import columns, read_row
 
@@ -269,6 +270,27 @@ async def over_on_connector(connection: Connection, station_id: str, connector: 
     """Returns the ended transactions of a connector with a step, a limit of 0 or a command open."""
     rows = await connection.fetch(OVER_ON_CONNECTOR, station_id, connector)
     return [row["id"] for row in rows]
+
+
+async def ambiguous_stops(connection: Connection, station_id: str) -> list[tuple[int, int]]:
+    """Returns the queued stops by an id that may be another charge's, too.
+
+    Each with its transaction.
+    """
+    rows = await connection.fetch(
+        f"""
+        select q.id as command_id, x.transaction_id
+          from stations.commands_public q
+          join charging.stop_steps x on x.command_id = q.id
+         where q.station_id = $1 and q.state = 'queued' and q.action = 'remote_stop'
+           and exists (select from charging.transaction_aliases w
+                        where w.transaction_id = x.transaction_id and w.alias not in (
+                          {aliases_query("x.transaction_id")}))
+         order by q.id
+        """,
+        station_id,
+    )
+    return [(row["command_id"], row["transaction_id"]) for row in rows]
 
 
 async def clear_limits(connection: Connection, transaction_id: int, now: datetime) -> bool:

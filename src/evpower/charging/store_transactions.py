@@ -304,10 +304,19 @@ def aliases_query(of: str) -> str:
     return f"""
         select a.alias from charging.transaction_aliases a
          where a.transaction_id = {of} and not exists (
-           select from charging.transaction_aliases o
-             join charging.transactions t on t.id = o.transaction_id
-            where o.station_id = a.station_id and o.alias = a.alias and o.transaction_id <> {of}
-              and t.ended_at is null)
+           select from charging.transactions t
+            where t.station_id = a.station_id and t.ended_at is null and t.id <> {of} and case
+              when exists (select from charging.transaction_aliases o where o.transaction_id = t.id)
+              then exists (
+                select from charging.transaction_aliases o
+                 where o.transaction_id = t.id and o.alias = a.alias)
+              else exists (
+                select from charging.transaction_aliases o
+                 where o.station_id = a.station_id and o.alias = a.alias
+                   and o.transaction_id <> {of})
+                or not exists (
+                select from charging.progress p
+                 where p.transaction_id = t.id and p.last_value_at is not null) end)
          order by a.last_seen_at desc, a.alias
         """
 
@@ -315,8 +324,9 @@ def aliases_query(of: str) -> str:
 async def aliases_of(connection: Connection, transaction_id: int) -> list[str]:
     """Returns the station's own ids of a transaction, the one seen last first.
 
-    Without those that another running transaction of the station has, too: a stop by one of them
-    could end the other.
+    Without those that another running transaction of the station has, or may have, too: a stop by
+    one of them could end the other. It may have each while no value of it came, and one that the
+    station has used for several while it has shown none of its own.
     """
     rows = await connection.fetch(aliases_query("$1"), transaction_id)
     return [row["alias"] for row in rows]
