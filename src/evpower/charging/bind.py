@@ -64,7 +64,10 @@ def as_ours(number: int | None) -> int | None:
 
 
 async def bind_stop(connection: Connection, event: StationStop) -> StationTransaction | None:
-    """Returns the transaction that a stop ends; one that has ended: the stop came late or again."""
+    """Returns the transaction that a stop is of; None: of none.
+
+    If the transaction has ended, the stop is late, or sent again.
+    """
     number, name = known_id(event.transaction_id), known_name(event.text_id)
     opened = await store.find_open(connection, event.station_id)
     if number is not None or name is not None:
@@ -95,10 +98,11 @@ async def bind_stop(connection: Connection, event: StationStop) -> StationTransa
 async def bind_like_earlier(
     connection: Connection, event: StationStop, earlier_at: datetime
 ) -> StationTransaction | None:
-    """Returns what a stop without a time ends that looks like an earlier one; None: it is that.
+    """Returns what is ended by a stop that has no time and looks like an earlier stop.
 
-    It says something new of what began since, if energy flowed up to its register, and of what is
-    over by its connector's status. By our own number it is of that transaction, as before.
+    None: it is the earlier stop, sent again, as it always is by our own number. It is a new stop if
+    it fits a transaction that began since and took energy up to its register, or an open one whose
+    connector has reported since the start that the charge is over.
     """
     number = known_id(event.transaction_id)
     if number is not None:
@@ -129,9 +133,9 @@ async def bind_like_earlier(
 async def _that_is_over(
     connection: Connection, event: StationStop, opened: Sequence[StationTransaction]
 ) -> StationTransaction | None:
-    """Returns the open one at a stop's register whose connector says that its charge is over.
+    """Returns the open transaction at a stop's register whose connector reported its end.
 
-    If the stop was another's all the same, at most a tolerance is billed that was not measured.
+    Should the stop be another's after all, no more than a tolerance is billed unmeasured.
     """
     for transaction in reversed(opened):  # the oldest first
         last = (await store.load(connection, transaction.id)).progress.register.last
@@ -160,12 +164,13 @@ async def _of_an_open_id(
     named: Sequence[StationTransaction],
     opened: Sequence[StationTransaction],
 ) -> StationTransaction:
-    """Returns the one that a stop ends of those that have its id, or that should have it.
+    """Returns the transaction that a stop ends, where an open one has its id.
 
-    Our own id is one transaction's. A station's own may be that of several: then the tag and the
-    register say which, also one whose values have not shown its id yet. A station may call what
-    runs by the id of an ended one: what fits nothing that runs, is from before it began though at
-    its register, or has the tag of one that ended on another connector, is the late stop of that.
+    Our own id is of one transaction. A station's own id may be of several: then the tag and the
+    register decide, also about open ones whose values have not shown an id yet. A station may give
+    the id of an ended charge to one that runs. So the stop is the late one of the ended charge if
+    it fits nothing that runs, if it is from before that began although at its register, or if it
+    has the tag of a charge that ended on another connector.
     """
     number = known_id(event.transaction_id)
     running = [transaction for transaction in named if transaction.ended_at is None]
@@ -201,9 +206,10 @@ def _elsewhere(
     ended: Sequence[StationTransaction],
     running: Sequence[StationTransaction],
 ) -> list[StationTransaction]:
-    """Returns those that a stop's tag lets wait for it on a connector where none of these runs.
+    """Returns the ended transactions with a stop's tag on connectors where no `running` one is.
 
-    By chance a register elsewhere may be nearer.
+    Only those that EvPower ended: their own stop may still come. Callers look at them first, as the
+    register of what runs on another connector may be nearer by chance.
     """
     connectors = {transaction.connector for transaction in running}
     return [
@@ -218,10 +224,10 @@ def _elsewhere(
 async def _that_ended(
     connection: Connection, event: StationStop, named: Sequence[StationTransaction]
 ) -> list[StationTransaction]:
-    """Returns the ended ones that a stop may be of, because it is late, or came before.
+    """Returns the ended transactions that a stop may be of.
 
-    Of one that the station has stopped it is that stop again, so it is no later. Our own number
-    needs no tag and time that fit.
+    One that EvPower ended may get its late stop. One that its station stopped can only get the same
+    stop again, which is no later than its end. By our own number, tag and time need not fit.
     """
     number = known_id(event.transaction_id)
     ended = [
@@ -240,11 +246,11 @@ async def _of_a_used_id(
     named: Sequence[StationTransaction],
     opened: Sequence[StationTransaction],
 ) -> StationTransaction:
-    """Returns the one that a stop ends of the ended ones with its id, or another one called so too.
+    """Returns the transaction that a stop is of, where only ended ones have its id.
 
-    A station's own id may be that of several: a tag of none of them says that it is another's, so
-    soon after their ends as it may come. Else it is an open one's if it is later, and of several
-    open ones the tag has to say which.
+    A station's own id may be of several. If none of these has the stop's tag, the stop is of
+    another transaction, however soon after their ends it comes. Else it is of an open one if it is
+    later than the end; where several are open, only a stop with a tag is.
     """
     if _is_of_none(event, named):
         others = [transaction for transaction in opened if _may_end(event, transaction)]
@@ -266,7 +272,7 @@ async def _of_a_used_id(
 
 
 def _is_of_none(event: StationStop, named: Sequence[StationTransaction]) -> bool:
-    """Returns whether a stop by a station's own id has a tag of none that is called so."""
+    """Returns whether none of the transactions with a stop's id has its tag, or is it by number."""
     number = known_id(event.transaction_id)
     return not any(
         transaction.id == number or same_tag(event.id_tag, transaction.id_tag)
@@ -277,7 +283,7 @@ def _is_of_none(event: StationStop, named: Sequence[StationTransaction]) -> bool
 async def _nearest_ended(
     connection: Connection, event: StationStop, named: Sequence[StationTransaction]
 ) -> StationTransaction:
-    """Returns which of the ended ones with its id a stop is of: by tag and time, else register."""
+    """Returns which ended transaction with its id a stop is of: by tag and time, else register."""
     fitting = await _that_ended(connection, event, named)
     if not fitting:  # whatever card stopped it
         late = [item for item in named if item.end_kind == "estimated" and _has_begun(event, item)]
@@ -288,7 +294,7 @@ async def _nearest_ended(
 async def _late_without_id(
     connection: Connection, event: StationStop, named: Sequence[StationTransaction]
 ) -> list[StationTransaction]:
-    """Returns the ended ones whose values have not shown the id, and whose tag a late stop has."""
+    """Returns the ended transactions with a stop's tag whose values never showed its id."""
     if not event.id_tag:
         return []
     ids = {transaction.id for transaction in named}
@@ -326,8 +332,8 @@ def _may_end(event: StationStop, transaction: StationTransaction) -> bool:
 def _has_begun(event: StationStop, transaction: StationTransaction) -> bool:
     """Returns whether a transaction had begun when the stop was.
 
-    A station may stop a moment before it says it began, with an equal register; so does a late stop
-    of the charge before, so that one goes first.
+    A station may stamp a stop a moment before its start; the registers are equal then. The late
+    stop of the charge before looks the same, so callers look for that charge first.
     """
     if _has_begun_by_time(event, transaction):
         return True
@@ -342,9 +348,9 @@ def _begun_by_time(
 
 
 def _has_begun_by_time(event: StationStop, transaction: StationTransaction) -> bool:
-    """Returns whether a stop's time lets its transaction have begun; without a time it does.
+    """Returns whether a transaction had begun by a stop's time; true if the stop has none.
 
-    Its clock may be behind, by a day at most: then its start's stamp counts.
+    The station's clock may be up to a day behind: then the stamp of the start counts.
     """
     begun_at, stamp = transaction.started_at, transaction.start_station_at
     if stamp is not None and stamp < begun_at and begun_at - stamp <= _MOST_BEHIND:
@@ -357,7 +363,7 @@ async def _by_register(
 ) -> list[StationTransaction]:
     """Returns those whose register can have reached the stop's; the nearest first.
 
-    Of two as near it is the one with the stop's tag.
+    Of two that are equally near, the one with the stop's tag comes first.
     """
     if event.meter_wh is None:
         return list(candidates)

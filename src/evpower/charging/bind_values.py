@@ -53,9 +53,10 @@ async def bind_values(connection: Connection, event: StationReadings) -> Running
 async def _ended_here(
     connection: Connection, event: StationReadings, named: Sequence[StationTransaction]
 ) -> StationTransaction | None:
-    """Returns what ended on the connector: values by an id of several are of no other connector's.
+    """Returns the ended transaction that values are of; None: none with their id was here.
 
-    By our own number it is that one, else the newest: its values may have had no id.
+    Several may have the id: the values are of none on another connector. By our own number it is
+    that transaction, else the newest here, as its values may have had no id.
     """
     own = [transaction for transaction in named if transaction.connector == event.connector]
     number = known_id(event.transaction_id)
