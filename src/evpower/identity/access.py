@@ -13,7 +13,7 @@ from evpower.foundation.cache import CachedValue, TtlCache
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import EvPowerError, Forbidden, Unauthenticated
-from evpower.foundation.query_parameters import refuse_unknown_parameters
+from evpower.foundation.query_parameters import check_query_parameters
 from evpower.foundation.shared_reads import SharedReads
 from evpower.identity import store_access
 from evpower.identity.aliases import OldIds
@@ -157,7 +157,7 @@ class Access:
             raise Forbidden("forbidden", f"this requires the role {needed}")
         idempotency.require_roles(request.scope.setdefault("state", {}), roles)
         if request.url.path.startswith(OPERATOR_PATH):  # the old admin pages may send more
-            refuse_unknown_parameters(request)
+            check_query_parameters(request)
         return principal
 
     async def resolve(self, caller: Principal, raw: str | UUID) -> UUID:
