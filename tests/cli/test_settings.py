@@ -37,6 +37,7 @@ WRONG = [
     ("EVPOWER_TOPUP_MAX_SOM", "9"),
     ("EVPOWER_PAYMENT_QR_PROVIDER", "visa"),
     ("EVPOWER_ALERT_TIME_ZONE", "Asia/Frunze2"),
+    ("EVPOWER_ALERT_TIME_ZONE", "localtime"),
     ("EVPOWER_ALERT_TLS_HOSTS", "ocpp.example.kg:https"),
     ("EVPOWER_ALERT_WEBHOOK_SECRET", "whsec_" + "c2VjcmV0" * 6),
     ("EVPOWER_ALERT_EMAIL_TO", "aida@example.kg"),

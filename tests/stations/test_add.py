@@ -123,6 +123,7 @@ class TestAdd:
             {"location": Location("x", "x", latitude=MALL.latitude)},
             {"location": Location("x", "x", time_zone="Asia/Nowhere")},
             {"location": Location("x", "x", time_zone="../../etc/passwd")},
+            {"location": Location("x", "x", time_zone="right/Asia/Bishkek")},
             {"owner": " "},
             {"owner": "a\x00"},
             {"availability": "off"},

@@ -71,6 +71,7 @@ async def test_what_is_given_changes_and_is_sent_to_supabase(
         ("mall", {"latitude": Decimal(42)}, "location_invalid"),
         ("mall", {"country": "Kyrgyzstan"}, "location_invalid"),
         ("mall", {"time_zone": "Asia/Nowhere"}, "location_invalid"),
+        ("mall", {"time_zone": "localtime"}, "location_invalid"),
     ],
 )
 async def test_what_can_not_be_is_refused(
@@ -85,6 +86,14 @@ async def test_what_can_not_be_is_refused(
 
 async def test_its_own_name_may_be_written_in_other_letters(db: Database) -> None:
     assert (await change(db, "mall", name="MALL"))[0].name == "MALL"
+
+
+async def test_a_time_zone_stored_before_it_was_judged_may_stay(
+    db: Database, owner: Connection
+) -> None:
+    await owner.execute("update stations.locations set time_zone = 'localtime' where id = 'mall'")
+    assert (await change(db, "mall", name="Osh"))[0].time_zone == "localtime"
+    assert (await change(db, "mall", time_zone="Asia/Almaty"))[0].time_zone == "Asia/Almaty"
 
 
 async def test_its_id_may_be_its_name_again(db: Database) -> None:

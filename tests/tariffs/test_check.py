@@ -41,6 +41,7 @@ class TestReading:
             ({"discount": {"percent": 5, "on": ["energy"]}}, "tariff_field_unknown", "discount"),
             ({"currency": "USD"}, "tariff_currency_unsupported", "currency"),
             ({"time_zone": "Asia/Bishkeck"}, "tariff_time_zone_unknown", "time_zone"),
+            ({"time_zone": "localtime"}, "tariff_time_zone_unknown", "time_zone"),
             ({"time_zone": "../etc/passwd"}, "tariff_time_zone_unknown", "time_zone"),
             ({"prices_include_tax": "yes"}, "tariff_field_invalid", "prices_include_tax"),
             ({"taxes": {}}, "tariff_field_invalid", "taxes"),
@@ -63,6 +64,10 @@ class TestReading:
         raw = document({"energy_per_kwh": "14"}) | change
         raw = {name: value for name, value in raw.items() if value is not None}
         assert [(flaw.code, flaw.where) for flaw in refused(raw)] == [(code, where)]
+
+    def test_a_stored_one_goes_on_by_the_clocks_it_began_with(self) -> None:
+        raw = document({"energy_per_kwh": "14"}) | {"time_zone": "posix/Asia/Bishkek"}
+        assert read_tariff(raw, frozen=True).time_zone == "posix/Asia/Bishkek"
 
     @pytest.mark.parametrize(
         "price", ["-1", "1e2", "1,5", "1.00001", "", None, True, [], "1_000", "٣", 1e-7, "1000001"]

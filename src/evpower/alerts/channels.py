@@ -5,7 +5,6 @@ from email.headerregistry import Address
 from email.utils import parseaddr
 from typing import Final, Protocol
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from evpower.alerts.certificates import read_tls_hosts
 from evpower.alerts.mail import EmailChannel, Letterhead
@@ -16,6 +15,7 @@ from evpower.alerts.webhook import WebhookChannel, read_secrets
 from evpower.config import Settings
 from evpower.foundation.clock import Clock, utc_now
 from evpower.foundation.http import HttpClient
+from evpower.foundation.time_zones import read_time_zone
 
 _MIN_SECRET: Final = 24  # bytes
 
@@ -49,7 +49,7 @@ def configured_channels(
             settings.alert_email_from,
             tuple(addresses(settings.alert_email_to)),
             settings.alert_language,
-            ZoneInfo(settings.alert_time_zone),
+            read_time_zone(settings.alert_time_zone),
         )
         channels["email"] = EmailChannel(
             read_smtp_url(smtp_url), tls_context(settings.alert_smtp_ca), letterhead, clock
@@ -69,8 +69,8 @@ def channel_problems(settings: Settings) -> list[str]:
 
 def _plain_problems(settings: Settings) -> list[str]:
     try:
-        ZoneInfo(settings.alert_time_zone)
-    except (ZoneInfoNotFoundError, ValueError):
+        read_time_zone(settings.alert_time_zone)
+    except ValueError:
         return ["EVPOWER_ALERT_TIME_ZONE is no time zone such as Asia/Bishkek"]
     try:
         read_tls_hosts(settings.alert_tls_hosts)

@@ -6,6 +6,8 @@ from datetime import datetime, time
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from evpower.foundation.time_zones import read_time_zone
+
 _HOURS: Final = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)")
 
 
@@ -33,4 +35,4 @@ def read_quiet_hours(text: str, zone: str) -> QuietHours | None:
     if match is None:
         raise ValueError("quiet hours read 22:00-07:00")
     begin_h, begin_m, end_h, end_m = map(int, match.groups())
-    return QuietHours(time(begin_h, begin_m), time(end_h, end_m), ZoneInfo(zone))
+    return QuietHours(time(begin_h, begin_m), time(end_h, end_m), read_time_zone(zone))

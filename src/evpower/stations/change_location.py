@@ -50,7 +50,7 @@ async def change_location(
     stored = await _find(connection, location)
     given = {name: value for name, value in asdict(change).items() if value is not None}
     wanted = replace(stored, **given)
-    if flaws := list(location_flaws(wanted)):
+    if flaws := list(location_flaws(wanted, stored)):
         raise Invalid("location_invalid", "; ".join(flaws))
     if wanted.name.lower() != stored.name.lower():
         await _check_free(connection, wanted)

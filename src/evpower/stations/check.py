@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from evpower.foundation.errors import Invalid
 from evpower.foundation.text import flaw
+from evpower.foundation.time_zones import read_time_zone
 from evpower.stations.model import (
     AVAILABILITIES,
     FORMATS,
@@ -85,8 +85,8 @@ def _flaws(draft: StationDraft) -> Iterator[str]:
     yield from _connector_flaws(draft.connectors)
 
 
-def location_flaws(location: Location) -> Iterator[str]:
-    """Yields what is wrong with a location."""
+def location_flaws(location: Location, stored: Location | None = None) -> Iterator[str]:
+    """Yields what is wrong with a location. A time zone stored as it is may stay."""
     for label, text, most in (
         ("location id", location.id, 64),
         ("location name", location.name, 200),
@@ -101,6 +101,16 @@ def location_flaws(location: Location) -> Iterator[str]:
         yield "the location has no name"
     if not _COUNTRY.fullmatch(location.country):
         yield "the country must be three letters, as KGZ"
+    yield from _coordinate_flaws(location)
+    if stored is not None and location.time_zone == stored.time_zone:
+        return
+    try:
+        read_time_zone(location.time_zone)
+    except ValueError as error:
+        yield str(error)
+
+
+def _coordinate_flaws(location: Location) -> Iterator[str]:
     if (location.latitude is None) != (location.longitude is None):
         yield "latitude and longitude go together"
     for label, degrees, most in (
@@ -113,10 +123,6 @@ def location_flaws(location: Location) -> Iterator[str]:
             or degrees != round(degrees, _DEGREE_DIGITS)
         ):
             yield f"{label} must be a number up to {most} with at most {_DEGREE_DIGITS} decimals"
-    try:
-        ZoneInfo(location.time_zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        yield f"there is no time zone {location.time_zone!a:.70}"
 
 
 def _connector_flaws(connectors: tuple[ConnectorDraft, ...]) -> Iterator[str]:

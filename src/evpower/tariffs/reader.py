@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from evpower.foundation.money import CURRENCY, EXPONENTS
 from evpower.foundation.text import flaw
+from evpower.foundation.time_zones import read_time_zone
 from evpower.tariffs.document import (
     CURRENT,
     DATES,
@@ -79,8 +80,8 @@ def read_tariff(document: Mapping[str, Any], *, frozen: bool = False) -> Tariff:
 
     `frozen`: of a session's snapshot, which says more than a plan does.
     """
-    reader = _Reader()
-    tariff = reader.tariff(document, frozen=frozen)
+    reader = _Reader(frozen=frozen)
+    tariff = reader.tariff(document)
     if reader.flaws:
         raise InvalidTariff(reader.flaws)
     return tariff
@@ -89,14 +90,15 @@ def read_tariff(document: Mapping[str, Any], *, frozen: bool = False) -> Tariff:
 class _Reader:
     """Reads one document and collects what is wrong in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, frozen: bool = False) -> None:
+        self.frozen = frozen
         self.flaws: list[Flaw] = []
 
     def refuse(self, code: str, where: str, detail: str) -> None:
         self.flaws.append(Flaw(code, where, detail))
 
-    def tariff(self, raw: Mapping[str, Any], *, frozen: bool) -> Tariff:
-        self.fields(raw, "", _FIELDS | _FROZEN_FIELDS if frozen else _FIELDS)
+    def tariff(self, raw: Mapping[str, Any]) -> Tariff:
+        self.fields(raw, "", _FIELDS | _FROZEN_FIELDS if self.frozen else _FIELDS)
         currency = self.text(raw, "currency", CURRENCY, 3)
         if currency not in EXPONENTS:
             self.refuse("tariff_currency_unsupported", "currency", f"must be {CURRENCY}")
@@ -122,8 +124,8 @@ class _Reader:
             maximum=maximum,
             parking_grace_s=self.grace_minutes(raw) * _MINUTE_S,
             parking_maximum=parking_maximum,
-            discount=self.discount(raw["discount"]) if frozen and "discount" in raw else None,
-            bills_parking=not frozen or raw.get("bills_parking", True) is True,
+            discount=self.discount(raw["discount"]) if self.frozen and "discount" in raw else None,
+            bills_parking=not self.frozen or raw.get("bills_parking", True) is True,
         )
 
     def grace_minutes(self, raw: Mapping[str, Any]) -> int:
@@ -158,7 +160,8 @@ class _Reader:
     def zone(self, raw: Mapping[str, Any]) -> str:
         name = self.text(raw, "time_zone", DEFAULT_TIME_ZONE, 64)
         try:
-            ZoneInfo(name or DEFAULT_TIME_ZONE)
+            # A stored session goes on by the clocks it began with, however they are named.
+            (ZoneInfo if self.frozen else read_time_zone)(name or DEFAULT_TIME_ZONE)
         except (ValueError, OSError, KeyError):
             self.refuse(
                 "tariff_time_zone_unknown", "time_zone", f"this system has no {name[:64]!a}"
