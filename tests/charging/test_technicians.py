@@ -226,6 +226,17 @@ async def test_what_is_no_card_is_refused(site: Site, tag: str) -> None:
     assert caught.value.code == "invalid_request"
 
 
+async def test_a_technician_has_a_name_that_can_be_seen(site: Site) -> None:
+    async with site.db.transaction() as connection:
+        with pytest.raises(EvPowerError) as caught:
+            await charging.add_technician(connection, tag=CARD, name="\u2800", actor="aida")
+        assert caught.value.code == "invalid_request"
+        named = await charging.add_technician(
+            connection, tag=CARD, name=" Bakyt\u200b", actor="aida"
+        )
+    assert named.name == "Bakyt"
+
+
 async def test_an_operator_adds_lists_and_removes_them(dsn: str) -> None:
     def run(*words: str) -> Result:
         env = {"EVPOWER_DATABASE_URL": dsn}

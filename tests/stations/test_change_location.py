@@ -68,6 +68,7 @@ async def test_what_is_given_changes_and_is_sent_to_supabase(
         ("mall", {"name": "park"}, "location_name_taken"),
         ("mall", {"name": " "}, "location_invalid"),
         ("mall", {"name": ""}, "location_invalid"),
+        ("mall", {"name": "\u3164"}, "location_invalid"),
         ("mall", {"latitude": Decimal(42)}, "location_invalid"),
         ("mall", {"country": "Kyrgyzstan"}, "location_invalid"),
         ("mall", {"time_zone": "Asia/Nowhere"}, "location_invalid"),
@@ -88,10 +89,14 @@ async def test_its_own_name_may_be_written_in_other_letters(db: Database) -> Non
     assert (await change(db, "mall", name="MALL"))[0].name == "MALL"
 
 
-async def test_a_time_zone_stored_before_it_was_judged_may_stay(
+async def test_what_was_stored_before_it_was_judged_may_stay(
     db: Database, owner: Connection
 ) -> None:
-    await owner.execute("update stations.locations set time_zone = 'localtime' where id = 'mall'")
+    await owner.execute(
+        "update stations.locations set time_zone = 'localtime', name = U&'\\200b' where id = 'mall'"
+    )
+    changed, _ = await change(db, "mall", address="Chuy 2")
+    assert (changed.time_zone, changed.name) == ("localtime", "\u200b")
     assert (await change(db, "mall", name="Osh"))[0].time_zone == "localtime"
     assert (await change(db, "mall", time_zone="Asia/Almaty"))[0].time_zone == "Asia/Almaty"
 

@@ -41,7 +41,6 @@ class TestReading:
             ({"discount": {"percent": 5, "on": ["energy"]}}, "tariff_field_unknown", "discount"),
             ({"currency": "USD"}, "tariff_currency_unsupported", "currency"),
             ({"time_zone": "Asia/Bishkeck"}, "tariff_time_zone_unknown", "time_zone"),
-            ({"time_zone": "localtime"}, "tariff_time_zone_unknown", "time_zone"),
             ({"time_zone": "../etc/passwd"}, "tariff_time_zone_unknown", "time_zone"),
             ({"prices_include_tax": "yes"}, "tariff_field_invalid", "prices_include_tax"),
             ({"taxes": {}}, "tariff_field_invalid", "taxes"),
@@ -65,9 +64,34 @@ class TestReading:
         raw = {name: value for name, value in raw.items() if value is not None}
         assert [(flaw.code, flaw.where) for flaw in refused(raw)] == [(code, where)]
 
+    @pytest.mark.parametrize(("member", "text"), [("name", "\u200b"), ("owner", "\u2800")])
+    def test_a_name_that_can_not_be_seen_is_named(self, member: str, text: str) -> None:
+        raw = document({"energy_per_kwh": "14"}) | {member: text}
+        assert [flaw[:2] for flaw in refused(raw)] == [("tariff_field_invalid", member)]
+
+    def test_a_tax_has_a_name_that_can_be_seen(self) -> None:
+        raw = document({"energy_per_kwh": "14"}) | {"taxes": [{"name": "\u3164", "percent": 1}]}
+        assert [flaw[:2] for flaw in refused(raw)] == [("tariff_field_invalid", "taxes[1].name")]
+
+    def test_a_file_of_the_system_is_no_time_zone(self) -> None:
+        raw = document({"energy_per_kwh": "14"}) | {"time_zone": "localtime"}
+        assert [flaw[:2] for flaw in refused(raw)] == [("tariff_time_zone_unknown", "time_zone")]
+
     def test_a_stored_one_goes_on_by_the_clocks_it_began_with(self) -> None:
         raw = document({"energy_per_kwh": "14"}) | {"time_zone": "posix/Asia/Bishkek"}
         assert read_tariff(raw, frozen=True).time_zone == "posix/Asia/Bishkek"
+
+    def test_names_of_a_stored_one_are_read_as_they_are(self) -> None:
+        raw = document({"energy_per_kwh": "14"}) | {
+            "name": " \u200b", "owner": "\u3164", "taxes": [{"name": "\u2800", "percent": 1}],
+        }  # fmt: skip
+        read = read_tariff(raw, frozen=True)
+        assert (read.name, read.owner, read.taxes[0].name) == (" \u200b", "\u3164", "\u2800")
+
+    def test_names_are_stored_without_what_surrounds_them(self) -> None:
+        raw = document({"energy_per_kwh": "14"}) | {"name": " Day \u200b", "owner": "\ufeffEvP "}
+        read = read_tariff(raw)
+        assert (read.name, read.owner) == ("Day", "EvP")
 
     @pytest.mark.parametrize(
         "price", ["-1", "1e2", "1,5", "1.00001", "", None, True, [], "1_000", "٣", 1e-7, "1000001"]

@@ -10,7 +10,7 @@ from evpower.charging.store_technicians import TechnicianCharge
 from evpower.charging.tags import fold_tag
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Conflict, Invalid, NotFound
-from evpower.foundation.text import checked
+from evpower.foundation.names import name_flaw, trim_name
 
 DAILY_LIMIT_WH: Final = 20_000  # of a card, unless the operator says otherwise
 LIST_LIMIT: Final = 100
@@ -68,17 +68,19 @@ async def add_technician(
     is a client's or stored already.
     """
     folded = fold_tag(tag)
-    if not folded or len(folded) > _TAG_MAX or not folded.isprintable() or not name.strip():
+    if not folded or len(folded) > _TAG_MAX or not folded.isprintable():
         raise Invalid("invalid_request", "a card and whose it is are needed")
-    checked(name, "name", most=_NAME_MAX)
+    name = trim_name(name)
+    if wrong := name_flaw(name, most=_NAME_MAX):
+        raise Invalid("invalid_request", f"name {wrong}")
     _check_limit(daily_limit_wh)
     if await identity.resolve_id_tag(connection, tag) is not None:
         raise Conflict("id_tag_taken", "this card is a client's")
-    if not await store_technicians.add(connection, folded, name.strip(), daily_limit_wh):
+    if not await store_technicians.add(connection, folded, name, daily_limit_wh):
         raise Conflict("id_tag_taken", "this card is a technician's already")
     await identity.record_act(
         connection, actor=actor, action="charging.technician_add", subject=folded, reason=reason,
-        details={"name": name.strip(), "daily_limit_wh": daily_limit_wh},
+        details={"name": name, "daily_limit_wh": daily_limit_wh},
     )  # fmt: skip
     card = await store_technicians.find(connection, folded)
     assert card is not None, "it was added here"  # noqa: S101

@@ -4,6 +4,8 @@ import re
 import unicodedata
 from typing import Final
 
+from evpower.foundation.names import has_visible, trim_name, without_turning
+
 _HOME: Final = "996"  # Kyrgyzstan: the country of a phone written without one
 _HOME_CODE: Final = int(_HOME)
 _HOME_DIGITS: Final = 9
@@ -69,12 +71,16 @@ def phone_as_typed(raw: str) -> str | None:
 
 
 def clean_name(raw: str) -> str | None:
-    """Returns one line without control characters and surrogates, at most 200; None if empty."""
+    """Returns one line without control characters and surrogates, at most 200.
+
+    None if nothing of it can be seen.
+    """
     one_line = (
         " " if unicodedata.category(c) in {"Cc", "Zl", "Zp"} else c for c in raw[: 4 * _NAME_MAX]
     )
     text = "".join(c for c in one_line if unicodedata.category(c) != "Cs")
-    return " ".join(text.split())[:_NAME_MAX].strip() or None
+    name = trim_name(" ".join(without_turning(text).split())[:_NAME_MAX])
+    return name if has_visible(name) else None
 
 
 def _checked(number: str) -> str | None:

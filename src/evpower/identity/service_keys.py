@@ -9,6 +9,7 @@ from typing import Final
 
 from evpower.foundation.db import Connection, Database
 from evpower.foundation.errors import Conflict, Invalid, NotFound, Unauthenticated
+from evpower.foundation.names import name_flaw
 from evpower.identity import metrics, store_access
 from evpower.identity.audit import record_act
 from evpower.identity.model import CreatedKey, ServiceKey
@@ -32,7 +33,7 @@ async def create_service_key(
 
     Raises Conflict("service_key_exists"), Invalid("invalid_name").
     """
-    if not 1 <= len(name) <= _NAME_MAX or not name.isprintable():
+    if not name.isprintable() or name_flaw(name, most=_NAME_MAX):
         raise Invalid("invalid_name", f"a name has 1 to {_NAME_MAX} printable characters")
     key = PREFIX + random_text(_RANDOM_BYTES)
     hint = key[:_HINT]

@@ -8,7 +8,7 @@ from typing import Final
 from evpower import identity
 from evpower.foundation.db import Connection
 from evpower.foundation.errors import Invalid
-from evpower.foundation.text import flaw
+from evpower.foundation.names import name_flaw
 from evpower.stations import store, store_changes, store_commands
 from evpower.stations.commands import queue_command
 from evpower.stations.find import lock_station
@@ -148,7 +148,7 @@ async def _before(
 def _changed(stored: Station, change: StationChange) -> Station:
     wanted = stored
     if change.owner is not None:
-        if change.owner and (not change.owner.strip() or flaw(change.owner, most=_OWNER_MAX)):
+        if change.owner and name_flaw(change.owner, most=_OWNER_MAX):
             raise Invalid("station_invalid", "the owner must have 1 to 200 characters")
         wanted = replace(wanted, owner=change.owner or None)
     if change.paid_only is not None:

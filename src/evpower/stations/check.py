@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from evpower.foundation.errors import Invalid
+from evpower.foundation.names import name_flaw, trim_name
 from evpower.foundation.text import flaw
 from evpower.foundation.time_zones import read_time_zone
 from evpower.stations.model import (
@@ -69,7 +70,7 @@ def _flaws(draft: StationDraft) -> Iterator[str]:
             yield error.detail
     if draft.post_code is not None and not _POST_CODE.fullmatch(draft.post_code):
         yield "a post code has 4 to 12 letters a-z and digits"
-    if draft.owner is not None and (not draft.owner.strip() or flaw(draft.owner, most=200)):
+    if draft.owner is not None and name_flaw(draft.owner, most=200):
         yield "the owner must have 1 to 200 characters"
     if draft.availability not in AVAILABILITIES:
         yield f"availability must be one of {', '.join(AVAILABILITIES)}"
@@ -86,10 +87,9 @@ def _flaws(draft: StationDraft) -> Iterator[str]:
 
 
 def location_flaws(location: Location, stored: Location | None = None) -> Iterator[str]:
-    """Yields what is wrong with a location. A time zone stored as it is may stay."""
+    """Yields what is wrong with a location. A name or time zone stored as it is may stay."""
     for label, text, most in (
         ("location id", location.id, 64),
-        ("location name", location.name, 200),
         ("address", location.address, 200),
         ("city", location.city, 100),
     ):
@@ -97,8 +97,8 @@ def location_flaws(location: Location, stored: Location | None = None) -> Iterat
             yield f"the {label} {wrong}"
         elif text != text.strip():
             yield f"the {label} begins or ends with white space"
-    if not location.name:
-        yield "the location has no name"
+    if stored is None or location.name != stored.name:
+        yield from _name_flaws(location.name)
     if not _COUNTRY.fullmatch(location.country):
         yield "the country must be three letters, as KGZ"
     yield from _coordinate_flaws(location)
@@ -108,6 +108,15 @@ def location_flaws(location: Location, stored: Location | None = None) -> Iterat
         read_time_zone(location.time_zone)
     except ValueError as error:
         yield str(error)
+
+
+def _name_flaws(name: str) -> Iterator[str]:
+    if not name:
+        yield "the location has no name"
+    elif wrong := name_flaw(name, most=200):
+        yield f"the location name {wrong}"
+    elif name != trim_name(name):
+        yield "the location name begins or ends with white space or what can't be seen"
 
 
 def _coordinate_flaws(location: Location) -> Iterator[str]:

@@ -4,6 +4,7 @@ import unicodedata
 from typing import Final
 
 from evpower.foundation.errors import Invalid
+from evpower.foundation.names import has_visible
 from evpower.foundation.text import flaw
 from evpower.stations.model import NameKind
 
@@ -27,7 +28,7 @@ def checked_name(name: str, kind: NameKind = "ocpp") -> str:
         wrong = "is empty"
     elif name != name.strip():
         wrong = "begins or ends with white space"
-    elif wrong is None and not name.isprintable():
+    elif wrong is None and not (name.isprintable() and has_visible(name)):
         wrong = "has a character that can't be seen"
     elif wrong is None and not key_of(name):
         wrong = "has no character that counts"

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 from evpower.foundation.money import CURRENCY, EXPONENTS
+from evpower.foundation.names import name_flaw, trim_name
 from evpower.foundation.text import flaw
 from evpower.foundation.time_zones import read_time_zone
 from evpower.tariffs.document import (
@@ -112,8 +113,8 @@ class _Reader:
             time_zone=self.zone(raw),
             prices_include_tax=include_tax is True,
             taxes=self.taxes(raw.get("taxes", []), "taxes"),
-            name=self.text(raw, "name", None, _MAX_NAME),
-            owner=self.text(raw, "owner", None, _MAX_NAME) if "owner" in raw else None,
+            name=self.name(raw, "name"),
+            owner=self.name(raw, "owner") if "owner" in raw else None,
         )
         minimum, maximum, parking_maximum = (self.limit(raw, name, tariff) for name in LIMIT_NAMES)
         if minimum and maximum and minimum.total_minor > maximum.total_minor:
@@ -157,6 +158,15 @@ class _Reader:
             return ""
         return value
 
+    def name(self, raw: Mapping[str, Any], name: str) -> str:
+        """Returns a name as people see it; of a snapshot as it was stored."""
+        text = self.text(raw, name, None, _MAX_NAME)
+        if self.frozen or not text:
+            return text
+        if wrong := name_flaw(text, most=_MAX_NAME):
+            self.refuse("tariff_field_invalid", name, wrong)
+        return trim_name(text)
+
     def zone(self, raw: Mapping[str, Any]) -> str:
         name = self.text(raw, "time_zone", DEFAULT_TIME_ZONE, 64)
         try:
@@ -178,6 +188,8 @@ class _Reader:
             name = item.get("name")
             if not isinstance(name, str) or not name.strip() or flaw(name, most=_MAX_NAME):
                 self.refuse("tariff_field_invalid", f"{place}.name", "must be a text")
+            elif not self.frozen and (wrong := name_flaw(name, most=_MAX_NAME)):
+                self.refuse("tariff_field_invalid", f"{place}.name", wrong)
             taxes.append(Tax(str(name), rate_ppm or 0))
         return tuple(taxes)
 
