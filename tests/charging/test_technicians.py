@@ -1,5 +1,6 @@
 """Cards of technicians: they charge anywhere, and no client pays."""
 
+import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -9,11 +10,14 @@ from typer.testing import CliRunner, Result
 
 from evpower import charging
 from evpower.charging import StationReadings
+from evpower.charging.events import StartAnswer, StationStart, StationTime
 from evpower.charging.technicians import find_card
 from evpower.cli.app import app
+from evpower.foundation.db import Connection
 from evpower.foundation.errors import EvPowerError
 from tests.charging.place import ChargingPlace, read
 from tests.charging.site import STATION, Site
+from tests.waiting import until
 
 CARD = "04A1B2C3D4E5F6"
 
@@ -136,6 +140,60 @@ async def test_a_charge_without_a_register_that_ended_has_used_the_cap(
     await place.frame()
     await place.watch()
     assert await place.steps(second) == [("remote_stop", None)]
+
+
+async def test_of_two_starts_at_once_the_second_is_counted_after_the_first(
+    place: ChargingPlace, owner: Connection
+) -> None:
+    """1 kWh at 60 kW is a minute: the cap is used up when the second station's start arrives."""
+
+    async def begin(connection: Connection, station: str) -> StartAnswer:
+        time = StationTime(place.now, place.now.isoformat())
+        report = StationStart(station, 1, CARD, Decimal(0), None, time, place.now)
+        return await charging.start_transaction(
+            connection, report, now=place.now, rules=place.rules
+        )
+
+    async def begin_elsewhere() -> StartAnswer:
+        async with place.db.transaction() as connection:
+            return await begin(connection, "S2")
+
+    async def waits_or_has_passed() -> bool:
+        return second.done() or await owner.fetchval(
+            "select exists (select from pg_stat_activity where datname = current_database()"
+            " and wait_event_type = 'Lock')"
+        )
+
+    await place.build("S2", tariff=None)
+    async with place.db.transaction() as connection:
+        await charging.add_technician(
+            connection, tag=CARD, name="Bakyt", daily_limit_wh=1_000, actor="aida"
+        )
+    async with place.db.transaction() as connection:
+        first = await begin(connection, "S1")
+        place.later(1)
+        second = asyncio.create_task(begin_elsewhere())
+        await until(waits_or_has_passed)
+    assert (first.tag, (await second).tag) == ("accepted", "blocked")
+
+
+async def test_a_card_removed_while_its_start_waits_charges_nothing(
+    place: ChargingPlace, owner: Connection
+) -> None:
+    await charge_of_a_technician(place)
+
+    async def waits() -> bool:
+        return await owner.fetchval(
+            "select exists (select from pg_stat_activity where datname = current_database()"
+            " and wait_event_type = 'Lock')"
+        )
+
+    async with place.db.transaction() as connection:
+        await charging.remove_technician(connection, tag=CARD, actor="aida")
+        start = asyncio.create_task(place.begin(None, tag=CARD, connector=2))
+        await until(waits)
+    purpose = "select purpose from charging.transactions where id = $1"
+    assert await owner.fetchval(purpose, await start) == "unattributed"
 
 
 async def test_a_register_counts_and_not_the_time(place: ChargingPlace) -> None:

@@ -107,7 +107,11 @@ async def _answer(start: _Start, known: StationTransaction | None) -> StartAnswe
     if match.card_client_id is not None:
         return await _by_card(start, match.card_client_id)
     if match.is_technician:
-        return await _by_technician(start)
+        card = await technicians.find_card(
+            start.connection, start.report.id_tag, start.now, for_start=True
+        )
+        if card is not None:  # it may have been removed since it was matched
+            return await _by_technician(start, card)
     answer = await _unattributed(start)
     if answer.tag == "invalid":
         answer.changes.notes.add("start_unauthorized")
@@ -235,10 +239,8 @@ async def _unattributed(start: _Start) -> StartAnswer:
     return await _stop_at_once(start, answer, "not_paid", "invalid")
 
 
-async def _by_technician(start: _Start) -> StartAnswer:
+async def _by_technician(start: _Start, card: TechnicianAllowance) -> StartAnswer:
     """Records a start by a technician's card, with what the card may still take."""
-    card = await technicians.find_card(start.connection, start.report.id_tag, start.now)
-    assert card is not None, "it was matched"  # noqa: S101
     answer = await _without_session(start, "technician", card)
     await technicians.record_charge(
         start.connection, card, start.station.id, answer.transaction_id, start.now

@@ -25,12 +25,21 @@ class TechnicianCharge:
     limit_energy_wh: int  # what the card might take when it began
 
 
-async def find(connection: Connection, folded: str) -> Technician | None:
-    """Returns a technician's card by its folded tag; None: it is none."""
+async def find(
+    connection: Connection, folded: str, *, for_start: bool = False
+) -> Technician | None:
+    """Returns a technician's card by its folded tag; None: it is none.
+
+    `for_start` locks it until the commit: the next start sees this one.
+    """
     if not folded.isprintable():
         return None
+    lock = "for no key update" if for_start else ""
     row = await connection.fetchrow(
-        f"select {columns(Technician)} from charging.technician_tags where tag = $1", folded
+        f"""
+        select {columns(Technician)} from charging.technician_tags where tag = $1 {lock}
+        """,
+        folded,
     )
     return None if row is None else read_row(Technician, row)
 

@@ -21,13 +21,19 @@ _WINDOW: Final = timedelta(hours=24)
 
 
 async def find_card(
-    connection: Connection, id_tag: str, now: datetime, *, but_for: int | None = None
+    connection: Connection,
+    id_tag: str,
+    now: datetime,
+    *,
+    but_for: int | None = None,
+    for_start: bool = False,
 ) -> TechnicianAllowance | None:
     """Returns a technician's card with what is left of its cap; None: the tag is none.
 
-    `but_for`: the number of a transaction whose energy is left out.
+    `but_for`: the number of a transaction whose energy is left out. `for_start` locks the card: of
+    its starts at one moment, each is counted before the next. Its station is locked before it.
     """
-    card = await store_technicians.find(connection, fold_tag(id_tag))
+    card = await store_technicians.find(connection, fold_tag(id_tag), for_start=for_start)
     if card is None:
         return None
     use = await store_technicians.use_of_card(connection, card.tag, now - _WINDOW, but_for, now)
