@@ -36,6 +36,15 @@ async def test_it_is_asked_for_some_minutes_and_then_let_be(site: Site) -> None:
     assert await site.commands() == [("remote_start", "accepted")] + [("trigger", "accepted")] * 5
 
 
+async def test_it_is_not_asked_for_what_no_client_pays(site: Site) -> None:
+    await site.sql.execute("update stations.stations set paid_only = false")
+    answer = await site.begin("STRANGER")
+    assert (await site.transaction(answer.transaction_id))["purpose"] == "unattributed"
+    await site.wait(A_WHILE)
+    await jobs.ask_for_values(site.db, LocalBus(), lambda: site.now)
+    assert await site.commands() == []
+
+
 @pytest.mark.parametrize("answer", ["refused", None], ids=["refuses", "does not answer"])
 async def test_one_that_takes_no_such_question_is_let_be(site: Site, answer: str | None) -> None:
     await site.started(await site.driver())

@@ -116,6 +116,14 @@ class TestPrediction:
         tally = pricer.add(running.tally, next_period(running.tally, sample))
         assert pricer.cost(tally).total_minor == 30_000
 
+    def test_a_cheap_price_by_big_steps_counts_where_it_costs_more(self) -> None:
+        """The bill of a second is 10 kWh for 120 som, where the dear price takes 11 minutes."""
+        cheap = {"prices": {"energy_per_kwh": {"price": "12", "step": 10_000}}}
+        pricer = Pricer(read_tariff({"name": "t", "elements": [DEAR, cheap]}))
+        running = flow(0, 30_000, pricer=pricer, interval=timedelta(hours=9))
+        assert due(limits(amount_minor=11_000), running, pricer) == timedelta(seconds=1)
+        assert due(limits(amount_minor=30_000), running, pricer) == 30 * MINUTE
+
     def test_both_limits_limit(self) -> None:
         running = flow(0, 60_000, interval=timedelta(hours=9))
         assert due(limits(energy_wh=10_000, amount_minor=24_000), running) == 10 * MINUTE

@@ -179,6 +179,16 @@ class TestLimit:
         await place.status("available")
         assert await place.answer() == ["clear_charging_profile"]
 
+    async def test_a_late_stop_takes_it_back(self, place: ChargingPlace) -> None:
+        session, transaction = await self.limited(place)
+        await place.ask_to_stop(session)
+        place.later(5)
+        await place.frame()
+        await place.watch()
+        await place.stop(transaction, 1_700)
+        assert await place.answer() == ["clear_charging_profile"]
+        assert await place.alerts() == []
+
     async def test_the_next_start_takes_it_back(self, place: ChargingPlace) -> None:
         session, _ = await self.limited(place)
         await place.ask_to_stop(session)
