@@ -142,6 +142,25 @@ async def test_a_charge_without_a_register_that_ended_has_used_the_cap(
     assert await place.steps(second) == [("remote_stop", None)]
 
 
+@pytest.mark.parametrize(
+    ("connector", "stop_wh", "left_wh"), [(1, 0, 20_000), (1, None, 5_000), (2, 0, 5_000)]
+)
+async def test_a_charge_at_0_took_nothing_where_that_connector_has_a_register(
+    place: ChargingPlace, connector: int, stop_wh: int | None, left_wh: int
+) -> None:
+    """Each charge begins at 0 there: a test without a car ends where it began."""
+    measured = await place.begin(None, tag="STRANGER", connector=connector)
+    place.later(5)
+    await place.stop(measured, 3_000)
+    test = await charge_of_a_technician(place)
+    place.later(15)
+    await place.stop(test, stop_wh)
+    async with place.db.connection() as connection:
+        card = await find_card(connection, CARD, place.now)
+    assert card is not None
+    assert card.left_wh == left_wh
+
+
 async def test_of_two_starts_at_once_the_second_is_counted_after_the_first(
     place: ChargingPlace, owner: Connection
 ) -> None:

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from evpower.charging.model import Technician
 from evpower.charging.store_running import UNKNOWN_POWER_W
 from evpower.foundation.db import Connection, fetch_one
 from evpower.foundation.rows import columns, read_row
+
+_RECENT: Final = 50  # charges of a station that show whether its connectors have registers
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ async def use_of_card(
 ) -> CardUse:
     """Returns what a card's charges took that were received since then, all but one.
 
-    Of one without a register it is what its connector can deliver, at most what it might take.
+    Of one without a register it is what its connector can deliver, at most what it might take. One
+    that ended at the 0 it began at took nothing where the connector's other charges had a register.
     """
     row = await fetch_one(
         connection,
@@ -116,6 +119,12 @@ async def use_of_card(
                            then t.received_at else t.started_at end, '0') as span,
                   p.last_value_at is null and (t.ended_at is null
                     or coalesce(t.meter_start_wh, 0) = 0 and coalesce(t.meter_stop_wh, 0) = 0
+                       and not (t.meter_stop_wh is not null and exists (
+                         select from (select o.connector, o.meter_stop_wh
+                                        from charging.transactions o
+                                       where o.station_id = t.station_id
+                                       order by o.id desc limit $6) o
+                          where o.connector = t.connector and o.meter_stop_wh > 0))
                   ) as is_unmeasured,
                   coalesce((select c.rated_power_w from stations.connectors_public c
                              where c.station_id = t.station_id and c.number = t.connector),
@@ -128,6 +137,7 @@ async def use_of_card(
         but_for,
         now,
         UNKNOWN_POWER_W,
+        _RECENT,
     )
     return CardUse(row["energy_wh"], row["power_w"])
 
