@@ -21,6 +21,7 @@ LARGE = 100_000
 _EACH: Final = 5  # transactions a client
 _WAIT_LIMIT_S: Final = 120.0
 _BASELINE: Final = "every row over PostgREST"
+_AT: Final = "timestamptz '2026-01-01' + g * interval '1 minute'"  # of both sides' transactions
 
 # Equal rows on both sides, made where they lie. No trigger and no foreign key has a say: what is
 # measured is the comparison. Ids come from the number, so that both sides have the same.
@@ -38,10 +39,17 @@ _HERE: Final = (
     select id, email, phone, name, 'import' {_PEOPLE}""",
     f"""insert into wallet.wallets (client_id, balance_minor, version)
     select id, {_EACH} * (1000 + g), {_EACH} {_PEOPLE}""",
+    f"""insert into payments.payments (id, invoice_id, order_id, client_id, provider, provider_ref,
+      method, amount_minor, status, paid_minor, confirmed_at, credited_ref, expires_at)
+    overriding system value
+    select g::bigint * {_EACH} + v, 'invoice-' || g || '.' || v, 'order-' || g || '.' || v,
+           md5('client ' || g)::uuid, 'sandbox', 'ref-' || g || '.' || v, 'qr', 1000 + g,
+           'approved', 1000 + g, {_AT}, 'ref-' || g || '.' || v, {_AT} {_LINES}""",
     f"""insert into wallet.transactions (client_id, version, amount_minor, balance_before_minor,
-      balance_after_minor, payment_id, event_at, id, kind)
+      balance_after_minor, payment_id, event_at, created_at, id, kind)
     select md5('client ' || g)::uuid, v, 1000 + g, (v - 1) * (1000 + g), v * (1000 + g),
-           g::bigint * {_EACH} + v, now(), md5('line ' || g || '.' || v)::uuid, 'topup' {_LINES}""",
+           g::bigint * {_EACH} + v, {_AT}, {_AT}, md5('line ' || g || '.' || v)::uuid,
+           'topup' {_LINES}""",
 )
 _THERE: Final = (
     f"""insert into auth.users (id, email, phone, raw_user_meta_data)
@@ -50,9 +58,10 @@ _THERE: Final = (
       wallet_revision, evpower_revision)
     select id, email, phone, name, {_EACH} * (1000 + g) * 0.01, {_EACH}, 1, 1 {_PEOPLE}""",
     f"""insert into public.transactions (id, client_id, version, type, amount, balance_before,
-      balance_after)
+      balance_after, invoice_id, event_at, created_at)
     select md5('line ' || g || '.' || v)::uuid, md5('client ' || g)::uuid, v, 'topup',
-           (1000 + g) * 0.01, (v - 1) * (1000 + g) * 0.01, v * (1000 + g) * 0.01 {_LINES}""",
+           (1000 + g) * 0.01, (v - 1) * (1000 + g) * 0.01, v * (1000 + g) * 0.01,
+           'invoice-' || g || '.' || v, {_AT}, {_AT} {_LINES}""",
 )
 
 
