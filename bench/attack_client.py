@@ -1,14 +1,12 @@
 """`python -m bench.attack_client PLAN.json`: the attacks of one address without credentials.
 
-It prints how much it did when standard input closes. It runs at the lowest priority: a stranger's
-computer takes no processor from EvPower, and what he makes EvPower do is all that counts.
+It prints how much it did when standard input closes.
 """
 
 import asyncio
 import base64
 import contextlib
 import json
-import os
 import secrets
 import sys
 import time
@@ -21,7 +19,6 @@ import jwt
 import uvloop
 
 _BYTE_EVERY_S: Final = 1.0
-_LOWEST_PRIORITY: Final = 19
 _HEAD: Final = b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 _HANDSHAKE: Final = (
     b"GET /api/v1/ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -172,5 +169,4 @@ async def _attack(plan: Plan) -> None:
 
 
 if __name__ == "__main__":
-    os.nice(_LOWEST_PRIORITY)
     uvloop.run(_attack(Plan(**json.loads(Path(sys.argv[1]).read_text()))))
