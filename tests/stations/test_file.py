@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from evpower import stations
 from evpower.foundation.db import Connection
+from evpower.foundation.names import name_flaw, trim_name
 from evpower.stations import (
     InvalidStationFile,
     Location,
@@ -151,7 +152,9 @@ class TestReading:
         assert where == "file"
 
 
-SHORT = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12)
+SHORT = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12).filter(
+    lambda text: name_flaw(text, most=12) is None and trim_name(text) == text
+)
 MEMBERS = st.sampled_from(
     [
         (),
