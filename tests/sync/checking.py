@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from evpower.foundation.db import Connection, Database, Record
-from evpower.sync import Rpc, RunResult, check
+from evpower.sync import Relay, Rpc, RunResult, check
 from tests.sync.scenario import Scenario
 
 
@@ -50,6 +50,16 @@ async def give_users(scenario: Scenario, there: Connection) -> None:
             " values ($1, $2, $3, jsonb_build_object('name', $4::text)) on conflict do nothing",
             [tuple(row) for row in rows],
         )
+
+
+async def client_on_both_sides(scenario: Scenario, relay: Relay, there: Connection) -> UUID:
+    """Makes a client with two top-ups and a charge, equal on both sides."""
+    client = await scenario.client()
+    await give_users(scenario, there)
+    await scenario.top_up(client, 50_000, 20_000)
+    await scenario.session(client)
+    await relay.drain()
+    return client
 
 
 async def drift_rows(db: Database, *, repaired: bool = False) -> dict[tuple[str, str], str]:

@@ -11,7 +11,14 @@ from evpower.sync import Relay, SupabaseRpc, backfill, status
 from evpower.sync.outbound.backfill import BackfillProgress
 from evpower.sync.reconciliation.digests import DigestKey, Digests
 from evpower.sync.reconciliation.run import RunProgress as Compared
-from tests.sync.checking import compare, empty, give_users, kinds, past_every_guard
+from tests.sync.checking import (
+    client_on_both_sides,
+    compare,
+    empty,
+    give_users,
+    kinds,
+    past_every_guard,
+)
 from tests.sync.conftest import rpc_to
 from tests.sync.projects import migration
 from tests.sync.scenario import NOON, STATION, Scenario, Target, balance, by_hand, versions
@@ -31,12 +38,7 @@ async def no_one(there: Connection) -> None:
 @pytest.fixture
 async def client(scenario: Scenario, relay: Relay, there: Connection) -> UUID:
     """A client with three transactions and a session, equal on both sides."""
-    client = await scenario.client()
-    await give_users(scenario, there)
-    await scenario.top_up(client, 50_000, 20_000)
-    await scenario.session(client)
-    await relay.drain()
-    return client
+    return await client_on_both_sides(scenario, relay, there)
 
 
 async def test_equal_sides_have_no_drift(

@@ -15,7 +15,7 @@ from evpower.sync import Relay, Rpc, SupabaseRpc
 from evpower.sync.model import ComparedTopic
 from evpower.sync.reconciliation.digests import DigestKey, Digests
 from evpower.sync.reconciliation.drift import agree
-from tests.sync.checking import compare, empty, give_users, kinds, past_every_guard
+from tests.sync.checking import client_on_both_sides, compare, empty, kinds, past_every_guard
 from tests.sync.conftest import rpc_to
 from tests.sync.scenario import Scenario, Target
 
@@ -59,12 +59,7 @@ def rpc(http: httpx.AsyncClient, target: Target) -> SupabaseRpc:
 async def client(scenario: Scenario, relay: Relay, there: Connection) -> UUID:
     """A client with two top-ups and a charge, equal on both sides."""
     await empty(there)
-    client = await scenario.client()
-    await give_users(scenario, there)
-    await scenario.top_up(client, 50_000, 20_000)
-    await scenario.session(client)
-    await relay.drain()
-    return client
+    return await client_on_both_sides(scenario, relay, there)
 
 
 async def written_columns(there: Connection) -> dict[tuple[str, str], str]:

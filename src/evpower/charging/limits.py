@@ -43,9 +43,7 @@ class Limits(Value, frozen=True):
 
         A session that has to have money and has none on hold is stopped where it begins.
         """
-        if self.amount_minor is not None or self.energy_wh is not None:
-            return self.amount_minor
-        return self.held_minor or None
+        return (self.held_minor or None) if self.rests_on_hold else self.amount_minor
 
 
 class Flow(Value, frozen=True):
